@@ -1,0 +1,92 @@
+"""Where the tests find real pictures, and how they run the command line."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tarfile
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+ARCHIVES = ("PetImages.zip", "flower_photos.tgz", "cell_images.zip", "fashion_mnist_images.zip")
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
+os.environ.setdefault("MPLBACKEND", "Agg")
+
+
+def find_data() -> Path | None:
+    """The folder of the real pictures: `$TOOLKIT_DATA`, or `shared/data` beside the checkout."""
+    named = os.environ.get("TOOLKIT_DATA")
+    folder = Path(named) if named else ROOT.parent / "shared" / "data"
+    return folder if all((folder / name).is_file() for name in ARCHIVES) else None
+
+
+def pytest_report_header() -> str:
+    folder = find_data()
+    return f"real pictures: {folder or 'none found; set TOOLKIT_DATA'}"
+
+
+def pytest_configure() -> None:
+    if os.environ.get("CI") == "true" and find_data() is None:
+        pytest.exit("CI=true, but there are no real pictures: set TOOLKIT_DATA to the folder with the archives", 3)
+
+
+@pytest.fixture(scope="session")
+def data_dir() -> Path:
+    """The folder with the four archives of real pictures."""
+    folder = find_data()
+    if folder is None:
+        pytest.skip("no real pictures: neither ../shared/data nor $TOOLKIT_DATA holds the archives")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def pet_images(data_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """`PetImages` unpacked, 1,211 files with the planted faults. Read only: copy before changing anything."""
+    return _unpack(data_dir / "PetImages.zip", tmp_path_factory.mktemp("pets")) / "PetImages"
+
+
+@pytest.fixture(scope="session")
+def flower_photos(data_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """`flower_photos` unpacked, 3,119 JPEGs in five class folders. Read only."""
+    return _unpack(data_dir / "flower_photos.tgz", tmp_path_factory.mktemp("flowers")) / "flower_photos"
+
+
+@pytest.fixture(scope="session")
+def cell_images(data_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """`cell_images` unpacked, 22,046 small grey PNGs in two class folders. Read only."""
+    return _unpack(data_dir / "cell_images.zip", tmp_path_factory.mktemp("cells")) / "cell_images"
+
+
+@pytest.fixture(scope="session")
+def fashion_images(data_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """`train/0..9` and `test/0..9` of Fashion-MNIST, unpacked, 70,000 small grey PNGs. Read only."""
+    return _unpack(data_dir / "fashion_mnist_images.zip", tmp_path_factory.mktemp("fashion")) / "fashion_mnist_images"
+
+
+def _unpack(archive: Path, target: Path) -> Path:
+    if archive.suffix == ".zip":
+        with zipfile.ZipFile(archive) as zipped:
+            zipped.extractall(target)
+    else:
+        with tarfile.open(archive) as tarred:
+            tarred.extractall(target, filter="data")
+    return target
+
+
+def run_cli(*arguments: str | Path, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run `python -m toolkit` in a process of its own, as a user or cron would."""
+    return subprocess.run(
+        [sys.executable, "-m", "toolkit", *map(str, arguments)],
+        cwd=cwd,
+        env={**os.environ, "PYTHONPATH": str(ROOT), **environment},
+        capture_output=True,
+        text=True,
+        check=False,
+        stdin=subprocess.DEVNULL,
+    )

@@ -1,0 +1,3 @@
+"""Clean, split, train, export and label folders of images."""
+
+__version__ = "0.1.0"

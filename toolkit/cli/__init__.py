@@ -1,0 +1,94 @@
+"""The command line: parse, call the library once, print.
+
+Each module beside this one holds the commands of one part. They import the library within the command, so that
+`toolkit --help` loads none of it.
+"""
+
+from __future__ import annotations
+
+import errno
+import signal
+import sys
+from types import FrameType
+from typing import Annotated
+
+import typer
+
+from toolkit.cli import console
+from toolkit.errors import MachineError, ToolkitError
+
+app = typer.Typer(
+    name="toolkit",
+    help="Clean, split, train, export and label folders of images.",
+    no_args_is_help=True,
+    add_completion=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+_received: list[int] = []
+
+
+def _version(value: bool) -> None:
+    if value:
+        from toolkit import __version__
+
+        typer.echo(f"toolkit {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """Clean, split, train, export and label folders of images."""
+
+
+def _terminate(signum: int, _frame: FrameType | None) -> None:
+    _received.append(signum)
+    raise KeyboardInterrupt
+
+
+def main() -> int:
+    """Run the command line and return its exit code."""
+    signal.signal(signal.SIGTERM, _terminate)
+    try:
+        app()
+    except SystemExit as stop:
+        code = stop.code if isinstance(stop.code, int) else 1
+        return 128 + _received[0] if code == 130 and _received else code
+    except KeyboardInterrupt:
+        return 128 + (_received[0] if _received else signal.SIGINT)
+    except ToolkitError as error:
+        return console.error(error)
+    except MemoryError:
+        return console.error(MachineError("not enough memory", hint="smaller batches or fewer workers need less"))
+    except OSError as error:
+        return _os_error(error)
+    except Exception as bug:
+        return console.bug(bug)
+    return 0
+
+
+def _os_error(error: OSError) -> int:
+    """An error of the operating system that no command has put into words."""
+    if error.errno == errno.EPIPE:
+        sys.stderr.close()
+        return 1
+    hints = {
+        errno.ENOSPC: "make room on that disk, then run the same command again",
+        errno.EDQUOT: "make room in that quota, then run the same command again",
+        errno.EACCES: "check who may write there, or choose another place with --out",
+        errno.EPERM: "check who may write there, or choose another place with --out",
+        errno.EROFS: "choose another place with --out",
+        errno.EMFILE: "raise the limit of open files (ulimit -n)",
+    }
+    if error.errno not in hints:
+        return console.bug(error)
+    place = f"{error.filename}: " if error.filename else ""
+    return console.error(MachineError(f"{place}{error.strerror}", hint=hints[error.errno]))
+
+
+# Commands register here, in the order in which a user meets them.

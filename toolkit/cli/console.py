@@ -1,0 +1,151 @@
+"""What a person or cron sees: progress, lines, errors. rich is imported on a terminal alone."""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+import traceback
+from typing import TYPE_CHECKING, Any
+
+from toolkit.errors import ToolkitError
+from toolkit.progress import Progress, SilentProgress
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+
+class Settings:
+    """What --quiet and --verbose set for this process."""
+
+    quiet = False
+    verbose = False
+
+
+def set_quiet(value: bool) -> bool:
+    """Callback of --quiet."""
+    Settings.quiet = Settings.quiet or value
+    return value
+
+
+def set_verbose(value: bool) -> bool:
+    """Callback of --verbose."""
+    Settings.verbose = Settings.verbose or value
+    return value
+
+
+def on_terminal() -> bool:
+    """Whether stderr is a terminal: progress bars and colour only there."""
+    return sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
+
+
+def terminal() -> Console:
+    """A rich console on stderr."""
+    from rich.console import Console
+
+    return Console(stderr=True, highlight=False)
+
+
+def say(text: str) -> None:
+    """A line on stderr: the summary of a run. Not with --quiet."""
+    if not Settings.quiet:
+        print(_printable(text), file=sys.stderr)
+
+
+def out(text: str) -> None:
+    """A line on stdout: the product of a command whose product is text."""
+    print(_printable(text, sys.stdout.encoding))
+
+
+def error(failure: ToolkitError) -> int:
+    """Print what went wrong and what to do next; return the exit code."""
+    if Settings.verbose:
+        traceback.print_exception(failure, file=sys.stderr)
+    print(_printable(f"error: {failure.message}"), file=sys.stderr)
+    if failure.hint:
+        print(_printable(f"  next: {failure.hint}"), file=sys.stderr)
+    return failure.exit_code
+
+
+def bug(failure: BaseException) -> int:
+    """One line, and where the traceback was written."""
+    text = "".join(traceback.format_exception(failure))
+    handle, path = tempfile.mkstemp(prefix="toolkit-traceback-", suffix=".txt")
+    with os.fdopen(handle, "w", encoding="utf-8", errors="backslashreplace") as file:
+        file.write(text)
+    if Settings.verbose:
+        print(_printable(text), file=sys.stderr)
+    summary = f"{type(failure).__name__}: {failure}".splitlines()[0]
+    print(_printable(f"error: this is a bug in toolkit: {summary}"), file=sys.stderr)
+    print(f"  next: report it with the traceback in {path}", file=sys.stderr)
+    return 1
+
+
+def progress() -> Progress:
+    """The progress for this process: bars on a terminal, plain lines elsewhere, nothing with --quiet."""
+    if Settings.quiet:
+        return SilentProgress()
+    return TerminalProgress() if on_terminal() else PlainProgress()
+
+
+def _printable(text: str, encoding: str | None = None) -> str:
+    encoding = encoding or sys.stderr.encoding or "utf-8"
+    return text.encode(encoding, "backslashreplace").decode(encoding)
+
+
+class PlainProgress(SilentProgress):
+    """For cron and pipes: lines and warnings, no bars."""
+
+    def line(self, text: str) -> None:
+        say(text)
+
+    def warn(self, text: str) -> None:
+        say(f"warning: {text}")
+
+
+class TerminalProgress(SilentProgress):
+    """Bars on a terminal: one per stage, with rate and time left."""
+
+    def __init__(self) -> None:
+        self._console = terminal()
+        self._bar: Any = None
+        self._task: Any = None
+
+    def start(self, task: str, total: int | None = None, unit: str = "files") -> None:
+        from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+        from rich.progress import Progress as RichProgress
+
+        self.finish()
+        self._bar = RichProgress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[rate]}"),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[note]}"),
+            console=self._console,
+            transient=True,
+        )
+        self._bar.start()
+        self._task = self._bar.add_task(task, total=total, note="", rate="")
+        self._unit = unit
+
+    def advance(self, n: int = 1) -> None:
+        if self._bar is not None:
+            speed = self._bar.tasks[0].speed
+            self._bar.update(self._task, advance=n, rate=f"{speed:,.0f} {self._unit}/s" if speed else "")
+
+    def status(self, text: str) -> None:
+        if self._bar is not None:
+            self._bar.update(self._task, note=text)
+
+    def finish(self) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+            self._bar = None
+
+    def line(self, text: str) -> None:
+        self._console.print(text, markup=False)
+
+    def warn(self, text: str) -> None:
+        self._console.print(f"warning: {text}", style="yellow", markup=False)

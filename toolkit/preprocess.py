@@ -1,0 +1,235 @@
+"""Bytes -> pixels: the one decoder. Nothing else in this project calls an image decoder.
+
+Training, calibration, verification, evaluation and inference all read pictures through `decode`, so that a network
+sees at the edge what it saw in training.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from toolkit.errors import InputError
+from toolkit.header import Header, HeaderError, read_header
+
+MAX_PIXELS: Final = 200_000_000
+"""Pictures of more pixels than this are refused from their header, before memory is taken."""
+
+Image = npt.NDArray[np.uint8]
+
+
+class Colour(StrEnum):
+    """Colour of the network's input: three channels in RGB order, or one grey channel."""
+
+    RGB = "rgb"
+    GREY = "grey"
+
+
+class Resize(StrEnum):
+    """How a picture's shape becomes the network's.
+
+    squash: both sides to the target, the aspect changes (what Keras' directory loader does).
+    crop: the shorter side to the target, then the centre.
+    pad: the longer side to the target, then black borders (letterbox).
+    """
+
+    SQUASH = "squash"
+    CROP = "crop"
+    PAD = "pad"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Preprocess:
+    """What a network wants to be fed.
+
+    Attributes:
+        height, width: pixels, 1..16384.
+        colour: RGB or grey.
+        resize: the resize policy.
+    """
+
+    height: int
+    width: int
+    colour: Colour = Colour.RGB
+    resize: Resize = Resize.SQUASH
+
+    def __post_init__(self) -> None:
+        if not (1 <= self.height <= 16384 and 1 <= self.width <= 16384):
+            raise ValueError(f"image size {self.height}x{self.width}: each side must be 1..16384 pixels")
+
+    @property
+    def channels(self) -> int:
+        """3 for RGB, 1 for grey."""
+        return 3 if self.colour is Colour.RGB else 1
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(height, width, channels) of one decoded picture."""
+        return self.height, self.width, self.channels
+
+
+class DecodeError(InputError):
+    """The bytes are no picture that can be used.
+
+    Attributes:
+        kind: "empty", "not_an_image", "truncated", "damaged", "too_large" or "unsupported".
+    """
+
+    def __init__(self, kind: str, message: str) -> None:
+        super().__init__(message)
+        self.kind = kind
+
+
+def decode(data: bytes, spec: Preprocess, *, max_pixels: int = MAX_PIXELS) -> Image:
+    """Decode the bytes of one picture file to what a network with `spec` is fed.
+
+    EXIF orientation is applied, alpha dropped, CMYK converted, 16 bits scaled down, the first frame of an animation
+    taken. The picture is first reduced by the largest p of 1, 2, 4, 8 for which both sides divided by p still cover
+    the target (a JPEG in the DCT domain while it is decoded, every other format by area averaging), then resized
+    bilinearly with half-pixel centres.
+
+    Args:
+        data: the whole file.
+        spec: target size, colour and resize policy.
+        max_pixels: larger pictures are refused from their header.
+
+    Returns:
+        uint8 (H, W, C), values 0..255, RGB (C=3) or grey (C=1), C-contiguous.
+
+    Raises:
+        DecodeError: empty, not an image, truncated, damaged, or over `max_pixels`.
+    """
+    header = checked_header(data, max_pixels)
+    upright = header.upright_size
+    content = _content_size(upright, spec)
+    reduction = _reduction(_covered(upright, spec), content)
+    pixels = _decode_pixels(data, header, spec.colour, reduction)
+    pixels = _oriented(pixels, header.orientation)
+    if spec.resize is Resize.CROP:
+        pixels = _centre(pixels, spec.height / spec.width)
+    height, width = content
+    if pixels.shape[:2] != content:
+        pixels = cv2.resize(pixels, (width, height), interpolation=cv2.INTER_LINEAR)
+    if content != (spec.height, spec.width):
+        top, left = (spec.height - height) // 2, (spec.width - width) // 2
+        pixels = cv2.copyMakeBorder(
+            pixels, top, spec.height - height - top, left, spec.width - width - left, cv2.BORDER_CONSTANT, value=0
+        )
+    return np.ascontiguousarray(pixels).reshape(spec.shape)
+
+
+def verify(data: bytes, *, max_pixels: int = MAX_PIXELS) -> Header:
+    """Decode `data` as cheaply as shows that all of it can be decoded, and return its header.
+
+    Raises:
+        DecodeError: as `decode`.
+    """
+    header = checked_header(data, max_pixels)
+    _decode_pixels(data, header, Colour.GREY, 8 if header.format == "jpeg" else 1)
+    return header
+
+
+def checked_header(data: bytes, max_pixels: int = MAX_PIXELS) -> Header:
+    """The header of `data`, within `max_pixels`.
+
+    Raises:
+        DecodeError: empty, not an image, cut off within the header, or over `max_pixels`.
+    """
+    try:
+        header = read_header(data)
+    except HeaderError as error:
+        raise DecodeError(error.kind, str(error)) from None
+    if header.width * header.height > max_pixels:
+        raise DecodeError(
+            "too_large",
+            f"too large: {header.width}x{header.height} is more than {max_pixels:,} pixels (see --max-pixels)",
+        )
+    return header
+
+
+def _content_size(upright: tuple[int, int], spec: Preprocess) -> tuple[int, int]:
+    """(height, width) of the picture within the target: all of it but for `pad`."""
+    if spec.resize is not Resize.PAD:
+        return spec.height, spec.width
+    height, width = upright
+    scale = min(spec.height / height, spec.width / width)
+    return max(1, round(height * scale)), max(1, round(width * scale))
+
+
+def _covered(upright: tuple[int, int], spec: Preprocess) -> tuple[float, float]:
+    """(height, width) of the part of the picture that is used: all of it but for `crop`."""
+    height, width = upright
+    if spec.resize is not Resize.CROP:
+        return height, width
+    aspect = spec.height / spec.width
+    return min(height, width * aspect), min(width, height / aspect)
+
+
+def _reduction(source: tuple[float, float], target: tuple[int, int]) -> int:
+    for p in (8, 4, 2):
+        if source[0] >= p * target[0] and source[1] >= p * target[1]:
+            return p
+    return 1
+
+
+def _centre(pixels: Image, aspect: float) -> Image:
+    """The largest centred part of `pixels` with height/width = `aspect`."""
+    height, width = pixels.shape[:2]
+    inner_height = max(1, min(height, round(width * aspect)))
+    inner_width = max(1, min(width, round(height / aspect)))
+    top, left = (height - inner_height) // 2, (width - inner_width) // 2
+    return pixels[top : top + inner_height, left : left + inner_width]
+
+
+_JPEG_FLAGS: Final = {
+    (Colour.RGB, 1): cv2.IMREAD_COLOR_RGB,
+    (Colour.RGB, 2): cv2.IMREAD_COLOR_RGB | 16,
+    (Colour.RGB, 4): cv2.IMREAD_COLOR_RGB | 32,
+    (Colour.RGB, 8): cv2.IMREAD_COLOR_RGB | 64,
+    (Colour.GREY, 1): cv2.IMREAD_GRAYSCALE,
+    (Colour.GREY, 2): cv2.IMREAD_REDUCED_GRAYSCALE_2,
+    (Colour.GREY, 4): cv2.IMREAD_REDUCED_GRAYSCALE_4,
+    (Colour.GREY, 8): cv2.IMREAD_REDUCED_GRAYSCALE_8,
+}
+
+
+def _decode_pixels(data: bytes, header: Header, colour: Colour, reduction: int) -> Image:
+    """All pixels as stored, reduced by `reduction`: (h, w, 3) RGB or (h, w) grey."""
+    jpeg = header.format == "jpeg"
+    flags = _JPEG_FLAGS[colour, reduction if jpeg else 1] | cv2.IMREAD_IGNORE_ORIENTATION
+    try:
+        pixels = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
+    except cv2.error as error:
+        raise DecodeError("damaged", f"damaged: the {header.format.upper()} cannot be decoded ({error.err})") from None
+    if pixels is None:
+        raise DecodeError(*_why(data, header))
+    if not jpeg and reduction > 1:
+        height, width = pixels.shape[:2]
+        size = (-(-width // reduction), -(-height // reduction))
+        pixels = cv2.resize(pixels, size, interpolation=cv2.INTER_AREA)
+    return pixels
+
+
+def _why(data: bytes, header: Header) -> tuple[str, str]:
+    name = header.format.upper()
+    if header.format == "jpeg" and b"\xff\xd9" not in data[-64:]:
+        return "truncated", f"truncated: the {name} ends after {len(data):,} bytes, before its picture does"
+    return "damaged", f"damaged: the {name} cannot be decoded"
+
+
+def _oriented(pixels: Image, orientation: int) -> Image:
+    """Apply EXIF orientation 1..8."""
+    if orientation >= 5:
+        pixels = cv2.transpose(pixels)
+    if orientation in (2, 3, 6, 7):
+        pixels = cv2.flip(pixels, -1 if orientation == 3 else 1)
+    if orientation == 4:
+        pixels = cv2.flip(pixels, 0)
+    if orientation in (7, 8):
+        pixels = cv2.flip(pixels, 0)
+    return pixels
