@@ -102,7 +102,7 @@ def _preprocess(fields: dict[str, Any], source: str) -> Preprocess:
     if type(height) is not int or type(width) is not int:
         raise ModelError(f"{source}: 'height' and 'width' must be integers, found {height!r:.80} and {width!r:.80}")
     try:
-        colour, resize = Colour(fields.get("colour")), Resize(fields.get("resize"))
+        colour, resize = Colour(str(fields.get("colour"))), Resize(str(fields.get("resize")))
         return Preprocess(height=height, width=width, colour=colour, resize=resize)
     except ValueError as error:
         raise ModelError(f"{source}: {error}") from None

@@ -185,6 +185,30 @@ def _gif(data: bytes) -> Header:
     return Header("gif", width, height)
 
 
+def ends_early(data: bytes, kind: str) -> bool:
+    """Whether a file of format `kind` lacks its end: the mark that closes it, or bytes that its header announces."""
+    tail = data[-64:]
+    if kind in ("webp", "bmp"):
+        (announced,) = struct.unpack_from("<I", data, 4 if kind == "webp" else 2)
+        return len(data) < int(announced)
+    if kind in ("tiff", "avif", "pnm"):
+        return False
+    return {"jpeg": b"\xff\xd9", "png": b"IEND", "gif": b";"}[kind] not in tail
+
+
+def without_premultiplication(tiff: bytes) -> bytes:
+    """`tiff` with unassociated alpha declared as associated, so that dropping alpha leaves the colours as they are.
+
+    libtiff multiplies colours by unassociated alpha while it decodes (TIFF 6.0, tag 338 ExtraSamples: 1 associated,
+    2 unassociated).
+    """
+    at = _ifd_entries(tiff).get(338)
+    order = _BYTE_ORDER[tiff[:2]]
+    if at is None or struct.unpack_from(order + "HIH", tiff, at + 2) != (3, 1, 2):
+        return tiff
+    return tiff[: at + 8] + struct.pack(order + "H", 1) + tiff[at + 10 :]
+
+
 def _bmp(data: bytes) -> Header:
     (size,) = struct.unpack_from("<I", data, 14)
     width, height = struct.unpack_from("<HH" if size == 12 else "<ii", data, 18)
@@ -219,7 +243,7 @@ def _webp_orientation(data: bytes) -> int:
 
 def _tiff(data: bytes) -> Header:
     tags = _ifd(data)
-    if tags is None or 256 not in tags or 257 not in tags:
+    if 256 not in tags or 257 not in tags:
         raise IndexError
     return Header("tiff", tags[256], tags[257], _valid_orientation(tags.get(274, 1)))
 
@@ -245,17 +269,39 @@ def _pnm(data: bytes) -> Header:
 
 
 def _avif(data: bytes) -> Header:
-    """ISO/IEC 23008-12: the `ispe` property of the largest item, `irot` for its rotation."""
-    meta = data[: 1 << 16]
-    sizes = []
-    at = meta.find(b"ispe")
-    while at >= 0:
-        sizes.append(struct.unpack_from(">II", data, at + 8))
-        at = meta.find(b"ispe", at + 4)
+    """ISO/IEC 23008-12: the largest `ispe` property is the picture's, `irot` and `imir` turn it."""
+    meta = _box(data, b"meta")
+    sizes = [struct.unpack_from(">II", meta, at + 8) for at in _positions(meta, b"ispe")]
     if not sizes:
         raise IndexError
     width, height = max(sizes, key=lambda size: size[0] * size[1])
-    return Header("avif", width, height)
+    rotation = [meta[at + 4] & 3 for at in _positions(meta, b"irot")] or [0]
+    mirror = [meta[at + 4] & 1 for at in _positions(meta, b"imir")] or [-1]
+    return Header("avif", width, height, _AVIF_ORIENTATION[mirror[0]][rotation[0]])
+
+
+_AVIF_ORIENTATION: Final = {-1: (1, 8, 3, 6), 0: (4, 5, 2, 7), 1: (2, 7, 4, 5)}
+"""`imir` axis (-1: no mirror) -> EXIF orientation by `irot` (quarter turns against the clock)."""
+
+
+def _box(data: bytes, kind: bytes) -> bytes:
+    """The first top-level box of `kind` in an ISO base media file (ISO/IEC 14496-12)."""
+    at = 0
+    while True:
+        size, found = struct.unpack_from(">I4s", data, at)
+        if found == kind:
+            return data[at : at + size]
+        if size < 8:
+            raise IndexError
+        at += size
+
+
+def _positions(data: bytes, needle: bytes) -> list[int]:
+    found, at = [], data.find(needle)
+    while at >= 0:
+        found.append(at)
+        at = data.find(needle, at + 4)
+    return found
 
 
 def _exif_orientation(exif: bytes) -> int:
@@ -264,26 +310,36 @@ def _exif_orientation(exif: bytes) -> int:
         tags = _ifd(exif)
     except (struct.error, IndexError):
         return 1
-    return _valid_orientation((tags or {}).get(274, 1))
+    return _valid_orientation(tags.get(274, 1))
 
 
 def _valid_orientation(value: int) -> int:
     return value if 1 <= value <= 8 else 1
 
 
-def _ifd(data: bytes) -> dict[int, int] | None:
-    """Integer tags of the first IFD of a TIFF structure."""
-    order = {b"II": "<", b"MM": ">"}.get(data[:2])
-    if order is None:
-        return None
-    (at,) = struct.unpack_from(order + "I", data, 4)
-    (count,) = struct.unpack_from(order + "H", data, at)
+_BYTE_ORDER: Final = {b"II": "<", b"MM": ">"}
+
+
+def _ifd(data: bytes) -> dict[int, int]:
+    """Integer tags of the first IFD of a TIFF structure (TIFF 6.0, section 2)."""
+    order = _BYTE_ORDER.get(data[:2], "<")
     tags: dict[int, int] = {}
-    for i in range(count):
-        tag, kind, n = struct.unpack_from(order + "HHI", data, at + 2 + 12 * i)
+    for tag, at in _ifd_entries(data).items():
+        kind, n = struct.unpack_from(order + "HI", data, at + 2)
         if n == 1 and kind in (3, 4):
-            (tags[tag],) = struct.unpack_from(order + ("H" if kind == 3 else "I"), data, at + 10 + 12 * i)
+            (tags[tag],) = struct.unpack_from(order + ("H" if kind == 3 else "I"), data, at + 8)
     return tags
+
+
+def _ifd_entries(data: bytes) -> dict[int, int]:
+    """Tag -> position of its 12-byte entry in the first IFD; empty where `data` is no TIFF structure."""
+    order = _BYTE_ORDER.get(data[:2])
+    if order is None:
+        return {}
+    (start,) = struct.unpack_from(order + "I", data, 4)
+    (count,) = struct.unpack_from(order + "H", data, start)
+    positions = (start + 2 + 12 * i for i in range(count))
+    return {struct.unpack_from(order + "H", data, at)[0]: at for at in positions}
 
 
 _READERS: Final[dict[str, Callable[[bytes], Header]]] = {

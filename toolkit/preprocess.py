@@ -8,14 +8,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Final
+from typing import Final, cast
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
 from toolkit.errors import InputError
-from toolkit.header import Header, HeaderError, read_header
+from toolkit.header import Header, HeaderError, ends_early, read_header, without_premultiplication
+
+# What a codec has to say becomes a DecodeError; OpenCV would print it as well.
+cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
 
 MAX_PIXELS: Final = 200_000_000
 """Pictures of more pixels than this are refused from their header, before memory is taken."""
@@ -109,17 +112,15 @@ def decode(data: bytes, spec: Preprocess, *, max_pixels: int = MAX_PIXELS) -> Im
     content = _content_size(upright, spec)
     reduction = _reduction(_covered(upright, spec), content)
     pixels = _decode_pixels(data, header, spec.colour, reduction)
-    pixels = _oriented(pixels, header.orientation)
     if spec.resize is Resize.CROP:
         pixels = _centre(pixels, spec.height / spec.width)
     height, width = content
     if pixels.shape[:2] != content:
-        pixels = cv2.resize(pixels, (width, height), interpolation=cv2.INTER_LINEAR)
+        pixels = _image(cv2.resize(pixels, (width, height), interpolation=cv2.INTER_LINEAR))
     if content != (spec.height, spec.width):
         top, left = (spec.height - height) // 2, (spec.width - width) // 2
-        pixels = cv2.copyMakeBorder(
-            pixels, top, spec.height - height - top, left, spec.width - width - left, cv2.BORDER_CONSTANT, value=0
-        )
+        bottom, right = spec.height - height - top, spec.width - width - left
+        pixels = _image(cv2.copyMakeBorder(pixels, top, bottom, left, right, cv2.BORDER_CONSTANT, value=0))
     return np.ascontiguousarray(pixels).reshape(spec.shape)
 
 
@@ -186,50 +187,68 @@ def _centre(pixels: Image, aspect: float) -> Image:
     return pixels[top : top + inner_height, left : left + inner_width]
 
 
-_JPEG_FLAGS: Final = {
-    (Colour.RGB, 1): cv2.IMREAD_COLOR_RGB,
-    (Colour.RGB, 2): cv2.IMREAD_COLOR_RGB | 16,
-    (Colour.RGB, 4): cv2.IMREAD_COLOR_RGB | 32,
-    (Colour.RGB, 8): cv2.IMREAD_COLOR_RGB | 64,
-    (Colour.GREY, 1): cv2.IMREAD_GRAYSCALE,
-    (Colour.GREY, 2): cv2.IMREAD_REDUCED_GRAYSCALE_2,
-    (Colour.GREY, 4): cv2.IMREAD_REDUCED_GRAYSCALE_4,
-    (Colour.GREY, 8): cv2.IMREAD_REDUCED_GRAYSCALE_8,
+_IGNORE: Final = cv2.IMREAD_IGNORE_ORIENTATION
+_FLAGS: Final = {
+    (Colour.RGB, 1): cv2.IMREAD_COLOR_RGB | _IGNORE,
+    (Colour.RGB, 2): cv2.IMREAD_COLOR_RGB | cv2.IMREAD_REDUCED_GRAYSCALE_2 | _IGNORE,
+    (Colour.RGB, 4): cv2.IMREAD_COLOR_RGB | cv2.IMREAD_REDUCED_GRAYSCALE_4 | _IGNORE,
+    (Colour.RGB, 8): cv2.IMREAD_COLOR_RGB | cv2.IMREAD_REDUCED_GRAYSCALE_8 | _IGNORE,
+    (Colour.GREY, 1): cv2.IMREAD_GRAYSCALE | _IGNORE,
+    (Colour.GREY, 2): cv2.IMREAD_REDUCED_GRAYSCALE_2 | _IGNORE,
+    (Colour.GREY, 4): cv2.IMREAD_REDUCED_GRAYSCALE_4 | _IGNORE,
+    (Colour.GREY, 8): cv2.IMREAD_REDUCED_GRAYSCALE_8 | _IGNORE,
 }
+"""imdecode flags by colour and reduction; only a JPEG is reduced while it is decoded."""
 
 
 def _decode_pixels(data: bytes, header: Header, colour: Colour, reduction: int) -> Image:
-    """All pixels as stored, reduced by `reduction`: (h, w, 3) RGB or (h, w) grey."""
-    jpeg = header.format == "jpeg"
-    flags = _JPEG_FLAGS[colour, reduction if jpeg else 1] | cv2.IMREAD_IGNORE_ORIENTATION
+    """All pixels, upright, reduced by `reduction`: (h, w, 3) RGB or (h, w) grey."""
+    if header.format == "jpeg":
+        pixels = _imdecode(data, header, _FLAGS[colour, reduction])
+    else:
+        pixels = _full(data, header, colour)
+        if reduction > 1:
+            height, width = pixels.shape[:2]
+            size = (-(-width // reduction), -(-height // reduction))
+            pixels = _image(cv2.resize(pixels, size, interpolation=cv2.INTER_AREA))
+    # OpenCV turns every TIFF upright itself, even where it is told not to.
+    return pixels if header.format == "tiff" else _upright(pixels, header.orientation)
+
+
+def _full(data: bytes, header: Header, colour: Colour) -> Image:
+    if header.format == "avif" and colour is Colour.RGB:
+        # OpenCV hands out an AVIF with alpha in BGR order even where RGB is asked for.
+        pixels = _imdecode(data, header, cv2.IMREAD_UNCHANGED)
+        if pixels.ndim == 2:
+            return _image(cv2.cvtColor(pixels, cv2.COLOR_GRAY2RGB))
+        if pixels.dtype != np.uint8:
+            return _imdecode(data, header, _FLAGS[colour, 1])
+        return _image(np.ascontiguousarray(pixels[:, :, 2::-1]))
+    if header.format == "tiff":
+        data = without_premultiplication(data)
+    return _imdecode(data, header, _FLAGS[colour, 1])
+
+
+def _imdecode(data: bytes, header: Header, flags: int) -> Image:
+    name = header.format.upper()
     try:
         pixels = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
     except cv2.error as error:
-        raise DecodeError("damaged", f"damaged: the {header.format.upper()} cannot be decoded ({error.err})") from None
+        raise DecodeError("damaged", f"damaged: the {name} cannot be decoded ({error.err})") from None
+    if pixels is None and ends_early(data, header.format):
+        raise DecodeError("truncated", f"truncated: the {name} ends after {len(data):,} bytes, before its picture does")
     if pixels is None:
-        raise DecodeError(*_why(data, header))
-    if not jpeg and reduction > 1:
-        height, width = pixels.shape[:2]
-        size = (-(-width // reduction), -(-height // reduction))
-        pixels = cv2.resize(pixels, size, interpolation=cv2.INTER_AREA)
-    return pixels
+        raise DecodeError("damaged", f"damaged, or of a kind that is not supported: the {name} cannot be decoded")
+    return _image(pixels)
 
 
-def _why(data: bytes, header: Header) -> tuple[str, str]:
-    name = header.format.upper()
-    if header.format == "jpeg" and b"\xff\xd9" not in data[-64:]:
-        return "truncated", f"truncated: the {name} ends after {len(data):,} bytes, before its picture does"
-    return "damaged", f"damaged: the {name} cannot be decoded"
+def _image(pixels: object) -> Image:
+    return cast(Image, pixels)
 
 
-def _oriented(pixels: Image, orientation: int) -> Image:
-    """Apply EXIF orientation 1..8."""
+def _upright(pixels: Image, orientation: int) -> Image:
+    """Apply EXIF orientation 1..8 (EXIF 2.32, tag 0x0112)."""
     if orientation >= 5:
-        pixels = cv2.transpose(pixels)
-    if orientation in (2, 3, 6, 7):
-        pixels = cv2.flip(pixels, -1 if orientation == 3 else 1)
-    if orientation == 4:
-        pixels = cv2.flip(pixels, 0)
-    if orientation in (7, 8):
-        pixels = cv2.flip(pixels, 0)
-    return pixels
+        pixels = _image(cv2.transpose(pixels))
+    flip = {2: 1, 3: -1, 4: 0, 6: 1, 7: -1, 8: 0}.get(orientation)
+    return pixels if flip is None else _image(cv2.flip(pixels, flip))

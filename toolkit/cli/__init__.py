@@ -54,6 +54,8 @@ def _terminate(signum: int, _frame: FrameType | None) -> None:
 def main() -> int:
     """Run the command line and return its exit code."""
     signal.signal(signal.SIGTERM, _terminate)
+    if "--verbose" not in sys.argv:
+        console.keep_native_messages_out()
     try:
         app()
     except SystemExit as stop:

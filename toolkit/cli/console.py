@@ -34,6 +34,21 @@ def set_verbose(value: bool) -> bool:
     return value
 
 
+def keep_native_messages_out() -> None:
+    """Leave stderr to Python alone: libjpeg, libpng and TensorFlow write to file descriptor 2 behind its back.
+
+    What they have to say reaches the user as an error or a row; --verbose shows their own words too.
+    """
+    try:
+        ours = os.dup(2)
+    except OSError:
+        return  # started without a stderr
+    sys.stderr = os.fdopen(ours, "w", buffering=1, encoding=sys.stderr.encoding, errors="backslashreplace")
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    os.close(nowhere)
+
+
 def on_terminal() -> bool:
     """Whether stderr is a terminal: progress bars and colour only there."""
     return sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
