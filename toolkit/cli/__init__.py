@@ -14,7 +14,7 @@ from typing import Annotated
 
 import typer
 
-from toolkit.cli import console
+from toolkit.cli import console, demo
 from toolkit.errors import MachineError, ToolkitError
 
 app = typer.Typer(
@@ -94,3 +94,4 @@ def _os_error(error: OSError) -> int:
 
 
 # Commands register here, in the order in which a user meets them.
+app.command()(demo.demo)
