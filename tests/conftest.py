@@ -79,12 +79,17 @@ def _unpack(archive: Path, target: Path) -> Path:
     return target
 
 
-def run_cli(*arguments: str | Path, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+def environment(**extra: str) -> dict[str, str]:
+    """The environment of a process that imports this checkout's `toolkit`."""
+    return {**os.environ, "PYTHONPATH": str(ROOT), **extra}
+
+
+def run_cli(*arguments: str | Path, cwd: Path, **variables: str) -> subprocess.CompletedProcess[str]:
     """Run `python -m toolkit` in a process of its own, as a user or cron would."""
     return subprocess.run(
         [sys.executable, "-m", "toolkit", *map(str, arguments)],
         cwd=cwd,
-        env={**os.environ, "PYTHONPATH": str(ROOT), **environment},
+        env=environment(**variables),
         capture_output=True,
         text=True,
         check=False,

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import os
 import re
 import subprocess
 import sys
 
-from conftest import ROOT
+from conftest import ROOT, environment
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
 def test_the_table_of_commands_is_current() -> None:
     command = [sys.executable, "tools/update_readme.py", "--check"]
-    done = subprocess.run(command, cwd=ROOT, check=False, env={**os.environ, "PYTHONPATH": str(ROOT)})
+    done = subprocess.run(command, cwd=ROOT, check=False, env=environment())
     assert done.returncode == 0, "run: python tools/update_readme.py"
 
 
