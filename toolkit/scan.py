@@ -55,8 +55,8 @@ def is_picture_name(name: str) -> bool:
     return os.path.splitext(name)[1].lower() in PICTURE_SUFFIXES
 
 
-def walk(directory: str) -> Iterator[os.DirEntry[str]]:
-    """Every file below `directory`, depth first, names sorted; hidden files and folders are left out.
+def walk(directory: str, *, hidden: bool = False) -> Iterator[os.DirEntry[str]]:
+    """Every file below `directory`, depth first, names sorted; hidden files and folders only with `hidden`.
 
     Links to files count as files; links to folders are followed unless they lead back to a folder on the way.
 
@@ -68,13 +68,13 @@ def walk(directory: str) -> Iterator[os.DirEntry[str]]:
         raise InputError(
             f"{printable(directory)}: expected a directory, found {found}", hint="check the path, or list its parent"
         )
-    yield from _walk(directory, (os.path.realpath(directory),))
+    yield from _walk(directory, (os.path.realpath(directory),), hidden)
 
 
-def _walk(directory: str, above: tuple[str, ...]) -> Iterator[os.DirEntry[str]]:
+def _walk(directory: str, above: tuple[str, ...], hidden: bool) -> Iterator[os.DirEntry[str]]:
     try:
         with os.scandir(directory) as entries:
-            ordered = sorted((entry for entry in entries if not entry.name.startswith(".")), key=lambda e: e.name)
+            ordered = sorted((e for e in entries if hidden or not e.name.startswith(".")), key=lambda e: e.name)
     except OSError as error:
         raise InputError(
             f"{printable(directory)}: this folder cannot be read ({error.strerror})",
@@ -85,7 +85,7 @@ def _walk(directory: str, above: tuple[str, ...]) -> Iterator[os.DirEntry[str]]:
             real = os.path.realpath(entry.path) if entry.is_symlink() else entry.path
             if entry.is_symlink() and real in above:
                 continue
-            yield from _walk(entry.path, (*above, os.path.realpath(entry.path)))
+            yield from _walk(entry.path, (*above, os.path.realpath(entry.path)), hidden)
         else:
             yield entry
 
