@@ -80,7 +80,7 @@ def members(path: Path) -> list[Member]:
     limit = max(MAX_TOTAL_BYTES, MAX_RATIO * path.stat().st_size)
     if total > limit:
         raise InputError(
-            f"{path}: unpacks to {total:,} bytes from {path.stat().st_size:,}; more than {limit:,} is refused as a bomb",
+            f"{path}: {path.stat().st_size:,} bytes unpack to {total:,}; more than {limit:,} is refused as a bomb",
             hint="if you trust it, unpack it yourself and give the folder",
         )
     return list({member.name: member for member in listed}.values())

@@ -110,7 +110,7 @@ class _Reader:
     path: str
 
     def __call__(self) -> bytes:
-        with open(self.path, "rb", buffering=0) as file:
+        with open(self.path, "rb", buffering=0) as file:  # noqa: PTH123 - twice as fast as Path.open
             return file.read()
 
 
@@ -207,11 +207,13 @@ def _place(name: str, above: str) -> str:
 def _classed(file: SourceFile, name: str) -> SourceFile:
     label, slash, _ = name.partition("/")
     if _hidden(name):
-        return replace(file, name=name, problem=file.problem or Problem("hidden", "a hidden file, or in a hidden folder"))
+        return replace(
+            file, name=name, problem=file.problem or Problem("hidden", "a hidden file, or in a hidden folder")
+        )
     if not slash or label == "..":
         return replace(file, name=name, problem=file.problem or Problem("no_class", "lies in no class folder"))
     return replace(file, name=name, label=unicodedata.normalize("NFC", label))
 
 
 def _hidden(name: str) -> bool:
-    return any(part.startswith(".") and part != ".." or part == "__MACOSX" for part in name.split("/"))
+    return any((part.startswith(".") and part != "..") or part == "__MACOSX" for part in name.split("/"))

@@ -45,7 +45,7 @@ def subsets(digests: Sequence[str], ratio: Sequence[Decimal], seed: int = 0) -> 
         "train", "validation" or "test" for each digest.
 
     >>> subsets(["aa", "bb", "cc", "dd"], parse_ratio("0.75"))
-    ['train', 'validation', 'train', 'train']
+    ['train', 'train', 'train', 'validation']
     """
     ordered = sorted(range(len(digests)), key=lambda i: rank(digests[i], seed))
     ends = borders(len(digests), ratio)

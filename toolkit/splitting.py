@@ -224,7 +224,7 @@ def _refuse_other(out: Path, before: State | None, state: State, rows: list[Row]
             )
         return
     same = before.settings == state.settings and before.source == state.source
-    if same and (not before.complete or (out / TABLE).is_file() and read_rows(out / TABLE) == rows):
+    if same and (not before.complete or ((out / TABLE).is_file() and read_rows(out / TABLE) == rows)):
         return
     if not options.force:
         raise InputError(

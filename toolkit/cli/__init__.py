@@ -14,7 +14,7 @@ from typing import Annotated
 
 import typer
 
-from toolkit.cli import console, demo
+from toolkit.cli import console, data, demo
 from toolkit.errors import MachineError, ToolkitError
 
 app = typer.Typer(
@@ -94,4 +94,5 @@ def _os_error(error: OSError) -> int:
 
 
 # Commands register here, in the order in which a user meets them.
+app.command()(data.split)
 app.command()(demo.demo)

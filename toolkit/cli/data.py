@@ -41,4 +41,6 @@ def _report(result: SplitResult) -> None:
         console.say(f"left out: {row.path}: {row.note}")
     parts = ", ".join(f"{n:,} {subset}" for subset, n in totals.items())
     verb = "is" if result.done else "left alone, it is already"
-    console.say(f"{result.out}: {verb} {parts}; {len(result.left_out):,} files left out, see {result.out / 'split.csv'}")
+    console.say(
+        f"{result.out}: {verb} {parts}; {len(result.left_out):,} files left out, see {result.out / 'split.csv'}"
+    )
