@@ -69,11 +69,14 @@ def test_no_kind_is_forgotten() -> None:
     assert {kind for kind, _ in KINDS} == set(errors.ToolkitError.__subclasses__())
 
 
-@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EACCES, errno.EROFS, errno.EDQUOT])
+@pytest.mark.parametrize(
+    ("number", "code"),
+    [(errno.ENOSPC, 8), (errno.EACCES, 8), (errno.EROFS, 8), (errno.EIO, 8), (errno.ENOTDIR, 3), (errno.EISDIR, 3)],
+)
 @pytest.mark.usefixtures("run")
-def test_what_the_machine_refuses_is_exit_8(number: int, capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_the_operating_system_refuses(number: int, code: int, capsys: pytest.CaptureFixture[str]) -> None:
     with command_that(OSError(number, os.strerror(number), "labels.csv")):
-        assert cli.main() == 8
+        assert cli.main() == code
     assert f"labels.csv: {os.strerror(number)}" in capsys.readouterr().err
 
 

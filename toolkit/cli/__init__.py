@@ -15,7 +15,7 @@ from typing import Annotated
 import typer
 
 from toolkit.cli import console, data, demo
-from toolkit.errors import MachineError, ToolkitError
+from toolkit.errors import InputError, MachineError, ToolkitError
 
 app = typer.Typer(
     name="toolkit",
@@ -79,19 +79,22 @@ def _os_error(error: OSError) -> int:
     if error.errno == errno.EPIPE:
         sys.stderr.close()
         return 1
-    hints = {
-        errno.ENOSPC: "make room on that disk, then run the same command again",
-        errno.EDQUOT: "make room in that quota, then run the same command again",
-        errno.EACCES: "check who may write there, or choose another place with --out",
-        errno.EPERM: "check who may write there, or choose another place with --out",
-        errno.EROFS: "choose another place with --out",
-        errno.EMFILE: "raise the limit of open files (ulimit -n)",
-    }
-    if error.errno not in hints:
+    if error.errno is None:
         return console.bug(error)
     place = f"{error.filename}: " if error.filename else ""
-    return console.error(MachineError(f"{place}{error.strerror}", hint=hints[error.errno]))
+    kind = InputError if error.errno in _WRONG_PATH else MachineError
+    return console.error(kind(f"{place}{error.strerror}", hint=_HINTS.get(error.errno, "check this path and its disk")))
 
+
+_WRONG_PATH = {errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG, errno.ELOOP}
+_HINTS = {
+    errno.ENOSPC: "make room on that disk, then run the same command again",
+    errno.EDQUOT: "make room in that quota, then run the same command again",
+    errno.EACCES: "check who may write there, or choose another place with --out",
+    errno.EPERM: "check who may write there, or choose another place with --out",
+    errno.EROFS: "choose another place with --out",
+    errno.EMFILE: "raise the limit of open files (ulimit -n)",
+}
 
 # Commands register here, in the order in which a user meets them.
 app.command()(data.split)
