@@ -16,6 +16,8 @@ import typer
 
 from toolkit.cli import console, data, demo
 from toolkit.errors import InputError, MachineError, ToolkitError
+from toolkit.cli import console, data, demo, infer
+from toolkit.errors import MachineError, ToolkitError
 
 app = typer.Typer(
     name="toolkit",
@@ -98,4 +100,5 @@ _HINTS = {
 
 # Commands register here, in the order in which a user meets them.
 app.command()(data.split)
+app.command()(infer.infer)
 app.command()(demo.demo)
