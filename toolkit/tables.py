@@ -85,10 +85,8 @@ class Layout:
 
 def _ranks(probabilities: Probabilities, k: int) -> npt.NDArray[np.intp]:
     """(N, k) columns of the k largest, largest first; of equal ones the earlier class."""
-    if k == 1:
-        return np.argmax(probabilities, axis=1)[:, None]
-    order: npt.NDArray[np.intp] = np.argsort(-probabilities, axis=1, kind="stable")
-    return order[:, :k]
+    best = probabilities.argmax(axis=1, keepdims=True) if k == 1 else np.argsort(-probabilities, axis=1, kind="stable")
+    return np.asarray(best[:, :k], np.intp)
 
 
 def truth(name: str, labels: tuple[str, ...]) -> str:
