@@ -14,10 +14,8 @@ from typing import Annotated
 
 import typer
 
-from toolkit.cli import console, data, demo
-from toolkit.errors import InputError, MachineError, ToolkitError
 from toolkit.cli import console, data, demo, infer
-from toolkit.errors import MachineError, ToolkitError
+from toolkit.errors import InputError, MachineError, ToolkitError
 
 app = typer.Typer(
     name="toolkit",
