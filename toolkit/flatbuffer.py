@@ -1,0 +1,99 @@
+"""The flatbuffer format, read without a schema: enough to look into TFLite files.
+
+Every offset is checked against the bytes that are there, so a damaged or hostile file ends in `FlatbufferError`.
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+
+_MAX_LENGTH = 1 << 24
+
+
+class FlatbufferError(ValueError):
+    """The bytes are no flatbuffer, or an offset leads out of them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """One table: fields are addressed by their place in the schema, from 0."""
+
+    data: memoryview
+    position: int
+
+    def integer(self, field: int, kind: str = "I", default: int = 0) -> int:
+        """A number; `kind` is its struct letter (b, B, i, I, q, Q)."""
+        at = self._field(field)
+        return _unpack(self.data, at, kind) if at else default
+
+    def text(self, field: int) -> str:
+        """A string, "" where there is none."""
+        return bytes(self.octets(field)).decode("utf-8", "backslashreplace")
+
+    def octets(self, field: int) -> memoryview:
+        """A vector of bytes, empty where there is none."""
+        at = self._field(field)
+        if not at:
+            return self.data[:0]
+        start, length = self._vector(at)
+        if start + length > len(self.data):
+            raise FlatbufferError("a vector runs over the end")
+        return self.data[start : start + length]
+
+    def numbers(self, field: int, kind: str = "i") -> list[int | float]:
+        """A vector of numbers."""
+        at = self._field(field)
+        if not at:
+            return []
+        start, length = self._vector(at)
+        size = struct.calcsize(kind)
+        if length > _MAX_LENGTH or start + length * size > len(self.data):
+            raise FlatbufferError("a vector runs over the end")
+        return list(struct.unpack_from(f"<{length}{kind}", self.data, start))
+
+    def table(self, field: int) -> Table | None:
+        """A table within this one."""
+        at = self._field(field)
+        return Table(self.data, at + _unpack(self.data, at, "I")) if at else None
+
+    def tables(self, field: int) -> list[Table]:
+        """A vector of tables."""
+        at = self._field(field)
+        if not at:
+            return []
+        start, length = self._vector(at)
+        if start + length * 4 > len(self.data):
+            raise FlatbufferError("a vector runs over the end")
+        places = range(start, start + length * 4, 4)
+        return [Table(self.data, place + _unpack(self.data, place, "I")) for place in places]
+
+    def _vector(self, at: int) -> tuple[int, int]:
+        place = at + _unpack(self.data, at, "I")
+        return place + 4, _unpack(self.data, place, "I")
+
+    def _field(self, field: int) -> int:
+        """Where the field's value lies, 0 where the table has none."""
+        vtable = self.position - _unpack(self.data, self.position, "i")
+        if 4 + 2 * field >= _unpack(self.data, vtable, "H"):
+            return 0
+        offset = _unpack(self.data, vtable + 4 + 2 * field, "H")
+        return self.position + offset if offset else 0
+
+
+def root(data: memoryview, identifier: bytes) -> Table:
+    """The root table of a flatbuffer with the four-byte file `identifier`.
+
+    Raises:
+        FlatbufferError: another identifier, or too short.
+    """
+    if bytes(data[4:8]) != identifier:
+        raise FlatbufferError(f"no {identifier.decode()} at its beginning")
+    return Table(data, _unpack(data, 0, "I"))
+
+
+def _unpack(data: memoryview, at: int, kind: str) -> int:
+    if at < 0 or at + struct.calcsize(kind) > len(data):
+        raise FlatbufferError("an offset leads out of the file")
+    value: int = struct.unpack_from("<" + kind, data, at)[0]
+    return value
