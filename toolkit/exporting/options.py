@@ -1,0 +1,143 @@
+"""What an export is asked for, and what it gives back."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Final
+
+from toolkit.contract import Contract
+from toolkit.errors import UsageError
+from toolkit.preprocess import Resize
+
+DEFAULT_OPSET: Final = 18
+
+
+class Format(StrEnum):
+    """A kind of model file."""
+
+    ONNX = "onnx"
+    TFLITE = "tflite"
+    SAVEDMODEL = "savedmodel"
+
+
+class Quantize(StrEnum):
+    """How a file's numbers are made smaller."""
+
+    FLOAT16 = "float16"
+    INT8 = "int8"
+
+
+class Values(StrEnum):
+    """The values that a network's own first layer wants."""
+
+    BYTES = "0..255"
+    UNIT = "0..1"
+    SYMMETRIC = "-1..1"
+
+
+class Output(StrEnum):
+    """What a network's own last layer gives."""
+
+    LOGITS = "logits"
+    PROBABILITIES = "probabilities"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ExportOptions:
+    """What to write, and how.
+
+    Attributes:
+        onnx, tflite, savedmodel: the formats to write; at least one.
+        quantize: None for float32.
+        data: class folders with pictures to verify with (and to calibrate with, where the model is a `.keras` file);
+            None takes the bundle's own.
+        out: the folder that the files go to; None is the bundle, or the folder of the `.keras` file.
+        force: keep a file that misses its limits, and say so in its contract.
+        opset: ONNX operator set.
+        kit: also write a folder with the model, sample pictures and minimal clients.
+        labels: for a `.keras` file: a text file with one class name a line, in the order of the outputs.
+        values, output: for a `.keras` file: what its first layer wants and its last layer gives, where the network
+            does not say so itself.
+        resize: for a `.keras` file: how pictures are brought to the input's size.
+    """
+
+    onnx: bool = False
+    tflite: bool = False
+    savedmodel: bool = False
+    quantize: Quantize | None = None
+    data: Path | None = None
+    out: Path | None = None
+    force: bool = False
+    opset: int = DEFAULT_OPSET
+    kit: bool = False
+    labels: Path | None = None
+    values: Values | None = None
+    output: Output | None = None
+    resize: Resize = Resize.SQUASH
+
+    def __post_init__(self) -> None:
+        if not self.formats:
+            raise UsageError("no format chosen", hint="add --onnx, --tflite or --savedmodel")
+        if self.savedmodel and self.quantize:
+            raise UsageError(
+                f"a SavedModel is not written in {self.quantize}", hint="use --onnx or --tflite with --quantize"
+            )
+
+    @property
+    def formats(self) -> tuple[Format, ...]:
+        """The chosen formats."""
+        chosen = {Format.ONNX: self.onnx, Format.TFLITE: self.tflite, Format.SAVEDMODEL: self.savedmodel}
+        return tuple(kind for kind, wanted in chosen.items() if wanted)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Verification:
+    """How one file compares with the Keras model, on the same pictures.
+
+    Attributes:
+        n_pictures: pictures compared.
+        difference: largest difference of a probability.
+        agreement: share of pictures with the same top-1, 0..1.
+        accuracy: the file's accuracy on the labelled pictures, and the Keras model's; None where none is labelled.
+        limit: the largest difference allowed, None where the kind of file has none.
+        misses: which limits were missed; empty is a pass.
+    """
+
+    n_pictures: int
+    difference: float
+    agreement: float
+    accuracy: tuple[float, float] | None
+    limit: float | None
+    misses: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Artefact:
+    """One file that was written.
+
+    Attributes:
+        path: the file (or the SavedModel's folder).
+        format: its kind.
+        size_bytes: its size (all files of a SavedModel together).
+        sha256: of the file; of all files in order of their names for a SavedModel.
+        contract: what it carries.
+        verification: how it compares with the Keras model.
+    """
+
+    path: Path
+    format: Format
+    size_bytes: int
+    sha256: str
+    contract: Contract
+    verification: Verification
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ExportResult:
+    """What an export wrote."""
+
+    artefacts: tuple[Artefact, ...]
+    report_path: Path
+    kit_path: Path | None = None

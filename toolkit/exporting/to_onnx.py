@@ -1,0 +1,75 @@
+"""Network -> ONNX."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+
+import onnx
+import tensorflow as tf
+
+from toolkit.contract import LABELS_KEY, METADATA_KEY, Contract
+from toolkit.contract_files import labels_text
+from toolkit.errors import ModelError
+from toolkit.exporting.network import INPUT, OUTPUT, Network
+
+
+def convert(network: Network, opset: int) -> onnx.ModelProto:
+    """The network in float32: `images` uint8 (batch, H, W, C) -> `probabilities` float32 (batch, K).
+
+    Raises:
+        ModelError: a layer that ONNX or tf2onnx does not know.
+    """
+    import tf2onnx
+
+    serve = network.serving()
+    try:
+        with _quiet():
+            model, _ = tf2onnx.convert.from_function(serve, input_signature=serve.input_signature, opset=opset)
+    except Exception as error:
+        raise ModelError(
+            f"{network.contract.recipe or 'the network'}: tf2onnx cannot convert it at opset {opset} ({error})",
+            hint="try --savedmodel or --tflite, or another --opset",
+        ) from error
+    _name_batch(model)
+    model.producer_name = "toolkit"
+    model.doc_string = "uint8 pictures (batch, height, width, channels), 0..255 -> class probabilities"
+    return model
+
+
+def save(model: onnx.ModelProto, path: Path, contract: Contract) -> None:
+    """Write `model` with its contract."""
+    embed(model, contract)
+    onnx.checker.check_model(model)
+    path.write_bytes(model.SerializeToString())
+
+
+def embed(model: onnx.ModelProto, contract: Contract) -> None:
+    """Put the contract into `model`, in place of one that it carries."""
+    kept = {entry.key: entry.value for entry in model.metadata_props}
+    kept |= {METADATA_KEY: contract.to_json(), LABELS_KEY: labels_text(contract)}
+    onnx.helper.set_model_props(model, kept)
+
+
+def _name_batch(model: onnx.ModelProto) -> None:
+    for value in (*model.graph.input, *model.graph.output):
+        if value.name not in (INPUT, OUTPUT):
+            raise ModelError(f"the converted graph has an input or output {value.name!r}, expected {INPUT}, {OUTPUT}")
+        value.type.tensor_type.shape.dim[0].dim_param = "batch"
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """tf2onnx tells its whole life through logging and stderr."""
+    logger = logging.getLogger("tf2onnx")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    tf.get_logger().setLevel("ERROR")
+    try:
+        with contextlib.redirect_stderr(io.StringIO()):
+            yield
+    finally:
+        logger.setLevel(level)

@@ -1,0 +1,93 @@
+"""A file is kept when it computes what the Keras model computes, on real pictures."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+
+from toolkit.exporting.network import BATCH, Probabilities
+from toolkit.exporting.options import Quantize, Verification
+from toolkit.exporting.pictures import Pictures
+from toolkit.exporting.runners import Runner
+
+N_SINGLE: Final = 16
+"""Pictures that are also run one at a time."""
+TIE: Final = 1e-6
+"""Two classes whose probabilities are this near are both the best one."""
+
+MAX_DIFFERENCE: Final = {None: 1e-4, Quantize.FLOAT16: 1e-2, Quantize.INT8: None}
+MIN_AGREEMENT: Final = {None: 1.0, Quantize.FLOAT16: 0.0, Quantize.INT8: 0.98}
+MAX_ACCURACY_LOSS: Final = {None: None, Quantize.FLOAT16: None, Quantize.INT8: 0.01}
+SUM_TOLERANCE: Final = {None: 1e-3, Quantize.FLOAT16: 1e-2, Quantize.INT8: 1e-2}
+
+
+def verify(run: Runner, pictures: Pictures, expected: Probabilities, quantize: Quantize | None) -> Verification:
+    """Run the file on `pictures`, at batch 1 and N, and compare it with what Keras computed.
+
+    Args:
+        run: the file.
+        pictures: N decoded pictures, N >= 1.
+        expected: what Keras computed, float32 (N, K).
+        quantize: which limits hold.
+    """
+    found, misses = _run(run, pictures, expected)
+    if found is None:
+        return Verification(
+            n_pictures=len(pictures), difference=1.0, agreement=0.0, accuracy=None, limit=MAX_DIFFERENCE[quantize],
+            misses=misses,
+        )
+    difference = float(np.abs(found - expected).max())
+    agreement = float(same_top1(found, expected).mean())
+    accuracy = _accuracies(found, expected, pictures)
+    limit = MAX_DIFFERENCE[quantize]
+    rows = float(np.abs(found.sum(axis=1) - 1).max())
+    if not np.isfinite(difference):
+        misses += ("it gives numbers that are not finite",)
+    if limit is not None and not difference <= limit:
+        misses += (f"largest difference {difference:.2g}, allowed {limit:g}",)
+    if agreement < MIN_AGREEMENT[quantize]:
+        misses += (f"top-1 agreement {agreement:.4f}, at least {MIN_AGREEMENT[quantize]:g} is wanted",)
+    if rows > SUM_TOLERANCE[quantize]:
+        misses += (f"rows sum to 1 within {rows:.2g}, allowed {SUM_TOLERANCE[quantize]:g}",)
+    allowed = MAX_ACCURACY_LOSS[quantize]
+    if allowed is not None and accuracy is not None and accuracy[1] - accuracy[0] > allowed + 1e-9:
+        misses += (f"accuracy {accuracy[0]:.4f} after {accuracy[1]:.4f}, a loss of {allowed:g} is allowed",)
+    return Verification(
+        n_pictures=len(pictures),
+        difference=difference,
+        agreement=agreement,
+        accuracy=accuracy,
+        limit=limit,
+        misses=misses,
+    )
+
+
+def _run(run: Runner, pictures: Pictures, expected: Probabilities) -> tuple[Probabilities | None, tuple[str, ...]]:
+    """The file's probabilities for all pictures, and what is wrong with their form."""
+    images = pictures.images_u8
+    found = np.concatenate([run(images[at : at + BATCH]) for at in range(0, len(images), BATCH)])
+    if found.shape != expected.shape or found.dtype != np.float32:
+        return None, (f"it gives {found.dtype} {found.shape}, expected float32 {expected.shape}",)
+    singles = np.concatenate([run(images[at : at + 1]) for at in range(min(N_SINGLE, len(images)))])
+    apart = float(np.abs(singles - found[: len(singles)]).max())
+    misses = (f"batch 1 and batch {BATCH} differ by {apart:.2g}",) if apart > 1e-3 else ()
+    return found, misses
+
+
+def same_top1(found: Probabilities, expected: Probabilities) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
+    """Whether the best class of `found` is (one of) the best of `expected`: bool (N,)."""
+    chosen = np.take_along_axis(expected, found.argmax(axis=1)[:, None], axis=1)[:, 0]
+    same: np.ndarray[tuple[int], np.dtype[np.bool_]] = chosen >= expected.max(axis=1) - TIE
+    return same
+
+
+def _accuracies(found: Probabilities, expected: Probabilities, pictures: Pictures) -> tuple[float, float] | None:
+    labelled = pictures.truth >= 0
+    if not labelled.any():
+        return None
+    truth = pictures.truth[labelled]
+    return (
+        float((found[labelled].argmax(axis=1) == truth).mean()),
+        float((expected[labelled].argmax(axis=1) == truth).mean()),
+    )
