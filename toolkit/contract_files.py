@@ -1,17 +1,14 @@
 """The contract in each kind of model file, read with nothing but the bytes: no onnx, no TensorFlow, no runtime.
 
-    ONNX         metadata_props["toolkit.contract"], metadata_props["labels"]
-    TFLite       metadata entry "toolkit.contract"; `labels.txt` packed as an associated file
-    SavedModel   assets/contract.json, assets/labels.txt
-    bundle       bundle.json
+ONNX         metadata_props["toolkit.contract"], metadata_props["labels"]
+TFLite       metadata entry "toolkit.contract"; `labels.txt` packed as an associated file
+SavedModel   assets/contract.json, assets/labels.txt
+bundle       bundle.json
 """
 
 from __future__ import annotations
 
-import json
 import mmap
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Final, Literal
 
@@ -44,8 +41,8 @@ def read_contract(path: Path) -> Contract:
         return load_bundle(path).contract
     if kind == "savedmodel":
         return _savedmodel_contract(path)
-    with mapped(path) as data:
-        text = onnx_metadata(data, path).get(METADATA_KEY) if kind == "onnx" else tflite_contract(data, path)
+    data = mapped(path)
+    text = onnx_metadata(data, path).get(METADATA_KEY) if kind == "onnx" else tflite_contract(data, path)
     return parse_contract(text, path)
 
 
@@ -105,25 +102,19 @@ def _looks_like(head: bytes) -> str:
     return f"it begins with {head!r}"
 
 
-@contextmanager
-def mapped(path: Path) -> Iterator[memoryview]:
-    """The bytes of `path`, without reading them all.
+def mapped(path: Path) -> memoryview:
+    """The bytes of `path`, mapped into memory for as long as something looks at them.
 
     Raises:
         ModelError: the file is empty or cannot be read.
     """
     try:
-        with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as pages:
-            view = memoryview(pages)
-            try:
-                yield view
-            finally:
-                view.release()
-    except (OSError, ValueError) as error:
-        if isinstance(error, ValueError) and "empty" not in str(error):
-            raise
-        why = "the file is empty" if isinstance(error, ValueError) else error.strerror
-        raise ModelError(f"{path}: cannot be read ({why})", hint="copy or export it again") from None
+        with path.open("rb") as file:
+            return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+    except OSError as error:
+        raise ModelError(f"{path}: cannot be read ({error.strerror})", hint="check who may read it") from None
+    except ValueError:
+        raise ModelError(f"{path}: the file is empty", hint="copy or export it again") from None
 
 
 def onnx_metadata(data: memoryview, path: Path) -> dict[str, str]:
@@ -143,9 +134,7 @@ def onnx_metadata(data: memoryview, path: Path) -> dict[str, str]:
                     raise wire.WireError("a metadata entry of more than 16 MiB")
                 found[wire.text(value, 1)] = wire.text(value, 2)
     except wire.WireError as error:
-        raise ModelError(
-            f"{path}: no ONNX file, or a damaged one ({error})", hint="copy or export it again"
-        ) from None
+        raise ModelError(f"{path}: no ONNX file, or a damaged one ({error})", hint="copy or export it again") from None
     if not has_graph:
         raise ModelError(f"{path}: no ONNX file (there is no graph in it)", hint="copy or export it again")
     return found
@@ -196,9 +185,5 @@ def _savedmodel_contract(path: Path) -> Contract:
 
 
 def labels_text(contract: Contract) -> str:
-    """`labels.txt`: one class name a line, in the order of the columns.
-
-    A name with a line break in it would shift all that follow; it is written with the break escaped.
-    """
-    return "".join(json.dumps(label, ensure_ascii=False)[1:-1] + "\n" if "\n" in label or "\r" in label else label + "\n"
-                   for label in contract.labels)
+    """`labels.txt`: one class name a line, in the order of the columns; a line break within a name becomes a space."""
+    return "".join(" ".join(label.splitlines()) + "\n" for label in contract.labels)

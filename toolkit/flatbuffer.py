@@ -41,8 +41,8 @@ class Table:
             raise FlatbufferError("a vector runs over the end")
         return self.data[start : start + length]
 
-    def numbers(self, field: int, kind: str = "i") -> list[int | float]:
-        """A vector of numbers."""
+    def numbers(self, field: int, kind: str = "i") -> list[int]:
+        """A vector of integers."""
         at = self._field(field)
         if not at:
             return []

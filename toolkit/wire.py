@@ -77,6 +77,20 @@ def integer(message: memoryview, number: int) -> int:
     return found
 
 
+def integers(message: memoryview, number: int) -> list[int]:
+    """All integers in the repeated field `number`, packed or not."""
+    found: list[int] = []
+    for at, value in fields(message):
+        if at == number and isinstance(value, int):
+            found.append(value)
+        elif at == number and isinstance(value, memoryview):
+            position = 0
+            while position < len(value):
+                one, position = _varint(value, position)
+                found.append(one)
+    return found
+
+
 def _varint(message: memoryview, position: int) -> tuple[int, int]:
     value = 0
     for shift in range(0, 70, 7):

@@ -14,7 +14,7 @@ from typing import Annotated
 
 import typer
 
-from toolkit.cli import console, data, demo, infer
+from toolkit.cli import console, data, demo, export, infer
 from toolkit.errors import InputError, MachineError, ToolkitError
 
 app = typer.Typer(
@@ -98,5 +98,7 @@ _HINTS = {
 
 # Commands register here, in the order in which a user meets them.
 app.command()(data.split)
+app.command()(export.export)
 app.command()(infer.infer)
+app.command()(export.inspect)
 app.command()(demo.demo)

@@ -24,7 +24,7 @@ def export(model: Path, options: ExportOptions, progress: Progress = SILENT) -> 
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     try:
-        import tensorflow  # noqa: F401
+        import tensorflow as tf  # noqa: F401
         import tf2onnx  # noqa: F401
     except ImportError as error:
         raise missing_extra(error.name or "tensorflow", "train", "exporting") from None

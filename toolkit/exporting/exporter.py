@@ -92,7 +92,7 @@ def _proof(source: Source, options: ExportOptions, progress: Progress) -> _Proof
         images, _ = source.bundle.check()
         pictures = Pictures(images_u8=images, truth=np.full(len(images), -1), paths=("check.npz",) * len(images))
         progress.warn(
-            f"the validation pictures are gone; verifying with the {len(images)} kept in check.npz (--data names others)"
+            f"the validation pictures are gone; verifying with the {len(images)} in check.npz (--data names others)"
         )
     if not len(pictures):
         raise InputError(
@@ -119,9 +119,7 @@ def _export_one(source: Source, kind: Format, options: ExportOptions, proof: _Pr
             contract = replace(contract, miss="; ".join(found.misses))
             write(temporary, contract)
         size, digest = temporary.stat().st_size, hashlib.sha256(temporary.read_bytes()).hexdigest()
-    return Artefact(
-        path=target, format=kind, size_bytes=size, sha256=digest, contract=contract, verification=found
-    )
+    return Artefact(path=target, format=kind, size_bytes=size, sha256=digest, contract=contract, verification=found)
 
 
 def _writer(source: Source, kind: Format, options: ExportOptions) -> Callable[[Path, Contract], None]:

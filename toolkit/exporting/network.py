@@ -63,11 +63,11 @@ class Network:
     def serving(self, dtype: tf.DType = tf.uint8) -> Any:
         """The tf.function `images` (N, H, W, C) -> {"probabilities": float32 (N, K)}, N dynamic."""
 
-        @tf.function(input_signature=[tf.TensorSpec([None, *self.contract.preprocess.shape], dtype, name=INPUT)])
         def serve(images: tf.Tensor) -> dict[str, tf.Tensor]:
             return {OUTPUT: self.body(tf.cast(images, tf.float32))}
 
-        return serve
+        shape = [None, *self.contract.preprocess.shape]
+        return tf.function(serve, input_signature=[tf.TensorSpec(shape, dtype, name=INPUT)])
 
     def predict(self, images_u8: Images) -> Probabilities:
         """What Keras itself computes: probabilities float32 (N, K) of pictures uint8 (N, H, W, C)."""
@@ -102,7 +102,7 @@ def _apply(layer: keras.Layer, images: Any) -> Any:
         return plain.outputs[0]
     if isinstance(layer, keras.layers.Flatten):
         # A reshape to a known size: Keras' own computes the batch at run time, which costs a device six operations.
-        return keras.layers.Reshape((int(np.prod(images.shape[1:])),))(images)
+        return keras.ops.reshape(images, (-1, int(np.prod(images.shape[1:]))))
     return layer(images)
 
 
@@ -154,7 +154,7 @@ def find_values(model: keras.Model) -> Values | None:
         if isinstance(layer, keras.layers.Rescaling):
             low = np.min(layer.offset)
             high = np.max(np.asarray(layer.scale) * 255.0 + layer.offset)
-            return Values.BYTES if -1.01 <= low and 0.5 <= high <= 1.01 else None
+            return Values.BYTES if low >= -1.01 and 0.5 <= high <= 1.01 else None
         return None
     return None
 

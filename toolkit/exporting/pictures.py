@@ -69,7 +69,7 @@ def _spread(samples: Sequence[LabeledPath], limit: int) -> list[LabeledPath]:
         classes[sample.label].append(sample)
     if len(samples) > limit:
         share = -(-limit // len(classes))
-        classes = {label: _evenly(members, share) for label, members in classes.items()}  # type: ignore[assignment]
+        classes = {label: _evenly(members, share) for label, members in classes.items()}
     turns = chain.from_iterable(zip_longest(*classes.values()))
     return [sample for sample in turns if sample is not None][:limit]
 

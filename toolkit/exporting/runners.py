@@ -33,7 +33,7 @@ def _onnx(path: Path) -> Runner:
         session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
     except Exception as error:
         raise ModelError(f"{path}: onnxruntime cannot open it ({_first_line(error)})") from error
-    return lambda images: session.run([OUTPUT], {INPUT: images})[0]  # type: ignore[no-any-return]
+    return lambda images: session.run([OUTPUT], {INPUT: images})[0]
 
 
 def _tflite(path: Path) -> Runner:

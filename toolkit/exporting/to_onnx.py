@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
 import logging
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import onnx
-import tensorflow as tf
 
 from toolkit.contract import LABELS_KEY, METADATA_KEY, Contract
 from toolkit.contract_files import labels_text
@@ -28,12 +26,13 @@ def convert(network: Network, opset: int) -> onnx.ModelProto:
     serve = network.serving()
     try:
         with _quiet():
-            model, _ = tf2onnx.convert.from_function(serve, input_signature=serve.input_signature, opset=opset)
+            converted = tf2onnx.convert.from_function(serve, input_signature=serve.input_signature, opset=opset)
     except Exception as error:
         raise ModelError(
             f"{network.contract.recipe or 'the network'}: tf2onnx cannot convert it at opset {opset} ({error})",
             hint="try --savedmodel or --tflite, or another --opset",
         ) from error
+    model: onnx.ModelProto = converted[0]
     _name_batch(model)
     model.producer_name = "toolkit"
     model.doc_string = "uint8 pictures (batch, height, width, channels), 0..255 -> class probabilities"
@@ -61,15 +60,13 @@ def _name_batch(model: onnx.ModelProto) -> None:
         value.type.tensor_type.shape.dim[0].dim_param = "batch"
 
 
-@contextlib.contextmanager
+@contextmanager
 def _quiet() -> Iterator[None]:
-    """tf2onnx tells its whole life through logging and stderr."""
+    """tf2onnx tells its whole life through logging."""
     logger = logging.getLogger("tf2onnx")
     level = logger.level
     logger.setLevel(logging.ERROR)
-    tf.get_logger().setLevel("ERROR")
     try:
-        with contextlib.redirect_stderr(io.StringIO()):
-            yield
+        yield
     finally:
         logger.setLevel(level)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import io
-import os
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import absl.logging
 import flatbuffers
 import numpy as np
 import tensorflow as tf
@@ -38,7 +38,8 @@ def convert(network: Network, quantize: Quantize | None, calibration: Images | N
     # The float converter refuses a uint8 input beside a float graph, so the Cast is in the graph; the integer
     # converter makes its own uint8 input out of a float one. No second argument: with it the weights were left out.
     serve = network.serving(tf.float32 if quantize is Quantize.INT8 else tf.uint8)
-    converter = tf.lite.TFLiteConverter.from_concrete_functions([serve.get_concrete_function()])
+    with _quiet():
+        converter = tf.lite.TFLiteConverter.from_concrete_functions([serve.get_concrete_function()])
     if quantize is Quantize.FLOAT16:
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
         converter.target_spec.supported_types = [tf.float16]
@@ -149,26 +150,22 @@ def _table(
     prepend = {"b": builder.PrependInt8Slot, "B": builder.PrependUint8Slot, "I": builder.PrependUint32Slot}
     for field, (value, kind) in numbers.items():
         prepend[kind](field, value, 0)
-    place: int = builder.EndObject()
-    return place
+    return int(builder.EndObject())
 
 
 def _vector(builder: Any, tables: list[int]) -> int:
     builder.StartVector(4, len(tables), 4)
     for table in reversed(tables):
         builder.PrependUOffsetTRelative(table)
-    place: int = builder.EndVector()
-    return place
+    return int(builder.EndVector())
 
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """The converter writes to file descriptor 2 itself; what it says goes nowhere unless it raises."""
-    saved, sink = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    """The converter gives advice that its user cannot follow."""
+    level = absl.logging.get_verbosity()
+    absl.logging.set_verbosity(absl.logging.ERROR)
     try:
-        os.dup2(sink, 2)
         yield
     finally:
-        os.dup2(saved, 2)
-        os.close(saved)
-        os.close(sink)
+        absl.logging.set_verbosity(level)

@@ -34,7 +34,11 @@ def verify(run: Runner, pictures: Pictures, expected: Probabilities, quantize: Q
     found, misses = _run(run, pictures, expected)
     if found is None:
         return Verification(
-            n_pictures=len(pictures), difference=1.0, agreement=0.0, accuracy=None, limit=MAX_DIFFERENCE[quantize],
+            n_pictures=len(pictures),
+            difference=1.0,
+            agreement=0.0,
+            accuracy=None,
+            limit=MAX_DIFFERENCE[quantize],
             misses=misses,
         )
     difference = float(np.abs(found - expected).max())
