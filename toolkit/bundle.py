@@ -79,6 +79,7 @@ class Bundle:
         contract: class names, input and fingerprint; the same that exported files carry.
         recipe_name: the recipe that was trained.
         n_parameters: trainable and other weights of the network, in single values.
+        output: what the network in `model.keras` gives: "logits", "softmax", or "sigmoid" (one unit for two classes).
         training: the settings of the training (seed, epochs, batch size, ...).
         data: `root` (the data's folder at training time), counts per class and subset, fingerprint of the data.
         metrics: figures on the validation part, such as `accuracy` and `loss`.
@@ -89,6 +90,7 @@ class Bundle:
     contract: Contract
     recipe_name: str
     n_parameters: int
+    output: str = "softmax"
     training: Mapping[str, Any] = field(default_factory=dict)
     data: Mapping[str, Any] = field(default_factory=dict)
     metrics: Mapping[str, Any] = field(default_factory=dict)
@@ -194,6 +196,7 @@ _FIELDS: Final[dict[str, type]] = {
     "contract": dict,
     "recipe_name": str,
     "n_parameters": int,
+    "output": str,
     "training": dict,
     "data": dict,
     "metrics": dict,
