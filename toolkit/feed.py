@@ -147,9 +147,7 @@ def _decode_row(handle: int, offset: int, root: str, file: File, spec: Preproces
     return "", digest
 
 
-def _read_index(
-    index: Path, pixels: Path, n: int, spec: Preprocess
-) -> tuple[tuple[str, ...], tuple[str, ...]] | None:
+def _read_index(index: Path, pixels: Path, n: int, spec: Preprocess) -> tuple[tuple[str, ...], tuple[str, ...]] | None:
     try:
         fields = json.loads(index.read_text(encoding="ascii"))
         whole = pixels.stat().st_size == n * _row_bytes(spec)

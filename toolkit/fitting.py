@@ -1,4 +1,4 @@
-"""Batches -> trained weights, epoch by epoch, in a way that an interruption loses one epoch at most. Imports TensorFlow.
+"""Batches -> trained weights, epoch by epoch; an interruption loses one epoch at most. Imports TensorFlow.
 
 After each epoch everything that the next one depends on is in one file: weights, optimizer, the random generators of
 dropout and augmentation, and the epochs so far. Shuffling depends on the seed and the epoch's number alone.
@@ -22,7 +22,7 @@ import tensorflow as tf
 from toolkit.errors import ModelError
 from toolkit.feed import Batches
 from toolkit.files import atomic_write
-from toolkit.network import Networks
+from toolkit.network import Networks, save
 from toolkit.progress import Progress
 from toolkit.recipes import Training
 
@@ -125,7 +125,7 @@ class _Recorder(keras.callbacks.Callback):  # type: ignore[misc]
         """Whether there is anything to train, given the epochs so far."""
         return len(self.epochs) < self._settings.epochs and not self._patience_is_over()
 
-    def on_epoch_begin(self, epoch: int, logs: object = None) -> None:
+    def on_epoch_begin(self, epoch: int, logs: object = None) -> None:  # noqa: ARG002
         self._began = time.perf_counter()
         self._progress.start(f"epoch {epoch + 1}/{self._settings.epochs}", self._train.n_pictures, "images")
 
@@ -137,7 +137,7 @@ class _Recorder(keras.callbacks.Callback):  # type: ignore[misc]
             self._shown = now
             self._progress.status(f"loss {logs['loss']:.4f}, accuracy {logs['accuracy']:.4f}")
 
-    def on_test_begin(self, logs: object = None) -> None:
+    def on_test_begin(self, logs: object = None) -> None:  # noqa: ARG002
         self._trained = time.perf_counter()
         self._progress.status("validation")
 
@@ -150,13 +150,19 @@ class _Recorder(keras.callbacks.Callback):  # type: ignore[misc]
                 hint="a smaller learning_rate in a copy of the recipe (toolkit recipe copy) is the usual cure",
             )
         seconds = self._trained - self._began
-        names = ("loss", "accuracy", "val_loss", "val_accuracy")
-        row = Epoch(epoch + 1, *(figures[n] for n in names), seconds, self._train.n_pictures / max(seconds, 1e-9))
+        row = Epoch(
+            epoch=epoch + 1,
+            loss=figures["loss"],
+            accuracy=figures["accuracy"],
+            val_loss=figures["val_loss"],
+            val_accuracy=figures["val_accuracy"],
+            seconds=round(seconds, 3),
+            images_per_s=round(self._train.n_pictures / max(seconds, 1e-9), 1),
+        )
         self.epochs.append(row)
         if len(self.epochs) == 1 or self._better(row, self.epochs[self.best]):
             self.best = len(self.epochs) - 1
-            with atomic_write(self._folder / BEST_WEIGHTS) as temporary:
-                self._networks.network.save_weights(temporary)
+            save(self._folder / BEST_WEIGHTS, self._networks.network.save_weights)
         self._save()
         self._progress.line(
             f"epoch {row.epoch}/{self._settings.epochs}  loss {row.loss:.4f}  accuracy {row.accuracy:.4f}  "

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterable
+import os
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import keras
@@ -99,6 +101,16 @@ def summary(network: keras.Model) -> str:
     lines: list[str] = []
     network.summary(line_length=100, print_fn=lambda text, **_: lines.append(text))
     return "\n".join(line.rstrip() for line in lines) + "\n"
+
+
+def save(path: Path, write: Callable[[Path], object]) -> None:
+    """Let Keras write `path` whole or not at all. It insists on its suffixes, so the temporary name keeps them."""
+    temporary = path.with_name(f".tmp-{path.name}")
+    try:
+        write(temporary)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def _layer(layer: Layer, n_classes: int, seed: Iterable[int]) -> Any:

@@ -10,7 +10,8 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final, Literal
 
-from toolkit.errors import ModelError
+from toolkit.errors import ModelError, UsageError
+from toolkit.files import atomic_write
 from toolkit.preprocess import Colour, Preprocess, Resize
 from toolkit.recipe_schema import (
     AUGMENTATIONS,
@@ -280,3 +281,20 @@ def _meaning_problems(fields: dict[str, Any]) -> list[str]:
     if not monitor.startswith("val_") and (train.get("keep") == "best" or train.get("patience")):
         found.append(f"[train]: monitor = {monitor!r}, but the best epoch is chosen on the validation part: val_loss")
     return found
+
+
+def copy_recipe(name: str | Path, out: Path, *, force: bool = False) -> Path:
+    """Copy a recipe, once it is read without mistakes, to the file `out`, whose suffix must be `.toml`.
+
+    Raises:
+        RecipeError: no such recipe, or one with mistakes.
+        UsageError: `out` has another suffix, or exists and `force` is not set.
+    """
+    recipe = load_recipe(name)
+    if out.suffix != ".toml":
+        raise UsageError(f"{out}: a recipe file is named .toml", hint=f"toolkit recipe copy {name} {out}.toml")
+    if out.exists() and not force:
+        raise UsageError(f"{out}: exists already", hint="give another name, or --force to replace it")
+    with atomic_write(out) as temporary:
+        temporary.write_text(recipe.text, encoding="utf-8")
+    return out

@@ -15,7 +15,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, fields, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -30,7 +30,6 @@ from toolkit.contract import Contract
 from toolkit.dataset import Dataset, find_dataset, hold_out
 from toolkit.errors import InputError, LockedError, ToolkitError, UsageError, missing_extra
 from toolkit.feed import Batches, Decoded, Pictures, decode_all, default_cache_dir, spread
-from toolkit.files import atomic_write
 from toolkit.metrics import ConfusionMatrix, report, write_confusion_csv, write_report_csv
 from toolkit.progress import SILENT, Progress
 from toolkit.recipes import Recipe, load_recipe
@@ -270,12 +269,12 @@ def _write(
     from toolkit import fitting, network
 
     net = networks.network
-    _whole(folder / bundles.LAST_WEIGHTS, net.save_weights)
+    network.save(folder / bundles.LAST_WEIGHTS, net.save_weights)
     kept = len(fit.epochs) - 1
     if recipe.train.keep == "best":
         net.load_weights(folder / fitting.BEST_WEIGHTS)
         kept = fit.best
-    _whole(folder / bundles.MODEL_KERAS, net.save)
+    network.save(folder / bundles.MODEL_KERAS, net.save)
     probabilities = network.probabilities(fitting.predict(net, validation), recipe.output)
     confusion = ConfusionMatrix(dataset.labels)
     confusion.add(validation.labels, probabilities.argmax(axis=1))
@@ -322,9 +321,7 @@ def _last_figures(fit: Fit, kept: int) -> dict[str, float]:
 
 def _data_fields(dataset: Dataset, rows: list[DataRow]) -> dict[str, Any]:
     counts = Counter((row.subset, row.label) for row in rows)
-    subsets = {
-        subset: {label: counts[subset, label] for label in dataset.labels} for subset in ("train", "validation")
-    }
+    subsets = {subset: {label: counts[subset, label] for label in dataset.labels} for subset in ("train", "validation")}
     digest = hashlib.sha256()
     for row in rows:
         digest.update(f"{row.path}\0{row.label}\0{row.subset}\0".encode(errors="surrogateescape"))
@@ -352,17 +349,6 @@ def _versions() -> dict[str, str]:
     return found
 
 
-def _whole(path: Path, save: Any) -> None:
-    """Let Keras write `path`; its suffix is what Keras goes by, so the temporary name keeps it."""
-    with atomic_write(path) as temporary:
-        named = temporary.with_name(f".{path.stem.split('.')[0]}-{os.getpid()}{''.join(path.suffixes)}")
-        try:
-            save(named)
-            os.replace(named, temporary)
-        finally:
-            named.unlink(missing_ok=True)
-
-
 def _say_cache(decoded: Decoded, progress: Progress) -> None:
     what = "reused" if decoded.reused else "written"
     progress.line(
@@ -380,10 +366,8 @@ def _check_out(out: Path, *, force: bool) -> None:
         )
     if not force:
         name = ""
-        try:
+        with suppress(ToolkitError):
             name = f" ({load_bundle(out).recipe_name})"
-        except ToolkitError:
-            pass
         raise InputError(
             f"{out}: there is a trained bundle already{name}",
             hint="--force replaces it when the new one is finished; --out chooses another place",
@@ -461,5 +445,3 @@ def image_size(text: str) -> tuple[int, int]:
     if not (height.isascii() and height.isdigit()) or (width and not (width.isascii() and width.isdigit())):
         raise UsageError(f"image size {text!r}: expected height x width in pixels, such as 180x180")
     return int(height), int(width or height)
-
-

@@ -14,7 +14,7 @@ from typing import Annotated
 
 import typer
 
-from toolkit.cli import console, data, demo, export, infer
+from toolkit.cli import console, data, demo, export, infer, recipe, train
 from toolkit.errors import InputError, MachineError, ToolkitError
 
 app = typer.Typer(
@@ -98,6 +98,8 @@ _HINTS = {
 
 # Commands register here, in the order in which a user meets them.
 app.command()(data.split)
+app.add_typer(recipe.app, name="recipe")
+app.command()(train.train)
 app.command()(export.export)
 app.command()(infer.infer)
 app.command()(export.inspect)

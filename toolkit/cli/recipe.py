@@ -1,1 +1,46 @@
-"""Commands."""
+"""`toolkit recipe`: the documented networks."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from toolkit.cli import console
+
+app = typer.Typer(no_args_is_help=True, help="The documented networks: list, show, copy.")
+
+
+@app.command("list")
+def list_recipes() -> None:
+    """List the documented recipes: name, input, parameters, what it is."""
+    from toolkit import recipes
+
+    loaded = [recipes.load_recipe(name) for name in recipes.available()]
+    width = max(len(recipe.name) for recipe in loaded)
+    for recipe in loaded:
+        spec = recipe.preprocess
+        size = f"{spec.height}x{spec.width}x{spec.channels}"
+        console.out(f"{recipe.name:{width}}  {size:>9}  {recipe.parameters:>10,}  {recipe.title}")
+
+
+@app.command()
+def show(name: Annotated[str, typer.Argument(help="A documented recipe, or a recipe file.")]) -> None:
+    """Print a recipe as it stands, after checking it."""
+    from toolkit import recipes
+
+    console.out(recipes.load_recipe(name).text.rstrip("\n"))
+
+
+@app.command()
+def copy(
+    name: Annotated[str, typer.Argument(help="A documented recipe.")],
+    out: Annotated[Path | None, typer.Argument(metavar="FILE", help="Default: NAME.toml here.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace FILE.")] = False,
+) -> None:
+    """Copy a recipe to a file of your own, to change it."""
+    from toolkit import recipes
+
+    target = recipes.copy_recipe(name, out or Path(f"{Path(name).stem}.toml"), force=force)
+    console.say(f"{target}: change it, then: toolkit train DATA --recipe {target}")
