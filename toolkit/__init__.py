@@ -1,3 +1,54 @@
-"""Clean, split, train, export and label folders of images."""
+"""Clean, split, train, export and label folders of images.
+
+The public names are imported when they are first used, so that `import toolkit` costs nothing:
+
+>>> import toolkit
+>>> toolkit.ToolkitError.__module__
+'toolkit.errors'
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from toolkit.api import export, infer, split, train
+    from toolkit.errors import ToolkitError
+    from toolkit.exporting import ExportOptions
+    from toolkit.inference import InferOptions
+    from toolkit.splitting import SplitOptions
+    from toolkit.training import TrainOptions
 
 __version__ = "0.1.0"
+
+__all__ = [
+    "ExportOptions",
+    "InferOptions",
+    "SplitOptions",
+    "ToolkitError",
+    "TrainOptions",
+    "__version__",
+    "export",
+    "infer",
+    "split",
+    "train",
+]
+
+_HOMES = {
+    "ExportOptions": "toolkit.exporting",
+    "InferOptions": "toolkit.inference",
+    "SplitOptions": "toolkit.splitting",
+    "ToolkitError": "toolkit.errors",
+    "TrainOptions": "toolkit.training",
+    "export": "toolkit.api",
+    "infer": "toolkit.api",
+    "split": "toolkit.api",
+    "train": "toolkit.api",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)

@@ -1,0 +1,82 @@
+"""The public Python interface: what the command line calls, with paths as text or `Path`.
+
+Each function imports what it needs when it is called, so that `import toolkit` costs nothing.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from toolkit.progress import SILENT, Progress
+
+if TYPE_CHECKING:
+    from toolkit.exporting import ExportOptions, ExportResult
+    from toolkit.inference import InferOptions, InferResult
+    from toolkit.splitting import SplitOptions, SplitResult
+    from toolkit.training import TrainOptions, TrainResult
+
+StrPath = str | os.PathLike[str]
+
+
+def split(source: StrPath, options: SplitOptions | None = None, *, progress: Progress = SILENT) -> SplitResult:
+    """Split class folders, or an archive of them, into training and validation pictures.
+
+    Raises:
+        InputError: no such source, no class folders, or another split is in the way.
+    """
+    from toolkit.splitting import split as run
+
+    return run(Path(source), options, progress)
+
+
+def train(data: StrPath, options: TrainOptions, *, progress: Progress = SILENT) -> TrainResult:
+    """Train a recipe on a split tree or on plain class folders; leaves a bundle. Loads TensorFlow.
+
+    Raises:
+        InputError: the data are missing, or their classes do not fit the recipe or each other.
+        ModelError: the recipe is unknown or wrong.
+        MachineError: TensorFlow is missing, or a batch needs more memory than there is.
+    """
+    from toolkit.training import train as run
+
+    return run(Path(data), options, progress)
+
+
+def export(model: StrPath, options: ExportOptions, *, progress: Progress = SILENT) -> ExportResult:
+    """Export a bundle or a `.keras` file, each artefact verified before it is kept. Loads TensorFlow.
+
+    Raises:
+        ModelError: no such model, or one that cannot be exported.
+        MismatchError: an artefact does not compute what the model computes; it was not kept.
+        MachineError: TensorFlow is missing.
+    """
+    from toolkit.exporting import export as run
+
+    return run(Path(model), options, progress)
+
+
+def infer(
+    inputs: StrPath | Iterable[StrPath],
+    out: StrPath,
+    model: StrPath = "model",
+    options: InferOptions | None = None,
+    *,
+    progress: Progress = SILENT,
+) -> InferResult:
+    """Label files and folders into `out`: one row for every file.
+
+    Raises:
+        InputError: an input is missing, or there is nothing to label.
+        ModelError: no model, or one without a contract.
+        LockedError: another run holds `out`.
+        MachineError: CUDA was asked for and is not usable.
+    """
+    from toolkit.inference import infer as run
+    from toolkit.inputs import Inputs
+
+    several = [inputs] if isinstance(inputs, (str, os.PathLike)) else inputs
+    paths = tuple(os.fspath(path) for path in several)
+    return run(Inputs(paths=paths), Path(out), Path(model), options, progress=progress)
