@@ -6,11 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from toolkit.contract import LABELS_KEY, METADATA_KEY, Contract
-from toolkit.preprocess import Colour, Preprocess
+from toolkit.preprocess import Colour, Image, Preprocess
 
 
 def contract(labels: tuple[str, ...] = ("Cat", "Dog"), size: int = 32, colour: Colour = Colour.RGB) -> Contract:
@@ -69,6 +70,45 @@ def write_conv_network(
         nodes.append(helper.make_node("MatMul", [f"d{i}", f"dw{i}"], [f"m{i}"]))
         nodes.append(helper.make_node(("Relu", "Softmax")[i], [f"m{i}"], [("d1", "probabilities")[i]]))
     return _write(path, promise, nodes, constants)
+
+
+def write_linear_network(
+    path: Path, promise: Contract, images_u8: Image, truth: npt.NDArray[np.int64], *, steps: int = 300
+) -> Path:
+    """softmax of a linear map of the pixels, fitted in a second: right more often than not, and honestly wrong.
+
+    Args:
+        path: where the file goes.
+        promise: its contract.
+        images_u8: uint8 (N, H, W, C), what it is fitted to.
+        truth: int64 (N,), their classes.
+        steps: of plain gradient descent with momentum.
+    """
+    flat = images_u8.reshape(len(images_u8), -1).astype(np.float32) / 255 - 0.5
+    target = np.eye(len(promise.labels), dtype=np.float32)[truth]
+    weights = np.zeros((flat.shape[1], target.shape[1]), np.float32)
+    bias, pace, pace_bias = np.zeros(target.shape[1], np.float32), np.zeros_like(weights), np.float32(0)
+    rate = np.float32(20 / np.square(flat).sum(axis=1).mean())
+    for _ in range(steps):
+        logits = flat @ weights + bias
+        exponent = np.exp(logits - logits.max(axis=1, keepdims=True))
+        wrong = (exponent / exponent.sum(axis=1, keepdims=True) - target) / len(flat)
+        pace = np.float32(0.9) * pace - rate * (flat.T @ wrong)
+        pace_bias = np.float32(0.9) * pace_bias - rate * wrong.sum(axis=0)
+        weights, bias = weights + pace, bias + pace_bias
+    return _write(
+        path,
+        promise,
+        [
+            helper.make_node("Cast", ["images"], ["values"], to=TensorProto.FLOAT),
+            helper.make_node("Mul", ["values", "scale"], ["scaled"]),
+            helper.make_node("Sub", ["scaled", "half"], ["centred"]),
+            helper.make_node("Flatten", ["centred"], ["flat"]),
+            helper.make_node("Gemm", ["flat", "weights", "bias"], ["logits"]),
+            helper.make_node("Softmax", ["logits"], ["probabilities"], axis=1),
+        ],
+        {"scale": np.float32(1 / 255), "half": np.float32(0.5), "weights": weights, "bias": bias},
+    )
 
 
 def _write(path: Path, promise: Contract, nodes: list[onnx.NodeProto], constants: dict[str, Any]) -> Path:

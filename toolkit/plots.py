@@ -80,9 +80,8 @@ def thresholds(tally: ProbabilityTally, theme: Theme) -> Figure:
     figure, axes = new_figure(7.2, 4.0)
     table = [row for row in tally.thresholds() if row.answered]
     limit = [row.min_confidence for row in table]
-    axes.fill_between(
-        limit, *zip(*(row.accuracy_interval for row in table), strict=True), color=theme.right, alpha=0.18, linewidth=0
-    )
+    low, high = np.array([row.accuracy_interval for row in table]).reshape(-1, 2).T
+    axes.fill_between(limit, low, high, color=theme.right, alpha=0.18, linewidth=0)
     axes.plot(limit, [row.accuracy for row in table], color=theme.right, label="accuracy of the answers")
     axes.plot(limit, [row.coverage for row in table], color=theme.third, label="coverage: share that is answered")
     axes.set(xlim=(0, 1), ylim=(0, 1.02), xlabel="--min-confidence")
