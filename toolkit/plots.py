@@ -98,7 +98,7 @@ def precision_recall(labels: tuple[str, ...], curves: tuple[ClassCurves, ...], t
     figure, axes = _square("recall", "precision", "Precision against recall, class by class")
     rows = [(c.average_precision, GRID, c.precision) for c in curves]
     _curves(axes, labels, rows, "AP", theme)
-    axes.legend(loc="lower left", fontsize=9)
+    _legend(axes, "lower left")
     return figure
 
 
@@ -108,7 +108,7 @@ def roc(labels: tuple[str, ...], curves: tuple[ClassCurves, ...], theme: Theme) 
     axes.plot([0, 1], [0, 1], color=theme.muted, linewidth=1.2, linestyle=(0, (4, 3)))
     rows = [(c.roc_auc, np.append(0, GRID), np.append(0, c.true_positive_rate)) for c in curves]
     _curves(axes, labels, rows, "AUC", theme)
-    axes.legend(loc="lower right", fontsize=9)
+    _legend(axes, "lower right")
     return figure
 
 
@@ -121,6 +121,11 @@ def _square(x: str, y: str, title: str) -> tuple[Figure, Axes]:
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_major_formatter(PercentFormatter(1, 0))
     return figure, axes
+
+
+def _legend(axes: Axes, place: str) -> None:
+    if axes.get_legend_handles_labels()[0]:
+        axes.legend(loc=place, fontsize=9)
 
 
 Curve = tuple[float, npt.NDArray[np.floating[Any]], npt.NDArray[np.floating[Any]]]

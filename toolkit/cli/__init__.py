@@ -14,7 +14,7 @@ from typing import Annotated
 
 import typer
 
-from toolkit.cli import console, data, demo, export, infer, recipe, train
+from toolkit.cli import console, data, demo, evaluate, export, infer, recipe, train
 from toolkit.errors import InputError, MachineError, ToolkitError
 
 app = typer.Typer(
@@ -102,5 +102,6 @@ app.add_typer(recipe.app, name="recipe")
 app.command()(train.train)
 app.command()(export.export)
 app.command()(infer.infer)
+app.command()(evaluate.evaluate)
 app.command()(export.inspect)
 app.command()(demo.demo)
