@@ -4,36 +4,80 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing
 from dataclasses import dataclass, field
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
-
-import numpy as np
+from typing import Final
 
 from toolkit.errors import GateError, InputError, UsageError
-from toolkit.files import atomic_write
+from toolkit.formats import format_of
 from toolkit.inputs import Counts, Inputs
+from toolkit.limits import usable_cpus
+from toolkit.locking import lock
 from toolkit.metrics import ConfusionMatrix, report, write_confusion_csv, write_report_csv
-from toolkit.pipeline import BatchResult, Labeller, OrderedMap, one_opencv_thread
+from toolkit.pipeline import BatchResult, Item, Labeller, OrderedMap, Result, one_opencv_thread
 from toolkit.preprocess import MAX_PIXELS
 from toolkit.progress import SILENT, Progress
+from toolkit.resume import Earlier, Partial, finished
 from toolkit.scan import Sample, printable
 from toolkit.session import Device, Probabilities, Session, open_session
-from toolkit.tables import ERROR, OK, UNSURE, Layout, Row, encode, side_path
+from toolkit.tables import ERROR, OK, UNSURE, Layout, Row, side_path
+
+ROWS_VERSION: Final = 1
+"""Raised when the same model and options give other rows than before."""
+
+CPU_BATCH_VALUES: Final = 1_000_000
+"""About how many input values a batch on the CPU holds, so that its activations stay in the cache."""
+
+GPU_BATCH: Final = 128
+
+
+@dataclass(frozen=True, slots=True)
+class MaxFailures:
+    """How many files may fail: a number, or a percentage of all.
+
+    >>> MaxFailures.parse("2%").allowed(500)
+    10
+    """
+
+    value: float
+    percent: bool = False
+
+    @classmethod
+    def parse(cls, text: str) -> MaxFailures:
+        """Read `N` or `P%`.
+
+        Raises:
+            UsageError: neither.
+        """
+        try:
+            percent = text.endswith("%")
+            value = float(text.removesuffix("%")) if percent else int(text)
+        except ValueError:
+            value = -1
+        if not 0 <= value < float("inf") or (percent and value > 100):
+            raise UsageError(f"--max-failures {text}: expected a number of files, or a percentage such as 1%")
+        return cls(value, percent)
+
+    def allowed(self, n_files: int) -> int:
+        """The most failures among `n_files`."""
+        return int(n_files * self.value / 100) if self.percent else int(self.value)
 
 
 @dataclass(frozen=True, kw_only=True)
 class InferOptions:
-    """How to label; none of it changes what is read.
+    """How to label.
 
     Attributes:
         device: "cuda" insists, "auto" takes CUDA where it works, else the CPU.
         top_k: how many labels in a row.
         probabilities: a column for every class.
         min_confidence: below it a row is `unsure`.
-        max_failures: more failed files than this make `InferResult.check` raise; None: only if all fail.
-        max_failures_percent: the same as a share of the files, 0..100.
+        update: rows of unchanged files in the result file are kept.
+        max_failures: `InferResult.check` raises above it; None: only if every file fails.
         batch_size, workers: None chooses from the machine and the model.
         max_pixels: larger pictures are refused from their header.
     """
@@ -42,18 +86,20 @@ class InferOptions:
     top_k: int = 1
     probabilities: bool = False
     min_confidence: float = 0.0
-    max_failures: int | None = None
-    max_failures_percent: float | None = None
+    update: bool = False
+    max_failures: MaxFailures | None = None
     batch_size: int | None = None
     workers: int | None = None
     max_pixels: int = MAX_PIXELS
 
     def __post_init__(self) -> None:
-        for name, value in (("top_k", self.top_k), ("batch_size", self.batch_size), ("workers", self.workers)):
+        for name, value in (("top-k", self.top_k), ("batch-size", self.batch_size), ("workers", self.workers)):
             if value is not None and value < 1:
-                raise UsageError(f"{name.replace('_', '-')} {value}: expected 1 or more")
+                raise UsageError(f"--{name} {value}: expected 1 or more")
         if not 0 <= self.min_confidence <= 1:
-            raise UsageError(f"min-confidence {self.min_confidence}: expected 0 to 1")
+            raise UsageError(f"--min-confidence {self.min_confidence}: expected 0 to 1")
+        if self.device not in ("auto", "cpu", "cuda"):
+            raise UsageError(f"--device {self.device}: expected auto, cpu or cuda")
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,18 +117,21 @@ class Prediction:
     error: str
 
 
-@dataclass(slots=True)
+@dataclass(kw_only=True, slots=True)
 class InferResult:
     """What a run did.
 
     Attributes:
         out: the result file.
-        n_files: rows in it.
-        n_ok, n_unsure, n_errors: rows of each status.
+        device: where the model ran, "cpu" or "cuda"; `note` says why not where it was wished to.
+        n_files: rows in the result; n_ok, n_unsure, n_errors: of each status.
+        n_continued: rows that a stopped run had left.
+        n_kept: rows of unchanged files that `update` kept.
+        n_gone: rows of the file that was updated whose file is not among the inputs any more.
+        redone: `update` found rows of another model or other options, and did everything again.
+        complete: False where the run was stopped; the same call continues it.
         counts: files in folders that were passed over.
-        device: where the model ran; `note` says why not where it was wished to.
-        confusion: truth against prediction, None where the inputs lie in no class folders.
-        complete: False where the run was stopped; the next one continues.
+        confusion: truth against prediction; None where no input lies in a class folder.
     """
 
     out: Path
@@ -92,41 +141,42 @@ class InferResult:
     n_ok: int = 0
     n_unsure: int = 0
     n_errors: int = 0
+    n_continued: int = 0
+    n_kept: int = 0
+    n_gone: int = 0
+    redone: bool = False
+    complete: bool = True
     counts: Counts = field(default_factory=Counts)
     confusion: ConfusionMatrix | None = None
-    complete: bool = True
 
-    def check(self, options: InferOptions) -> None:
-        """Hold the failures against what the options allow.
+    @property
+    def n_new(self) -> int:
+        """Rows of files that this run read."""
+        return self.n_files - self.n_continued - self.n_kept
+
+    def check(self, max_failures: MaxFailures | None) -> None:
+        """Hold the failed files against what is allowed.
 
         Raises:
-            GateError: more files failed than that, or all.
+            GateError: more failed than that, or all of them.
         """
         hint = f"see the rows with status {ERROR} in {printable(str(self.out))}"
         if self.n_files and self.n_errors == self.n_files:
             raise GateError(f"all {self.n_files:,} files failed", hint=hint)
-        allowed = options.max_failures
-        if options.max_failures_percent is not None:
-            allowed = int(self.n_files * options.max_failures_percent / 100)
-        if allowed is not None and self.n_errors > allowed:
-            raise GateError(f"{self.n_errors:,} of {self.n_files:,} files failed, allowed were {allowed:,}", hint=hint)
+        if max_failures is not None and self.n_errors > max_failures.allowed(self.n_files):
+            allowed = max_failures.allowed(self.n_files)
+            raise GateError(f"{self.n_errors:,} of {self.n_files:,} files failed, {allowed:,} were allowed", hint=hint)
 
 
 def choose_batch_size(session: Session, options: InferOptions) -> int:
-    """Samples in a batch: small on the CPU, where activations then stay in its cache, large on a GPU."""
+    """Samples in a batch: 4..64 on the CPU, fewer the larger the input; more on a GPU. Never a matter of the load."""
     if options.batch_size is not None:
         return options.batch_size
     if session.device != "cpu":
-        return 128
+        return GPU_BATCH
     height, width, channels = session.contract.preprocess.shape
-    return int(np.clip(2 ** int(np.log2(1 + 1_000_000 / (height * width * channels))), 4, 64))
-
-
-def choose_workers(options: InferOptions) -> int:
-    """Worker threads: as many as this process may run at once."""
-    import os
-
-    return options.workers or len(os.sched_getaffinity(0))
+    fitting = CPU_BATCH_VALUES // (height * width * channels)
+    return max(4, min(64, 1 << max(0, fitting.bit_length() - 1)))
 
 
 def batches(samples: Iterable[Sample], size: int) -> Iterator[list[Sample]]:
@@ -146,30 +196,34 @@ def predict(
     """
     options = options or InferOptions()
     session = open_session(model, device=options.device, threads=1)
+    size = choose_batch_size(session, options)
+    labeller = Labeller(session, max_pixels=options.max_pixels, batch_size=size)
     progress.start("labelling")
     try:
-        for result in _results(batches(samples, choose_batch_size(session, options)), session, options):
-            for i, (sample, error) in enumerate(zip(result.samples, result.errors, strict=True)):
-                yield Prediction(sample, None if error else result.probabilities[i], error)
+        for result in _in_parallel(labeller, batches(samples, size), options):
+            yield from predictions(result)
             progress.advance(len(result.samples))
     finally:
         progress.finish()
 
 
-def _results(work: Iterator[list[Sample]], session: Session, options: InferOptions) -> Iterator[BatchResult]:
-    labeller = Labeller(session, max_pixels=options.max_pixels, batch_size=choose_batch_size(session, options))
-    with one_opencv_thread(), OrderedMap(labeller, work, choose_workers(options)) as results:
-        yield from results
+def predictions(result: BatchResult) -> Iterator[Prediction]:
+    """A batch, sample by sample."""
+    for sample, error, probabilities in zip(result.samples, result.errors, result.probabilities, strict=True):
+        yield Prediction(sample, None if error else probabilities, error)
 
 
 def layout(session: Session, options: InferOptions) -> Layout:
-    """The columns of a run, and the fingerprint of everything that its rows depend on but the files."""
+    """The columns of a run, and the fingerprint of everything that its rows depend on but the files.
+
+    Raises:
+        UsageError: more labels are asked for than the model has classes.
+    """
     contract = session.contract
     if options.top_k > len(contract.labels):
-        raise UsageError(f"--top-k {options.top_k}: the model knows {len(contract.labels)} classes")
-    settings = [1, session.fingerprint, options.top_k, options.probabilities, options.min_confidence]
-    settings.append(options.max_pixels)
-    digest = hashlib.sha256(json.dumps(settings).encode()).hexdigest()
+        raise UsageError(f"--top-k {options.top_k}: the model has {len(contract.labels)} classes")
+    settings = [options.top_k, options.probabilities, options.min_confidence, options.max_pixels]
+    digest = hashlib.sha256(json.dumps([ROWS_VERSION, session.fingerprint, *settings]).encode()).hexdigest()
     return Layout(
         contract=contract,
         model=digest[:12],
@@ -186,70 +240,163 @@ def infer(
     options: InferOptions | None = None,
     *,
     progress: Progress = SILENT,
+    stop: threading.Event | None = None,
 ) -> InferResult:
     """Label files and folders into a result file, one row for each file.
 
-    Beside it `<out stem>.report.csv` and `<out stem>.confusion.csv` are written where the files lie in folders named
-    like the model's classes.
+    A run that was stopped or killed is continued by the same call. Beside the result, `<out stem>.report.csv` and
+    `<out stem>.confusion.csv` are written where files lie in folders named like the model's classes.
+
+    Args:
+        out: .csv, .jsonl or .parquet; what is there stays whole until the new file is.
+        stop: once set, what is in flight is finished and kept, and the result is not `complete`.
 
     Raises:
+        UsageError: the options do not fit the model or the output.
         InputError: an input is missing or holds no picture.
-        ModelError, MachineError: the model cannot be run.
+        ModelError, MachineError: the model cannot be run, or `out` cannot be written.
+        LockedError: another run is writing `out`.
     """
     options = options or InferOptions()
+    stop = stop or threading.Event()
+    if out.is_dir():
+        raise UsageError(f"{printable(str(out))}: expected the name of a file, found a folder")
+    format_of(out)
     session = open_session(model, device=options.device, threads=1)
     table = layout(session, options)
     result = InferResult(out=out, device=session.device, note=session.note)
-    tally = Tally(result, ConfusionMatrix(table.labels))
-    samples = inputs.samples(result.counts)
-    progress.start("labelling")
-    try:
-        with atomic_write(out) as partial, partial.open("wb") as file:
-            file.write(encode([table.columns]))
-            for batch in _results(batches(samples, choose_batch_size(session, options)), session, options):
-                rows = table.rows(batch)
-                file.write(encode(rows))
-                tally.add(rows)
-                progress.advance(len(rows))
-            if not result.n_files:
-                raise nothing_found(inputs, result.counts)
-    finally:
-        progress.finish()
-    tally.write(out)
+    with lock(out), closing(Partial(out, table)) as partial:
+        progress.start("labelling")
+        try:
+            _Run(result, table, partial, progress).all(inputs, session, options, stop)
+        finally:
+            progress.finish()
     return result
 
 
-def nothing_found(inputs: Inputs, counts: Counts) -> InputError:
-    """The error for inputs without a single file to label."""
-    named = " ".join(printable(path) for path in inputs.paths)
-    passed = (
-        f" ({counts.others:,} other files, {counts.excluded:,} excluded)" if counts.others + counts.excluded else ""
-    )
-    return InputError(f"{named}: expected pictures, found none{passed}", hint="check the path and the patterns")
+@dataclass(frozen=True, slots=True)
+class _Work:
+    """A batch of the ordered inputs, and the rows of those of its samples that have one already."""
+
+    samples: list[Sample]
+    kept: list[Row | None]
 
 
-class Tally:
-    """Counts rows into a result, truth against prediction among them."""
+class _Run:
+    """One run of `infer`, under its lock."""
 
-    def __init__(self, result: InferResult, confusion: ConfusionMatrix) -> None:
+    def __init__(self, result: InferResult, table: Layout, partial: Partial, progress: Progress) -> None:
         self._result = result
-        self._confusion = confusion
+        self._table = table
+        self._partial = partial
+        self._progress = progress
+        self._confusion = ConfusionMatrix(table.labels)
 
-    def add(self, rows: list[Row]) -> None:
-        """Count whole rows."""
+    def all(self, inputs: Inputs, session: Session, options: InferOptions, stop: threading.Event) -> None:
+        result, partial = self._result, self._partial
+        size = choose_batch_size(session, options)
+        work = _until(stop, batches(inputs.samples(result.counts), size))
+        stopped, old = self._stopped(), self._old() if options.update else None
+        start = stopped or old
+        different = self._same(start, work, stopped=start is stopped) if start else None
+        if stop.is_set():
+            result.complete = False
+            return
+        if old is not None and start is old and different is None and old.exhausted and result.n_files:
+            result.n_kept = result.n_files
+            self._report()
+            return
+        rest = partial.begin(start)
+        earlier = [source for source in (rest, old) if source is not None]
+        todo = self._planned(chain([different] if different else [], work), earlier)
+        labeller = Labeller(session, max_pixels=options.max_pixels, batch_size=size)
+        for rows in _in_parallel(lambda item: self._rows(item, labeller), todo, options):
+            partial.append(rows)
+            self._count(rows)
+        result.n_continued = sum(source.n_taken for source in (stopped, rest) if source is not None)
+        result.n_kept = old.n_taken if old is not None else 0
+        if stop.is_set():
+            result.complete = False
+        elif not result.n_files:
+            partial.discard()
+            raise _nothing_found(inputs, result.counts)
+        else:
+            result.n_gone = old.n_gone() if old is not None else 0
+            self._report()
+            partial.finish()
+
+    def _stopped(self) -> Earlier | None:
+        earlier = self._partial.earlier()
+        if earlier is not None and not earlier.fits:
+            name = printable(self._partial.path.name)
+            self._progress.warn(f"{name} is of another model or other options: it is left, and all is done from the start")
+            return None
+        return earlier
+
+    def _old(self) -> Earlier | None:
+        earlier = finished(self._result.out, self._table)
+        if earlier is not None and not earlier.fits:
+            self._result.redone = True
+            return None
+        return earlier
+
+    def _same(self, start: Earlier, work: Iterator[list[Sample]], *, stopped: bool) -> list[Sample] | None:
+        """Pass over the batches whose rows are there already; the first that is not, None where all are."""
+        for batch in work:
+            rows = start.batch(batch, stopped=stopped)
+            if rows is None:
+                return batch
+            self._count(rows)
+        return None
+
+    def _planned(self, work: Iterable[list[Sample]], earlier: list[Earlier]) -> Iterator[_Work]:
+        for samples in work:
+            kept: list[Row | None] = [None] * len(samples)
+            if earlier:
+                kept = [next((row for s in earlier if (row := s.take(sample)) is not None), None) for sample in samples]
+            yield _Work(samples, kept)
+
+    def _rows(self, work: _Work, labeller: Labeller) -> list[Row]:
+        missing = [sample for sample, row in zip(work.samples, work.kept, strict=True) if row is None]
+        new = iter(self._table.rows(labeller(missing)) if missing else ())
+        return [row if row is not None else next(new) for row in work.kept]
+
+    def _count(self, rows: list[Row]) -> None:
         result = self._result
         result.n_files += len(rows)
         for row in rows:
             truth, status = row[-6], row[-5]
-            result.n_ok += status == OK
-            result.n_unsure += status == UNSURE
-            result.n_errors += status == ERROR
-            if truth:
+            if status == OK:
+                result.n_ok += 1
+            elif status == UNSURE:
+                result.n_unsure += 1
+            else:
+                result.n_errors += 1
+            if truth and (status != OK or row[1] in self._table.labels):
                 self._confusion.add_row(truth=truth, label=row[1], status=status)
                 result.confusion = self._confusion
+        self._progress.advance(len(rows))
 
-    def write(self, out: Path) -> None:
-        """Write report and confusion beside `out`, where any row has a truth."""
+    def _report(self) -> None:
+        """Write report and confusion beside the result, where any row has a truth."""
         if self._result.confusion is not None:
-            write_report_csv(report(self._confusion), side_path(out, "report.csv"))
-            write_confusion_csv(self._confusion, side_path(out, "confusion.csv"))
+            write_report_csv(report(self._confusion), side_path(self._result.out, "report.csv"))
+            write_confusion_csv(self._confusion, side_path(self._result.out, "confusion.csv"))
+
+
+def _in_parallel(
+    function: Callable[[Item], Result], items: Iterator[Item], options: InferOptions
+) -> Iterator[Result]:
+    with one_opencv_thread(), OrderedMap(function, items, options.workers or usable_cpus()) as results:
+        yield from results
+
+
+def _until(stop: threading.Event, work: Iterator[list[Sample]]) -> Iterator[list[Sample]]:
+    while not stop.is_set() and (batch := next(work, None)) is not None:
+        yield batch
+
+
+def _nothing_found(inputs: Inputs, counts: Counts) -> InputError:
+    named = " ".join(printable(path) for path in inputs.paths)
+    passed = f" ({counts.others:,} other files, {counts.excluded:,} excluded)" if counts.others + counts.excluded else ""
+    return InputError(f"{named}: expected pictures, found none{passed}", hint="check the path and the patterns")

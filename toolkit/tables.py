@@ -8,7 +8,7 @@ import os
 import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import BinaryIO, Final
 
@@ -45,7 +45,7 @@ class Layout:
     probabilities: bool = False
     min_confidence: float = 0.0
 
-    @property
+    @cached_property
     def labels(self) -> tuple[str, ...]:
         """The class names as a result file shows them."""
         return tuple(map(printable, self.contract.labels))

@@ -1,0 +1,71 @@
+"""One run per output: a lock that dies with its process."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from toolkit.errors import LockedError, MachineError
+from toolkit.scan import printable
+
+
+@contextmanager
+def lock(out: Path) -> Iterator[None]:
+    """Hold `<out>.lock` while the block runs; the folder is made where it is missing.
+
+    The lock is the system's, so a killed process leaves none behind, though its file may stay.
+
+    Raises:
+        LockedError: another process holds it.
+        MachineError: the place cannot be written to.
+    """
+    path = out.with_name(out.name + ".lock")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle = _acquire(path)
+    except OSError as error:
+        raise MachineError(
+            f"{printable(str(out))}: cannot be written there ({error.strerror})",
+            hint="check who may write there, or choose another place with --out",
+        ) from None
+    if handle is None:
+        holder = _holder(path)
+        raise LockedError(
+            f"{printable(str(out))}: another run{holder} is writing this file", hint="wait for it, or choose another --out"
+        )
+    try:
+        yield
+    finally:
+        path.unlink(missing_ok=True)
+        os.close(handle)
+
+
+def _acquire(path: Path) -> int | None:
+    """The handle of the locked file; None where another process has it."""
+    import fcntl
+
+    while True:
+        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(handle)
+            return None
+        except OSError:
+            os.close(handle)
+            raise
+        # Its last holder may have removed the file between our opening and our locking it.
+        if path.exists() and os.path.samestat(os.fstat(handle), path.stat()):
+            os.truncate(handle, 0)
+            os.write(handle, f"{os.getpid()}\n".encode())
+            return handle
+        os.close(handle)
+
+
+def _holder(path: Path) -> str:
+    try:
+        return f" (process {int(path.read_text())})"
+    except (OSError, ValueError):
+        return ""
