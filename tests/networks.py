@@ -35,7 +35,11 @@ def write_mean_network(path: Path, promise: Contract, *, seed: int = 0) -> Path:
             helper.make_node("MatMul", ["means", "weights"], ["logits"]),
             helper.make_node("Softmax", ["logits"], ["probabilities"], axis=1),
         ],
-        {"scale": np.float32(1 / 255), "axes": np.array([1, 2]), "weights": weights - weights.mean(0)},
+        {
+            "scale": np.float32(1 / 255),
+            "axes": np.array([1, 2]),
+            "weights": weights - (weights.mean(0) if channels > 1 else 0),
+        },
     )
 
 

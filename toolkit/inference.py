@@ -6,7 +6,7 @@ import hashlib
 import json
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import closing
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from itertools import chain, islice
 from pathlib import Path
@@ -262,13 +262,14 @@ def infer(
     if out.is_dir():
         raise UsageError(f"{printable(str(out))}: expected the name of a file, found a folder")
     format_of(out)
+    inputs.check()
     session = open_session(model, device=options.device, threads=1)
     table = layout(session, options)
     result = InferResult(out=out, device=session.device, note=session.note)
-    with lock(out), closing(Partial(out, table)) as partial:
+    with lock(out), ExitStack() as opened:
         progress.start("labelling")
         try:
-            _Run(result, table, partial, progress).all(inputs, session, options, stop)
+            _Run(result, table, progress, opened).all(inputs, session, options, stop)
         finally:
             progress.finish()
     return result
@@ -285,10 +286,12 @@ class _Work:
 class _Run:
     """One run of `infer`, under its lock."""
 
-    def __init__(self, result: InferResult, table: Layout, partial: Partial, progress: Progress) -> None:
+    def __init__(self, result: InferResult, table: Layout, progress: Progress, opened: ExitStack) -> None:
         self._result = result
         self._table = table
-        self._partial = partial
+        self._partial = Partial(result.out, table)
+        self._open = opened
+        opened.callback(self._partial.close)
         self._progress = progress
         self._confusion = ConfusionMatrix(table.labels)
 
@@ -306,9 +309,8 @@ class _Run:
             result.n_kept = result.n_files
             self._report()
             return
-        rest = partial.begin(start)
-        earlier = [source for source in (rest, old) if source is not None]
-        todo = self._planned(chain([different] if different else [], work), earlier)
+        rest = self._opened(partial.begin(start))
+        todo = self._planned(chain([different] if different else [], work), rest, old)
         labeller = Labeller(session, max_pixels=options.max_pixels, batch_size=size)
         for rows in _in_parallel(lambda item: self._rows(item, labeller), todo, options):
             partial.append(rows)
@@ -325,16 +327,23 @@ class _Run:
             self._report()
             partial.finish()
 
+    def _opened(self, earlier: Earlier | None) -> Earlier | None:
+        if earlier is not None:
+            self._open.callback(earlier.close)
+        return earlier
+
     def _stopped(self) -> Earlier | None:
-        earlier = self._partial.earlier()
+        earlier = self._opened(self._partial.earlier())
         if earlier is not None and not earlier.fits:
             name = printable(self._partial.path.name)
-            self._progress.warn(f"{name} is of another model or other options: it is left, and all is done from the start")
+            self._progress.warn(
+                f"{name} is of another model or other options: it is left, and all is done from the start"
+            )
             return None
         return earlier
 
     def _old(self) -> Earlier | None:
-        earlier = finished(self._result.out, self._table)
+        earlier = self._opened(finished(self._result.out, self._table))
         if earlier is not None and not earlier.fits:
             self._result.redone = True
             return None
@@ -349,12 +358,16 @@ class _Run:
             self._count(rows)
         return None
 
-    def _planned(self, work: Iterable[list[Sample]], earlier: list[Earlier]) -> Iterator[_Work]:
+    def _planned(self, work: Iterable[list[Sample]], rest: Earlier | None, old: Earlier | None) -> Iterator[_Work]:
+        """What is to do. Of a stopped run only whole batches are kept: the last bit may depend on the batch."""
         for samples in work:
-            kept: list[Row | None] = [None] * len(samples)
-            if earlier:
-                kept = [next((row for s in earlier if (row := s.take(sample)) is not None), None) for sample in samples]
-            yield _Work(samples, kept)
+            whole = rest.take_all(samples) if rest is not None else None
+            if whole is not None:
+                yield _Work(samples, [*whole])
+            elif old is not None:
+                yield _Work(samples, [old.take(sample) for sample in samples])
+            else:
+                yield _Work(samples, [None] * len(samples))
 
     def _rows(self, work: _Work, labeller: Labeller) -> list[Row]:
         missing = [sample for sample, row in zip(work.samples, work.kept, strict=True) if row is None]
@@ -384,9 +397,7 @@ class _Run:
             write_confusion_csv(self._confusion, side_path(self._result.out, "confusion.csv"))
 
 
-def _in_parallel(
-    function: Callable[[Item], Result], items: Iterator[Item], options: InferOptions
-) -> Iterator[Result]:
+def _in_parallel(function: Callable[[Item], Result], items: Iterator[Item], options: InferOptions) -> Iterator[Result]:
     with one_opencv_thread(), OrderedMap(function, items, options.workers or usable_cpus()) as results:
         yield from results
 
@@ -398,5 +409,7 @@ def _until(stop: threading.Event, work: Iterator[list[Sample]]) -> Iterator[list
 
 def _nothing_found(inputs: Inputs, counts: Counts) -> InputError:
     named = " ".join(printable(path) for path in inputs.paths)
-    passed = f" ({counts.others:,} other files, {counts.excluded:,} excluded)" if counts.others + counts.excluded else ""
+    passed = (
+        f" ({counts.others:,} other files, {counts.excluded:,} excluded)" if counts.others + counts.excluded else ""
+    )
     return InputError(f"{named}: expected pictures, found none{passed}", hint="check the path and the patterns")

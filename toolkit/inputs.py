@@ -83,11 +83,11 @@ class Inputs:
     null: bool = False
     stdin: BinaryIO | None = None
 
-    def samples(self, counts: Counts) -> Iterator[Sample]:
-        """Every sample, folders depth first with sorted names; `counts` is kept up to date.
+    def check(self) -> None:
+        """Look whether every input is there, before any work is done.
 
         Raises:
-            InputError: an input is missing, or a folder cannot be read.
+            InputError: one is missing.
         """
         for path in self.paths:
             if path != STDIN and not os.path.lexists(path):
@@ -95,6 +95,13 @@ class Inputs:
                     f"{printable(path)}: expected a file or a folder, found nothing",
                     hint="check the path, or list its parent",
                 )
+
+    def samples(self, counts: Counts) -> Iterator[Sample]:
+        """Every sample, folders depth first with sorted names; `counts` is kept up to date.
+
+        Raises:
+            InputError: a folder cannot be read.
+        """
         for path in self.paths:
             for found in self._of(path, counts):
                 if self.shard.holds(found.name):

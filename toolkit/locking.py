@@ -33,7 +33,8 @@ def lock(out: Path) -> Iterator[None]:
     if handle is None:
         holder = _holder(path)
         raise LockedError(
-            f"{printable(str(out))}: another run{holder} is writing this file", hint="wait for it, or choose another --out"
+            f"{printable(str(out))}: another run{holder} is writing this file",
+            hint="wait for it, or choose another --out",
         )
     try:
         yield

@@ -85,6 +85,21 @@ class Earlier:
         self.n_taken += 1
         return row
 
+    def take_all(self, samples: list[Sample]) -> list[Row] | None:
+        """The rows of all these samples as `take` finds them; None where one is missing."""
+        before, rows = self.n_taken, []
+        for sample in samples:
+            row = self.take(sample)
+            if row is None:
+                self.n_taken = before
+                return None
+            rows.append(row)
+        return rows
+
+    def close(self) -> None:
+        """Let go of the file."""
+        self.file.close()
+
     @property
     def exhausted(self) -> bool:
         """Whether no row follows the ones taken in order."""
@@ -133,7 +148,8 @@ class Earlier:
 
     def _step(self) -> None:
         """Look at the next row; there is none after the last whole one, nor after what is no CSV."""
-        assert self._ahead is not None
+        if self._ahead is None:
+            return
         self._begin = self._ahead[1]
         try:
             self._ahead = next(self._rows, None)
@@ -187,8 +203,11 @@ class Partial:
         source.file.seek(source.offset)
         while block := source.file.read(COPY_BYTES):
             file.write(block)
-        rest = Earlier(file, self._layout)  # type: ignore[arg-type]
-        return None if rest.exhausted else rest
+        rest = Earlier(file, self._layout)
+        if rest.exhausted:
+            rest.close()
+            return None
+        return rest
 
     def append(self, rows: list[Row]) -> None:
         """Add whole rows."""
@@ -229,12 +248,11 @@ class Partial:
 
 def finished(out: Path, layout: Layout) -> Earlier | None:
     """The rows of the finished file `out`, whatever its format; None where there is none that can be read."""
-    try:
-        if format_of(out) == CSV:
-            return Earlier(out.open("rb"), layout)
-        file = tempfile.TemporaryFile()  # noqa: SIM115
-        for rows in read_table(out):
-            file.write(encode(rows))
-        return Earlier(file, layout)  # type: ignore[arg-type]
-    except FileNotFoundError:
+    if not out.exists():
         return None
+    if format_of(out) == CSV:
+        return Earlier(out.open("rb"), layout)
+    file = tempfile.TemporaryFile()  # noqa: SIM115
+    for rows in read_table(out):
+        file.write(encode(rows))
+    return Earlier(file, layout)

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import tempfile
+import threading
 import traceback
+from enum import StrEnum
+from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from toolkit.errors import ToolkitError
@@ -15,11 +19,19 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 
+class LogFormat(StrEnum):
+    """How lines on stderr look: text for people, one JSON object a line for log collectors."""
+
+    TEXT = "text"
+    JSON = "json"
+
+
 class Settings:
-    """What --quiet and --verbose set for this process."""
+    """What --quiet, --verbose and --log-format set for this process."""
 
     quiet = False
     verbose = False
+    json = False
 
 
 def set_quiet(value: bool) -> bool:
@@ -31,6 +43,12 @@ def set_quiet(value: bool) -> bool:
 def set_verbose(value: bool) -> bool:
     """Callback of --verbose."""
     Settings.verbose = Settings.verbose or value
+    return value
+
+
+def set_log_format(value: LogFormat) -> LogFormat:
+    """Callback of --log-format."""
+    Settings.json = value is LogFormat.JSON
     return value
 
 
@@ -61,10 +79,20 @@ def terminal() -> Console:
     return Console(stderr=True, highlight=False)
 
 
-def say(text: str) -> None:
-    """A line on stderr: the summary of a run. Not with --quiet."""
+def say(text: str, **fields: object) -> None:
+    """A line on stderr: the summary of a run. Not with --quiet. `fields` are what a JSON log says beside it."""
     if not Settings.quiet:
-        print(_printable(text), file=sys.stderr)
+        _log("info", text, fields)
+
+
+def _log(level: str, text: str, fields: dict[str, object]) -> None:
+    if Settings.json:
+        import json
+        from datetime import UTC, datetime
+
+        time = datetime.now(UTC).isoformat(timespec="milliseconds")
+        text = json.dumps({"time": time, "level": level, "message": text, **fields})
+    print(_printable(text), file=sys.stderr)
 
 
 def out(text: str) -> None:
@@ -76,6 +104,9 @@ def error(failure: ToolkitError) -> int:
     """Print what went wrong and what to do next; return the exit code."""
     if Settings.verbose:
         traceback.print_exception(failure, file=sys.stderr)
+    if Settings.json:
+        _log("error", failure.message, {"hint": failure.hint, "exit_code": failure.exit_code})
+        return failure.exit_code
     print(_printable(f"error: {failure.message}"), file=sys.stderr)
     if failure.hint:
         print(_printable(f"  next: {failure.hint}"), file=sys.stderr)
@@ -100,7 +131,35 @@ def progress() -> Progress:
     """The progress for this process: bars on a terminal, plain lines elsewhere, nothing with --quiet."""
     if Settings.quiet:
         return SilentProgress()
-    return TerminalProgress() if on_terminal() else PlainProgress()
+    return TerminalProgress() if on_terminal() and not Settings.json else PlainProgress()
+
+
+class StopSignals:
+    """While it is entered, the first SIGINT or SIGTERM only sets `event`; a second one ends the process at once.
+
+    Attributes:
+        event: set once a signal came.
+        exit_code: 128 + the signal's number; 0 while none came.
+    """
+
+    def __init__(self) -> None:
+        self.event = threading.Event()
+        self.exit_code = 0
+
+    def __enter__(self) -> StopSignals:
+        self._before = {number: signal.signal(number, self._stop) for number in (signal.SIGINT, signal.SIGTERM)}
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _stop(self, number: int, _frame: FrameType | None) -> None:
+        if self.event.is_set():
+            signal.signal(number, signal.SIG_DFL)
+            signal.raise_signal(number)
+        self.exit_code = 128 + number
+        self.event.set()
 
 
 def _printable(text: str, encoding: str | None = None) -> str:
@@ -115,7 +174,10 @@ class PlainProgress(SilentProgress):
         say(text)
 
     def warn(self, text: str) -> None:
-        say(f"warning: {text}")
+        if Settings.json and not Settings.quiet:
+            _log("warning", text, {})
+        else:
+            say(f"warning: {text}")
 
 
 class TerminalProgress(SilentProgress):

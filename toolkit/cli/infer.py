@@ -2,56 +2,139 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from toolkit.cli import console
-from toolkit.cli.options import Quiet, Verbose
+from toolkit.cli.options import Log, Quiet, Verbose
 
 if TYPE_CHECKING:
     from toolkit.inference import InferResult
+
+FILES, SPEED, NIGHT = "Which files", "Speed", "From cron"
 
 
 def infer(
     inputs: Annotated[list[str], typer.Argument(metavar="INPUT…", help="Files, folders, or - for a list on stdin.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="Result file: .csv, .jsonl or .parquet.")],
     model: Annotated[Path, typer.Option("--model", "-m", help="A bundle, or a .onnx or .tflite file.")] = Path("model"),
-    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
-    top_k: Annotated[int, typer.Option(min=1, help="Labels in each row.")] = 1,
+    top_k: Annotated[int, typer.Option(min=1, help="Labels in a row, best first.")] = 1,
     probabilities: Annotated[bool, typer.Option("--probabilities", help="A column for every class.")] = False,
     min_confidence: Annotated[float, typer.Option(min=0, max=1, help="Below it a row is 'unsure'.")] = 0.0,
+    include: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="PATTERN", help="Only files of folders that match, such as '*.png'.", rich_help_panel=FILES
+        ),
+    ] = None,
+    exclude: Annotated[
+        list[str] | None,
+        typer.Option(metavar="PATTERN", help="Not these files or folders, such as 'raw'.", rich_help_panel=FILES),
+    ] = None,
+    shard: Annotated[
+        str, typer.Option(metavar="I/N", help="Only the I-th of N disjoint parts of the files.", rich_help_panel=FILES)
+    ] = "1/1",
+    null: Annotated[
+        bool, typer.Option("--null", "-0", help="The list on stdin is separated by NUL.", rich_help_panel=FILES)
+    ] = False,
+    max_pixels: Annotated[
+        int, typer.Option(min=1, help="Larger pictures are refused.", rich_help_panel=FILES)
+    ] = 200_000_000,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.", rich_help_panel=SPEED)] = "auto",
+    batch_size: Annotated[
+        int | None, typer.Option(min=1, help="Default: from the model and device.", rich_help_panel=SPEED)
+    ] = None,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Default: the processors allowed.", rich_help_panel=SPEED)
+    ] = None,
+    update: Annotated[
+        bool, typer.Option("--update", help="Keep the rows of unchanged files.", rich_help_panel=NIGHT)
+    ] = False,
+    max_failures: Annotated[
+        str | None, typer.Option(metavar="N|P%", help="Exit with 6 if more files fail.", rich_help_panel=NIGHT)
+    ] = None,
+    log_format: Log = console.LogFormat.TEXT,
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> None:
     """Label pictures: one row for every file, in a deterministic order.
 
-    Files and folders become a table with label, confidence and status. A file that cannot be read is a row too.
+    Files and folders become a table with label, confidence and status. A file that cannot be read is a row too. A run
+    that was stopped or killed goes on where it was when the same command is given again.
 
     Example: toolkit infer photos/ --out labels.csv
     """
-    from toolkit.inference import InferOptions
+    from toolkit.inference import InferOptions, MaxFailures
     from toolkit.inference import infer as run
-    from toolkit.inputs import Inputs
+    from toolkit.inputs import Inputs, Shard
 
     options = InferOptions(
         device=device,  # type: ignore[arg-type]
         top_k=top_k,
         probabilities=probabilities,
         min_confidence=min_confidence,
+        update=update,
+        max_failures=MaxFailures.parse(max_failures) if max_failures is not None else None,
+        batch_size=batch_size,
+        workers=workers,
+        max_pixels=max_pixels,
     )
-    result = run(Inputs(paths=tuple(inputs)), out, model, options, progress=console.progress())
-    console.say(summary(result))
-    result.check(options)
+    files = Inputs(
+        paths=tuple(inputs),
+        include=tuple(include or ()),
+        exclude=tuple(exclude or ()),
+        shard=Shard.parse(shard),
+        null=null,
+        stdin=sys.stdin.buffer if sys.stdin is not None else None,
+    )
+    with console.StopSignals() as signals:
+        result = run(files, out, model, options, progress=console.progress(), stop=signals.event)
+    console.say(summary(result), **fields(result))
+    if not result.complete:
+        raise typer.Exit(signals.exit_code)
+    result.check(options.max_failures)
 
 
 def summary(result: InferResult) -> str:
     """The one line that a run leaves in a log."""
-    parts = [f"{result.n_files:,} files: {result.n_ok:,} labelled"]
-    if result.n_unsure:
-        parts.append(f"{result.n_unsure:,} unsure")
-    parts.append(f"{result.n_errors:,} failed")
-    if result.counts.others:
-        parts.append(f"{result.counts.others:,} other files passed over")
-    return f"{', '.join(parts)} ({result.device}) -> {result.out}"
+    if not result.complete:
+        return (
+            f"stopped after {result.n_files:,} files, which are kept in {result.out}.partial; "
+            "the same command goes on from there"
+        )
+    parts = [f"{result.n_ok:,} labelled"]
+    parts += [f"{result.n_unsure:,} unsure"] if result.n_unsure else []
+    parts += [f"{result.n_errors:,} failed"]
+    parts += [f"{result.n_continued:,} of them by an earlier run"] if result.n_continued else []
+    if result.redone:
+        parts.append("all done again, because the model or an option is another one")
+    elif result.n_kept:
+        parts.append(f"{result.n_kept:,} unchanged, {result.n_new:,} new or changed, {result.n_gone:,} gone")
+    parts += [f"{result.counts.others:,} other files passed over"] if result.counts.others else []
+    parts += [f"{result.counts.excluded:,} excluded"] if result.counts.excluded else []
+    device = f"{result.device}: {result.note}" if result.note else result.device
+    return f"{result.n_files:,} files: {', '.join(parts)} ({device}) -> {result.out}"
+
+
+def fields(result: InferResult) -> dict[str, object]:
+    """The same for a JSON log."""
+    return {
+        "event": "finished" if result.complete else "stopped",
+        "out": str(result.out),
+        "files": result.n_files,
+        "ok": result.n_ok,
+        "unsure": result.n_unsure,
+        "errors": result.n_errors,
+        "continued": result.n_continued,
+        "unchanged": result.n_kept,
+        "new": result.n_new,
+        "gone": result.n_gone,
+        "redone": result.redone,
+        "others": result.counts.others,
+        "excluded": result.counts.excluded,
+        "device": result.device,
+        "note": result.note,
+    }
