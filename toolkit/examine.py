@@ -10,10 +10,14 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Final, TypeVar
 
+import cv2
+
+from toolkit import similarity
 from toolkit.errors import InputError
 from toolkit.header import SUFFIXES, Header
 from toolkit.preprocess import MAX_PIXELS, DecodeError, checked_header, verify
-from toolkit.sources import Load, Problem, SourceFile
+from toolkit.progress import Progress
+from toolkit.sources import Load, Problem, Source, SourceFile
 
 R = TypeVar("R")
 
@@ -31,12 +35,14 @@ class Examined:
         digest: SHA-256 of its bytes, hex; "" where it could not be read.
         header: format and size; None where it is no readable picture.
         problem: why it is no readable picture, or None.
+        sketch: a small picture to find near copies with, where that was asked for.
     """
 
     file: SourceFile
     digest: str = ""
     header: Header | None = None
     problem: Problem | None = None
+    sketch: similarity.Sketch | None = None
 
     @property
     def flag(self) -> str:
@@ -58,15 +64,25 @@ def lying_extension(name: str, format: str) -> str:
     return f"a {format.upper()} named {suffix}" if suffix else f"a {format.upper()} without a suffix"
 
 
-def examine(file: SourceFile, load: Load, *, pixels: bool = True, max_pixels: int = MAX_PIXELS) -> Examined:
-    """Read, hash and verify one file. What is wrong with it is part of the result, never raised.
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Examination:
+    """How closely to look.
 
-    Args:
-        file: the file; one that has a problem already is not read.
-        load: reads its bytes.
-        pixels: decode all pixels; False trusts the header.
+    Attributes:
+        pixels: decode every pixel; False trusts the headers.
+        sketch: keep a small picture of each, to find near copies with.
         max_pixels: larger pictures are refused from their header.
+        workers: threads; None is one per processor.
     """
+
+    pixels: bool = True
+    sketch: bool = False
+    max_pixels: int = MAX_PIXELS
+    workers: int | None = None
+
+
+def examine(file: SourceFile, load: Load, how: Examination) -> Examined:
+    """Read, hash and verify one file. What is wrong with it is part of the result, never raised."""
     if file.problem:
         return Examined(file, problem=file.problem)
     try:
@@ -77,16 +93,36 @@ def examine(file: SourceFile, load: Load, *, pixels: bool = True, max_pixels: in
         return Examined(file, problem=Problem("unreadable", f"cannot be read: {error.strerror}"))
     digest = hashlib.sha256(data).hexdigest()
     try:
-        header = verify(data, max_pixels=max_pixels) if pixels else checked_header(data, max_pixels)
+        if how.sketch:
+            return Examined(
+                file, digest, checked_header(data, how.max_pixels), sketch=similarity.sketch(data, how.max_pixels)
+            )
+        look = verify if how.pixels else checked_header
+        return Examined(file, digest, look(data, max_pixels=how.max_pixels))
     except DecodeError as error:
         return Examined(file, digest, problem=Problem(error.kind, error.message))
-    return Examined(file, digest, header)
+
+
+def examine_all(source: Source, how: Examination, progress: Progress) -> list[Examined]:
+    """Every file of `source`, in its order."""
+    cv2.setNumThreads(1)
+    examined = {file.name: Examined(file, problem=file.problem) for file in source.files}
+    readable = [file for file in source.files if file.problem is None]
+    progress.start("reading", len(readable))
+    try:
+        for result in parallel_map(lambda file, load: examine(file, load, how), source.loads(readable), how.workers):
+            examined[result.file.name] = result
+            progress.advance()
+    finally:
+        progress.finish()
+    return list(examined.values())
 
 
 def parallel_map(
-    function: Callable[[SourceFile, Load], R], items: Iterable[tuple[SourceFile, Load]], workers: int
+    function: Callable[[SourceFile, Load], R], items: Iterable[tuple[SourceFile, Load]], workers: int | None = None
 ) -> Iterator[R]:
-    """`function` of each item, in order, in `workers` threads; a bounded number of items is in flight."""
+    """`function` of each item, in order, in `workers` threads (None: one per processor); few are in flight at once."""
+    workers = available_cpus() if workers is None else workers
     if workers < 1:
         raise ValueError(f"workers must be at least 1, found {workers}")
     pending: deque[Future[list[R]]] = deque()

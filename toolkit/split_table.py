@@ -7,7 +7,7 @@ import json
 import os
 import re
 from collections.abc import Iterable
-from dataclasses import asdict, astuple, dataclass, fields
+from dataclasses import asdict, astuple, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -17,6 +17,9 @@ from toolkit.scan import printable
 
 TABLE: Final = "split.csv"
 STATE: Final = "split.json"
+PLAN: Final = ".split.plan.csv"
+"""The table of a split whose files are being placed; it becomes `split.csv`."""
+
 SCHEMA: Final = 1
 
 
@@ -46,6 +49,10 @@ class Row:
     group: str = ""
     sha256: str = ""
 
+    def printed(self) -> tuple[str, ...]:
+        """The cells as they stand in the file."""
+        return tuple(map(printable, astuple(self)))
+
 
 COLUMNS: Final = tuple(field.name for field in fields(Row))
 
@@ -56,12 +63,16 @@ class State:
 
     Attributes:
         complete: False while files are being placed, and after a crash.
-        source: the source as an absolute path.
+        update: whether new files are being added to a complete split; meaningful while `complete` is False.
+        originals: whether some of its files are originals (`--mode move`), which are never deleted.
+        source: the folder that holds the class folders, or the archive, as an absolute path.
         fingerprint: of the source's names, sizes and times.
         settings: what decides the outcome: ratio, seed, mode and the like.
     """
 
     complete: bool
+    update: bool
+    originals: bool
     source: str
     fingerprint: str
     settings: dict[str, Any]
@@ -72,7 +83,7 @@ def write_rows(path: Path, rows: Iterable[Row]) -> None:
     with atomic_write(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(COLUMNS)
-        writer.writerows(map(printable, astuple(row)) for row in rows)
+        writer.writerows(row.printed() for row in rows)
 
 
 def read_rows(path: Path) -> list[Row]:
@@ -100,14 +111,19 @@ def _row_of_system(row: Row, out: Path) -> Row:
     r"""`printable` undone for `target`, where `\xNN` is not what the file is really called."""
     if "\\x" not in row.target or (out / row.target).exists():
         return row
-    raw = re.sub(rb"\\x([89a-f][0-9a-f])", lambda found: bytes.fromhex(found[1].decode()), os.fsencode(row.target))
-    return Row(**{**asdict(row), "target": os.fsdecode(raw)})
+    return replace(row, target=unprintable(row.target))
+
+
+def unprintable(text: str) -> str:
+    r"""`scan.printable` undone: `\xNN` of a byte that is not ASCII becomes that byte, as the system names files."""
+    return os.fsdecode(re.sub(rb"\\x([89a-f][0-9a-f])", lambda x: bytes.fromhex(x[1].decode()), os.fsencode(text)))
 
 
 def write_state(out: Path, state: State) -> None:
     """Write `split.json` into the folder of a split."""
     with atomic_write(out / STATE) as temporary:
-        text = json.dumps({"schema": SCHEMA, **asdict(state)}, indent=2, sort_keys=True)
+        shown = {**asdict(state), "source": printable(state.source)}
+        text = json.dumps({"schema": SCHEMA, **shown}, indent=2, sort_keys=True)
         temporary.write_text(text + "\n", encoding="utf-8")
 
 
@@ -123,7 +139,7 @@ def read_state(out: Path) -> State | None:
         schema = found.pop("schema")
         if schema != SCHEMA:
             raise InputError(f"{path}: expected schema {SCHEMA}, found {schema!r}", hint=_REMAKE)
-        return State(**found)
+        return State(**{**found, "source": unprintable(found["source"])})
     except FileNotFoundError:
         return None
     except (OSError, ValueError, AttributeError, KeyError, TypeError) as error:

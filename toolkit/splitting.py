@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 import os
+import re
+import shlex
 from collections import Counter
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-import cv2
-
+from toolkit import archive, similarity, split_rows
 from toolkit.errors import InputError, UsageError
-from toolkit.examine import Examined, available_cpus, examine, parallel_map
-from toolkit.placing import Mode, is_placed, place
+from toolkit.examine import Examination, Examined, examine_all
 from toolkit.preprocess import MAX_PIXELS
 from toolkit.progress import SILENT, Progress
 from toolkit.scan import printable
-from toolkit.sources import PARTS, Source, open_source
-from toolkit.split_plan import parse_ratio, subsets
-from toolkit.split_table import STATE, TABLE, Row, State, read_rows, read_state, write_rows, write_state
+from toolkit.sources import PARTS, Problem, Source, open_source
+from toolkit.split_folder import Earlier, Mode, apply, finish_move, hold, read_earlier
+from toolkit.split_plan import SUBSETS, Picture, borders, parse_ratio, plan
+from toolkit.split_table import Row, State
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -30,7 +32,16 @@ class SplitOptions:
         ratio: the parts of train and validation, or of train, validation and test; see `split_plan.parse_ratio`.
         seed: another seed, another split.
         out: the folder to make; None is `<source name>-split` in the working directory.
-        force: replace an earlier split in `out`.
+        mode: how pictures come into it: copy, hardlink, symlink or move.
+        group_by: regular expression searched in each path; pictures for which its groups (or, without any, the whole
+            match) are equal stay on one side.
+        keep_duplicates: keep exact copies of one label, together on one side.
+        near_duplicates: keep near copies on one side.
+        update: add what is new to the split in `out`; nothing that it has assigned moves.
+        force: replace the split in `out`.
+        dry_run: plan only; write nothing.
+        strict: raise where any file would be left out; write nothing.
+        verify: decode every pixel; False trusts the headers.
         max_pixels: larger pictures are left out.
         workers: threads; None is one per processor.
     """
@@ -38,13 +49,40 @@ class SplitOptions:
     ratio: tuple[Decimal, ...] = field(default_factory=lambda: parse_ratio("0.9"))
     seed: int = 0
     out: Path | None = None
+    mode: Mode = Mode.COPY
+    group_by: str | None = None
+    keep_duplicates: bool = False
+    near_duplicates: bool = False
+    update: bool = False
     force: bool = False
+    dry_run: bool = False
+    strict: bool = False
+    verify: bool = True
     max_pixels: int = MAX_PIXELS
     workers: int | None = None
 
+    def __post_init__(self) -> None:
+        if self.update and self.force:
+            raise UsageError("--update keeps the earlier split and --force replaces it: give one of them")
+        try:
+            re.compile(self.group_by or "")
+        except re.error as error:
+            raise UsageError(f"--group-by {self.group_by!r}: not a regular expression ({error})") from None
+
     def settings(self) -> dict[str, Any]:
         """What decides the outcome, in plain types for `split.json`."""
-        return {"ratio": [str(part) for part in self.ratio], "seed": self.seed, "max_pixels": self.max_pixels}
+        names = ("seed", "mode", "group_by", "keep_duplicates", "near_duplicates", "verify", "max_pixels")
+        return {"ratio": [str(part) for part in self.ratio], **{name: getattr(self, name) for name in names}}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Deviation:
+    """A class whose part is not as large as the ratio says, because groups stay whole or a split was updated."""
+
+    label: str
+    subset: str
+    count: int
+    wanted: int
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -54,19 +92,30 @@ class SplitResult:
     Attributes:
         out: its folder.
         rows: one per source file, sorted by path: what `split.csv` holds.
-        done: False where everything was there already and nothing was done.
+        outcome: "made", "updated", "completed" (an earlier run's work), "unchanged" or "planned" (a dry run).
+        ratio: the parts asked for.
     """
 
     out: Path
     rows: list[Row]
-    done: bool
+    outcome: str
+    ratio: tuple[Decimal, ...]
+
+    @property
+    def done(self) -> bool:
+        """False where nothing was written."""
+        return self.outcome not in ("unchanged", "planned")
+
+    @property
+    def subsets(self) -> tuple[str, ...]:
+        """The names of the parts: train, validation, and test where the ratio has three."""
+        return SUBSETS[: len(self.ratio)]
 
     def counts(self) -> dict[str, dict[str, int]]:
         """Class -> subset -> number of pictures."""
         counted = Counter((row.label, row.subset) for row in self.rows if row.subset)
         labels = sorted({row.label for row in self.rows} - {""})
-        used = [name for name in ("train", "validation", "test") if any(subset == name for _, subset in counted)]
-        return {label: {subset: counted[label, subset] for subset in used} for label in labels}
+        return {label: {subset: counted[label, subset] for subset in self.subsets} for label in labels}
 
     @property
     def left_out(self) -> list[Row]:
@@ -78,12 +127,25 @@ class SplitResult:
         """The files that are kept although something is odd about them."""
         return [row for row in self.rows if row.subset and row.note]
 
+    def deviations(self) -> list[Deviation]:
+        """Where the counts are not those of the ratio."""
+        found = []
+        for label, counts in self.counts().items():
+            ends = [0, *borders(sum(counts.values()), self.ratio)]
+            for part, (subset, count) in enumerate(counts.items()):
+                wanted = ends[part + 1] - ends[part]
+                if count != wanted:
+                    found.append(Deviation(label=label, subset=subset, count=count, wanted=wanted))
+        return found
+
 
 def split(source: Path, options: SplitOptions | None = None, progress: Progress = SILENT) -> SplitResult:
     """Split class folders, or an archive of them, into training and validation pictures.
 
-    Every file is read, hashed and decoded first; files that are no readable picture are left out and named. The same
-    pictures give the same split, whatever they are called. Nothing in `source` is changed.
+    Every file is read, hashed and decoded first; files that are no readable picture are left out and named, as are
+    copies, and pictures that lie under two labels. The same pictures give the same split, whatever they are called.
+    Nothing in `source` is changed (but for `move`), and an earlier split only with `update` or `force`. A run that
+    was interrupted is completed by the next.
 
     Args:
         source: a folder with one folder per class, or a .zip, .tar, .tar.gz or .tgz of one.
@@ -91,153 +153,208 @@ def split(source: Path, options: SplitOptions | None = None, progress: Progress 
         progress: receives two stages, reading and placing.
 
     Raises:
-        InputError: `source` is missing, empty, damaged or split already; or the folder to make holds something else.
-        UsageError: the folder to make lies within the source.
+        InputError: `source` is missing, empty, damaged or split already; the folder to make holds something else; or
+            a file would be left out under `strict`.
+        UsageError: the folder to make lies within the source, or options that do not go together.
+        LockedError: another run is splitting into the same folder.
+        MachineError: a hard link to another disk.
     """
     options = options or SplitOptions()
-    opened = open_source(source)
-    _refuse_parts(opened)
-    out = options.out or Path(f"{opened.name}-split")
-    _refuse_overlap(opened, out)
+    out = options.out or _default_out(source)
+    _refuse_overlap(source, out)
+    with nullcontext() if options.dry_run else hold(out):
+        earlier = read_earlier(out)
+        if earlier and (moved := _moved_before(source, out, options, earlier, progress)):
+            return moved
+        return _split(open_source(source), out, options, earlier, progress)
+
+
+def _split(
+    source: Source, out: Path, options: SplitOptions, earlier: Earlier | None, progress: Progress
+) -> SplitResult:
+    """`split` once the source is listed and the folder is held."""
+    _refuse_source(source, options)
     state = State(
         complete=True,
-        source=os.path.abspath(source),
-        fingerprint=opened.fingerprint(),
+        update=options.update,
+        originals=options.mode is Mode.MOVE or (earlier is not None and earlier.state.originals),
+        source=os.path.abspath(source.root or source.path),
+        fingerprint=source.fingerprint(),
         settings=options.settings(),
     )
-    before = read_state(out)
-    if before == state and (kept := _intact(out)) is not None:
-        return SplitResult(out=out, rows=kept, done=False)
-    rows = _plan(opened, options, progress)
-    _refuse_other(out, before, state, rows, options)
-    _apply(opened, out, rows, replace(state, complete=False), progress)
-    write_rows(out / TABLE, rows)
-    write_state(out, state)
-    return SplitResult(out=out, rows=rows, done=True)
+    result = SplitResult(out=out, rows=[], outcome="planned", ratio=options.ratio)
+    if earlier and not options.force and _is_unchanged(earlier, state) and not earlier.missing(out):
+        return replace(result, rows=earlier.rows, outcome="unchanged")
+    rows = _plan(source, options, earlier if options.update else None, progress)
+    if options.strict:
+        _refuse_left_out(source, rows)
+    same = earlier is not None and _is_same(earlier, state, rows)
+    if earlier and not same and not options.update:
+        _refuse_replacing(out, earlier, state, rows, options)
+    if options.dry_run:
+        return replace(result, rows=rows)
+    n_placed = apply(source, out, rows, state, earlier, progress)
+    if same:
+        return replace(result, rows=rows, outcome="completed" if n_placed else "unchanged")
+    return replace(result, rows=rows, outcome="updated" if earlier and options.update else "made")
 
 
-def _plan(source: Source, options: SplitOptions, progress: Progress) -> list[Row]:
+def _default_out(source: Path) -> Path:
+    name = archive.stem(source) if archive.is_archive(source) else source.resolve().name
+    return Path(f"{name}-split")
+
+
+def _plan(source: Source, options: SplitOptions, earlier: Earlier | None, progress: Progress) -> list[Row]:
     """The row of every file, by the stable rule."""
-    examined = _examine_all(source, options, progress)
-    if not any(e.header for e in examined):
+    settings = Examination(
+        pixels=options.verify,
+        sketch=options.near_duplicates,
+        max_pixels=options.max_pixels,
+        workers=options.workers,
+    )
+    examined = examine_all(source, settings, progress)
+    if options.mode is Mode.MOVE:
+        examined = [_without_link(source, e) for e in examined]
+    kept = [e for e in examined if e.header]
+    if not kept:
         raise InputError(
             f"{printable(str(source.path))}: {len(examined):,} files, but not one readable picture in a class folder",
-            hint=f"look at them with: toolkit check {printable(str(source.path))}",
+            hint=f"look at them with: toolkit check {shlex.quote(printable(str(source.path)))}",
         )
-    rows = [_row(e) for e in examined]
-    for label in source.labels:
-        places = [i for i, e in enumerate(examined) if e.header and e.file.label == label]
-        chosen = subsets([examined[i].digest for i in places], options.ratio, options.seed)
-        for i, subset in zip(places, chosen, strict=True):
-            rows[i] = replace(rows[i], subset=subset, target=_target(subset, label, rows[i].path))
-    return rows
-
-
-def _examine_all(source: Source, options: SplitOptions, progress: Progress) -> list[Examined]:
-    cv2.setNumThreads(1)
-    readable = [file for file in source.files if file.problem is None]
-    examined = {file.name: Examined(file, problem=file.problem) for file in source.files}
-    progress.start("reading", len(readable))
-    results = parallel_map(
-        lambda file, load: examine(file, load, max_pixels=options.max_pixels),
-        source.loads(readable),
-        options.workers or available_cpus(),
-    )
-    for result in results:
-        examined[result.file.name] = result
-        progress.advance()
-    progress.finish()
-    return [examined[file.name] for file in source.files]
-
-
-def _row(examined: Examined) -> Row:
-    problem = examined.problem
-    return Row(
-        path=examined.file.name,
-        label=examined.file.label,
-        reason=problem.kind if problem else "",
-        note=problem.text if problem else examined.flag,
-        sha256=examined.digest,
-    )
-
-
-def _target(subset: str, label: str, path: str) -> str:
-    return f"{subset}/{label}/{path.partition('/')[2]}"
-
-
-def _apply(source: Source, out: Path, rows: list[Row], state: State, progress: Progress) -> None:
-    write_state(out, state)
-    targets = {row.path: row.target for row in rows if row.target}
-    for folder in sorted({os.path.dirname(target) for target in targets.values()}):
-        (out / folder).mkdir(parents=True, exist_ok=True)
-    wanted = [
-        file
-        for file in source.files
-        if file.name in targets and not is_placed(file, _origin(source, file.name), out / targets[file.name], Mode.COPY)
+    before = [row for row in earlier.rows if row.subset] if earlier else []
+    moved = earlier is not None and earlier.state.originals
+    known = {} if moved else split_rows.match(before, kept)
+    continued = {row.target for row in known.values()}
+    gone = [row if moved else replace(row, note=split_rows.GONE) for row in before if row.target not in continued]
+    groups = split_rows.groups([*(e.file.name for e in kept), *(row.path for row in gone)], options.group_by)
+    assigned = [known[i].subset if i in known else "" for i in range(len(kept))]
+    pictures = [
+        Picture(e.file.name, e.file.label, e.digest, *rest) for e, *rest in zip(kept, groups, assigned, strict=False)
+    ] + [
+        Picture(row.path, row.label, row.sha256, group, row.subset)
+        for row, group in zip(gone, groups[len(kept) :], strict=True)
     ]
-    progress.start("placing", len(wanted))
-    for file, load in source.loads(wanted):
-        place(file, _origin(source, file.name), load, out / targets[file.name], Mode.COPY)
-        progress.advance()
-    progress.finish()
+    near = similarity.near_pairs([e.sketch for e in kept if e.sketch is not None]) if options.near_duplicates else []
+    choices = plan(
+        pictures,
+        options.ratio,
+        options.seed,
+        keep_duplicates=options.keep_duplicates,
+        near=[(pair.first, pair.second) for pair in near],
+    )
+    return split_rows.build(examined, choices, known, gone)
 
 
-def _origin(source: Source, name: str) -> Path | None:
-    return source.root / name if source.root is not None else None
+def _without_link(source: Source, examined: Examined) -> Examined:
+    """A link is not moved: what it points to stays where it is, and a relative link would break."""
+    if source.root is None or not os.path.islink(os.path.join(source.root, examined.file.name)):
+        return examined
+    return replace(examined, header=None, problem=Problem("link", "a link, which --mode move does not move"))
 
 
-def _intact(out: Path) -> list[Row] | None:
-    """The rows of the split in `out`, or None where a file of it is missing."""
-    if not (out / TABLE).is_file():
+def _is_unchanged(earlier: Earlier, state: State) -> bool:
+    """Whether source and settings are those of a complete split; its files are not looked at."""
+    before = earlier.state
+    return before.complete and (before.source, before.fingerprint, before.settings) == (
+        state.source,
+        state.fingerprint,
+        state.settings,
+    )
+
+
+def _is_same(earlier: Earlier, state: State, rows: list[Row]) -> bool:
+    """Whether the earlier run, complete or not, was to make this very split."""
+    before = earlier.rows if earlier.state.complete else earlier.planned
+    return earlier.state.settings == state.settings and [r.printed() for r in before] == [r.printed() for r in rows]
+
+
+def _moved_before(
+    source: Path, out: Path, options: SplitOptions, earlier: Earlier, progress: Progress
+) -> SplitResult | None:
+    """The result where an earlier `--mode move` has taken the files away already; it is completed first."""
+    state = earlier.state
+    inside = os.path.join(os.path.abspath(source), "")
+    if (
+        state.settings != options.settings()
+        or not state.originals
+        or not os.path.join(state.source, "").startswith(inside)
+    ):
         return None
-    rows = read_rows(out / TABLE)
-    return rows if all(os.path.lexists(out / row.target) for row in rows if row.target) else None
+    result = SplitResult(out=out, rows=earlier.rows, outcome="unchanged", ratio=options.ratio)
+    if not state.complete:
+        if options.dry_run:
+            return replace(result, rows=earlier.planned, outcome="planned")
+        rows = finish_move(out, earlier, progress)
+        return replace(result, rows=rows, outcome="completed")
+    try:
+        left = {printable(file.name) for file in open_source(source).files}
+    except InputError:
+        left = set()
+    known = {printable(row.path) for row in earlier.rows if not row.subset}
+    return result if left <= known and not earlier.missing(out) else None
 
 
-def _refuse_parts(source: Source) -> None:
+def _refuse_source(source: Source, options: SplitOptions) -> None:
+    path = printable(str(source.path))
     if all(label.lower() in PARTS for label in source.labels):
         raise InputError(
-            f"{printable(str(source.path))}: holds {', '.join(source.labels)}: this is split already",
-            hint=f"train on it as it is, or split one part: toolkit split {printable(str(source.path))}/"
-            f"{source.labels[0]}",
+            f"{path}: holds {', '.join(source.labels)}: this is split already",
+            hint=f"train on it as it is, or split one part: toolkit split {shlex.quote(f'{path}/{source.labels[0]}')}",
+        )
+    if source.root is None and options.mode is not Mode.COPY:
+        raise UsageError(
+            f"--mode {options.mode}: {path} is an archive, whose members can only be copied",
+            hint="leave --mode out, or unpack the archive and give the folder",
         )
 
 
-def _refuse_overlap(source: Source, out: Path) -> None:
-    if source.root is None:
+def _refuse_overlap(source: Path, out: Path) -> None:
+    if not source.is_dir():
         return
-    inner, outer = os.path.realpath(out), os.path.realpath(source.path)
+    inner, outer = os.path.realpath(out), os.path.realpath(source)
     if inner == outer or inner.startswith(outer + os.sep) or outer.startswith(inner + os.sep):
         raise UsageError(
-            f"{printable(str(out))}: the split would lie within {printable(str(source.path))}, or around it",
+            f"{printable(str(out))}: the split would lie within {printable(str(source))}, or around it",
             hint="choose another place with --out",
         )
 
 
-def _refuse_other(out: Path, before: State | None, state: State, rows: list[Row], options: SplitOptions) -> None:
-    """Raise where `out` holds anything but an unfinished run of this very split."""
-    if before is None:
-        if out.exists() and (not out.is_dir() or any(out.iterdir())):
-            raise InputError(
-                f"{printable(str(out))}: expected a new or an empty folder, found something that is no split",
-                hint="choose another folder with --out",
-            )
-        return
-    same = before.settings == state.settings and before.source == state.source
-    if same and (not before.complete or ((out / TABLE).is_file() and read_rows(out / TABLE) == rows)):
-        return
-    if not options.force:
+def _refuse_left_out(source: Source, rows: list[Row]) -> None:
+    left_out = [row for row in rows if not row.subset]
+    if left_out:
+        shown = "".join(f"\n  {printable(row.path)}: {row.note}" for row in left_out[:20])
+        more = f"\n  and {len(left_out) - 20:,} more" if len(left_out) > 20 else ""
         raise InputError(
-            f"{printable(str(out))}: holds another split (of {before.source}, {before.settings})",
-            hint="choose another folder with --out, or replace it with --force",
+            f"{printable(str(source.path))}: {len(left_out):,} files would be left out under --strict:{shown}{more}",
+            hint="remove or repair them, or leave --strict out",
         )
-    _remove(out)
 
 
-def _remove(out: Path) -> None:
-    """Remove what an earlier split placed, and nothing else."""
-    for row in read_rows(out / TABLE):
-        if row.target:
-            (out / row.target).unlink(missing_ok=True)
-    (out / TABLE).unlink()
-    (out / STATE).unlink()
+def _refuse_replacing(out: Path, earlier: Earlier, state: State, rows: list[Row], options: SplitOptions) -> None:
+    """Raise unless the earlier split may go: with --force, or when it was never finished; never with originals."""
+    before = earlier.state
+    if before.originals:
+        raise InputError(
+            f"{printable(str(out))}: holds originals that --mode move brought there; they are never replaced",
+            hint="choose another folder with --out, or add new files with --update",
+        )
+    if options.force or (not before.complete and not before.update):
+        return
+    changed = [name for name, value in state.settings.items() if before.settings.get(name) != value]
+    if not before.complete:
+        why = "an --update of it was interrupted; complete it with --update"
+    elif changed:
+        why = "with " + ", ".join(f"{name} {_shown(before.settings.get(name))}" for name in changed)
+    elif before.source != state.source:
+        why = f"of {printable(before.source)}"
+    else:
+        old, new = {printable(row.path) for row in earlier.rows}, {printable(row.path) for row in rows}
+        why = f"and its source has changed since ({len(new - old):,} files new, {len(old - new):,} gone)"
+    raise InputError(
+        f"{printable(str(out))}: holds another split, {why}",
+        hint="choose another folder with --out, add what is new with --update, or replace it with --force",
+    )
+
+
+def _shown(value: object) -> str:
+    return ",".join(value) if isinstance(value, list) else str(value)

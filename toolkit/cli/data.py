@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,34 +14,128 @@ from toolkit.cli.options import Quiet, Verbose
 if TYPE_CHECKING:
     from toolkit.splitting import SplitResult
 
+SHOWN = 12
+"""How many files of one kind the terminal lists; the table on disk has them all."""
+
+
+class _Mode(StrEnum):
+    COPY = "copy"
+    HARDLINK = "hardlink"
+    SYMLINK = "symlink"
+    MOVE = "move"
+
+
+Source = Annotated[
+    Path, typer.Argument(metavar="SOURCE", help="A folder of class folders, or a .zip, .tar, .tar.gz or .tgz of one.")
+]
+MaxPixels = Annotated[int, typer.Option(help="Leave out pictures of more pixels.", min=1)]
+Workers = Annotated[int | None, typer.Option(help="Threads.", show_default="one per processor", min=1)]
+
+
+def _switch(text: str, *names: str) -> typer.models.OptionInfo:
+    option: typer.models.OptionInfo = typer.Option(*names, help=text, show_default=False)
+    return option
+
 
 def split(
-    source: Annotated[Path, typer.Argument(help="A folder of class folders, or a .zip, .tar or .tgz of one.")],
-    ratio: Annotated[str, typer.Option(help="Part for training; or of train,validation,test.")] = "0.9",
+    source: Source,
+    ratio: Annotated[str, typer.Option(help="Part for training, or the three of train,validation,test.")] = "0.9",
     seed: Annotated[int, typer.Option(help="Another seed, another split.")] = 0,
     out: Annotated[Path | None, typer.Option(help="Folder to make.", show_default="SOURCE-split")] = None,
-    force: Annotated[bool, typer.Option("--force", help="Replace an earlier split.")] = False,
+    mode: Annotated[_Mode, typer.Option(help="How pictures come into the split.")] = _Mode.COPY,
+    group_by: Annotated[
+        str | None, typer.Option(metavar="REGEX", help="Keep on one side what this finds equal in the paths.")
+    ] = None,
+    keep_duplicates: Annotated[bool, _switch("Keep exact copies, together on one side.", "--keep-duplicates")] = False,
+    near_duplicates: Annotated[bool, _switch("Keep near copies on one side.", "--near-duplicates")] = False,
+    update: Annotated[bool, _switch("Add what is new to an earlier split; nothing in it moves.", "--update")] = False,
+    force: Annotated[bool, _switch("Replace an earlier split.", "--force")] = False,
+    dry_run: Annotated[bool, _switch("Print the plan and write nothing.", "--dry-run")] = False,
+    strict: Annotated[bool, _switch("Fail where a file would be left out.", "--strict")] = False,
+    no_verify: Annotated[bool, _switch("Trust the pictures' headers, decode none.", "--no-verify")] = False,
+    max_pixels: MaxPixels = 200_000_000,
+    workers: Workers = None,
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> None:
-    """Split class folders into training and validation pictures; leave out what is no picture."""
+    """Split class folders into training and validation pictures; leave out and name what is none."""
+    from toolkit.split_folder import Mode
     from toolkit.split_plan import parse_ratio
     from toolkit.splitting import SplitOptions
     from toolkit.splitting import split as run
 
-    options = SplitOptions(ratio=parse_ratio(ratio), seed=seed, out=out, force=force)
-    _report(run(source, options, console.progress()))
-
-
-def _report(result: SplitResult) -> None:
-    totals: dict[str, int] = {}
-    for counts in result.counts().values():
-        for subset, n in counts.items():
-            totals[subset] = totals.get(subset, 0) + n
-    for row in result.left_out if result.done else []:
-        console.say(f"left out: {row.path}: {row.note}")
-    parts = ", ".join(f"{n:,} {subset}" for subset, n in totals.items())
-    verb = "is" if result.done else "left alone, it is already"
-    console.say(
-        f"{result.out}: {verb} {parts}; {len(result.left_out):,} files left out, see {result.out / 'split.csv'}"
+    options = SplitOptions(
+        ratio=parse_ratio(ratio),
+        seed=seed,
+        out=out,
+        mode=Mode(mode.value),
+        group_by=group_by,
+        keep_duplicates=keep_duplicates,
+        near_duplicates=near_duplicates,
+        update=update,
+        force=force,
+        dry_run=dry_run,
+        strict=strict,
+        verify=not no_verify,
+        max_pixels=max_pixels,
+        workers=workers,
     )
+    _report_split(run(source, options, console.progress()))
+
+
+def _report_split(result: SplitResult) -> None:
+    """The plan on stdout for a dry run; else a line, and on a terminal the details as well."""
+    if result.outcome == "planned":
+        for line in _split_details(result):
+            console.out(line)
+    elif console.on_terminal() and result.done:
+        for line in _split_details(result):
+            console.say(line)
+    else:
+        for line in _deviations(result):
+            console.say(line)
+    console.say(_split_summary(result))
+
+
+def _split_details(result: SplitResult) -> list[str]:
+    from toolkit.cli.tables import columns
+
+    counts = result.counts()
+    rows = [[label, *(f"{n:,}" for n in parts.values())] for label, parts in counts.items()]
+    totals = [f"{sum(parts[subset] for parts in counts.values()):,}" for subset in result.subsets]
+    lines = columns([["class", *result.subsets], *rows, ["all", *totals]])
+    lines += _deviations(result)
+    for title, listed in (("left out", result.left_out), ("kept, but note", result.flagged)):
+        lines += [f"{title}: {row.path}: {row.note}" for row in listed[:SHOWN]]
+        if len(listed) > SHOWN:
+            lines.append(f"{title}: {len(listed) - SHOWN:,} more")
+    return lines
+
+
+def _deviations(result: SplitResult) -> list[str]:
+    return [
+        f"{found.label}: {found.count:,} in {found.subset}, the ratio asks for {found.wanted:,}"
+        for found in result.deviations()
+    ]
+
+
+def _split_summary(result: SplitResult) -> str:
+    from collections import Counter
+
+    from toolkit.split_table import TABLE
+
+    words = {
+        "made": "made",
+        "updated": "updated",
+        "completed": "completed an interrupted run",
+        "unchanged": "left alone: already split from the same source with the same settings",
+        "planned": "nothing written (--dry-run)",
+    }
+    subsets = Counter(row.subset for row in result.rows if row.subset)
+    parts = ", ".join(f"{subsets[subset]:,} {subset}" for subset in result.subsets)
+    reasons = Counter(row.reason for row in result.left_out)
+    why = ", ".join(f"{n:,} {reason}" for reason, n in sorted(reasons.items()))
+    left_out = f"; left out {len(result.left_out):,} ({why})" if reasons else ""
+    flagged = f"; {len(result.flagged):,} to note" if result.flagged else ""
+    see = f"; see {result.out / TABLE}" if result.outcome != "planned" and (reasons or flagged) else ""
+    return f"{result.out}: {words[result.outcome]}: {parts}{left_out}{flagged}{see}"
