@@ -136,9 +136,9 @@ def plan(
 ) -> list[Choice]:
     """Where each picture goes; one choice for each, in the same order.
 
-    Of exact copies the one with the shortest path is kept; copies under two labels are all left out. Per class, train gets exactly
-    `floor(n * ratio)` of the n that are kept, unless groups forbid it: then as close as they allow. What an earlier
-    split assigned stays; the new pictures make up for what its counts lack.
+    Of exact copies the one with the shortest path is kept; copies under two labels are all left out. Per class, train
+    gets exactly `floor(n * ratio)` of the n that are kept, unless groups forbid it: then as close as they allow. What
+    an earlier split assigned stays; the new pictures make up for what its counts lack.
 
     Args:
         pictures: readable pictures, in any order.
