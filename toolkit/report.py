@@ -6,6 +6,7 @@ from pathlib import Path
 
 from toolkit.errors import InputError
 from toolkit.evaluation import EvaluateOptions, Evaluation, run
+from toolkit.page import PAGE, write_page
 from toolkit.progress import SILENT, Progress
 from toolkit.report_files import PREDICTIONS_CSV, write_files
 from toolkit.report_plots import write_plots
@@ -38,4 +39,5 @@ def evaluate(
     evaluation = run(data, model, out / PREDICTIONS_CSV, options, progress)
     write_files(evaluation, out)
     write_plots(evaluation, out)
+    write_page(evaluation, out / PAGE)
     return evaluation
