@@ -15,9 +15,9 @@ import numpy as np
 
 from toolkit.contract import Contract
 from toolkit.errors import InputError, MismatchError
-from toolkit.exporting import to_onnx, to_tflite, verification
-from toolkit.exporting.network import Probabilities
-from toolkit.exporting.options import Artefact, ExportOptions, ExportResult, Format, Verification
+from toolkit.exporting import quantize_onnx, to_onnx, to_tflite, verification
+from toolkit.exporting.network import Images, Probabilities
+from toolkit.exporting.options import Artefact, ExportOptions, ExportResult, Format, Quantize, Verification
 from toolkit.exporting.pictures import Pictures, load_pictures
 from toolkit.exporting.runners import open_runner
 from toolkit.exporting.sources import Source, open_source
@@ -27,6 +27,7 @@ from toolkit.progress import SILENT, Progress
 REPORT_JSON: Final = "export.json"
 N_VERIFICATION: Final = 512
 MIN_VERIFICATION: Final = 100
+N_CALIBRATION: Final = 200
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,11 +125,27 @@ def _export_one(source: Source, kind: Format, options: ExportOptions, proof: _Pr
 
 def _writer(source: Source, kind: Format, options: ExportOptions) -> Callable[[Path, Contract], None]:
     """Convert once; the function writes the result with a contract."""
+    calibration = _calibration(source) if options.quantize is Quantize.INT8 else None
     if kind is Format.ONNX:
         model = to_onnx.convert(source.network, options.opset)
+        if options.quantize is Quantize.FLOAT16:
+            model = quantize_onnx.to_float16(model)
+        elif calibration is not None:
+            model = quantize_onnx.to_int8(model, calibration)
         return lambda path, contract: to_onnx.save(model, path, contract)
-    flat = to_tflite.convert(source.network, options.quantize)
+    flat = to_tflite.convert(source.network, options.quantize, calibration)
     return lambda path, contract: to_tflite.save(flat, path, contract)
+
+
+def _calibration(source: Source) -> Images:
+    """Pictures that the network was trained on: the ranges of an int8 file are theirs."""
+    pictures = load_pictures(source.calibration, source.network.contract, N_CALIBRATION)
+    if not len(pictures):
+        raise InputError(
+            f"{source.out}: int8 is calibrated on training pictures, and none of them is there any more",
+            hint="put the pictures back where they were, or use --quantize float16, which needs none",
+        )
+    return pictures.images_u8
 
 
 def _mismatch(target: Path, found: Verification) -> MismatchError:
