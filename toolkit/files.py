@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -33,6 +34,38 @@ def atomic_write(path: Path) -> Iterator[Path]:
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def atomic_folder(path: Path) -> Iterator[Path]:
+    """Yield a new folder beside `path`; it becomes `path` when the block ends well, in place of the old one.
+
+    A folder cannot be replaced in one step: the old one is moved aside first, and is there again if the second step
+    fails.
+
+    >>> import tempfile
+    >>> folder = Path(tempfile.mkdtemp())
+    >>> with atomic_folder(folder / "kit") as temporary:
+    ...     _ = (temporary / "labels.txt").write_text("Cat")
+    >>> [p.name for p in folder.iterdir()]
+    ['kit']
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    place = Path(tempfile.mkdtemp(prefix=f".{path.name[:80]}.", suffix=".tmp", dir=path.parent))
+    new, old = place / "new", place / "old"
+    try:
+        new.mkdir()
+        yield new
+        if os.path.lexists(path):
+            path.rename(old)
+        try:
+            new.rename(path)
+        except OSError:
+            if os.path.lexists(old):
+                old.rename(path)
+            raise
+    finally:
+        shutil.rmtree(place, ignore_errors=True)
 
 
 def _umask() -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import platform
 from collections.abc import Callable
@@ -15,13 +14,14 @@ import numpy as np
 
 from toolkit.contract import Contract
 from toolkit.errors import InputError, MismatchError
-from toolkit.exporting import quantize_onnx, to_onnx, to_tflite, verification
+from toolkit.exporting import quantize_onnx, to_onnx, to_savedmodel, to_tflite, verification
 from toolkit.exporting.network import Images, Probabilities
 from toolkit.exporting.options import Artefact, ExportOptions, ExportResult, Format, Quantize, Verification
 from toolkit.exporting.pictures import Pictures, load_pictures
 from toolkit.exporting.runners import open_runner
 from toolkit.exporting.sources import Source, open_source
-from toolkit.files import atomic_write
+from toolkit.files import atomic_folder, atomic_write
+from toolkit.inspection import fingerprint_files
 from toolkit.progress import SILENT, Progress
 
 REPORT_JSON: Final = "export.json"
@@ -110,16 +110,16 @@ def _export_one(source: Source, kind: Format, options: ExportOptions, proof: _Pr
     contract = replace(source.network.contract, quantization=str(options.quantize or "float32"))
     write = _writer(source, kind, options)
     target = (options.out or source.out) / artefact_name(kind, options)
-    with atomic_write(target) as temporary:
+    whole = atomic_folder if kind is Format.SAVEDMODEL else atomic_write
+    with whole(target) as temporary:
         write(temporary, contract)
-        run = open_runner(temporary, kind)
-        found = verification.verify(run, proof.pictures, proof.expected, options.quantize)
+        found = verification.verify(open_runner(temporary, kind), proof.pictures, proof.expected, options.quantize)
         if found.misses:
             if not options.force:
                 raise _mismatch(target, found)
             contract = replace(contract, miss="; ".join(found.misses))
             write(temporary, contract)
-        size, digest = temporary.stat().st_size, hashlib.sha256(temporary.read_bytes()).hexdigest()
+        size, digest = fingerprint_files(temporary)
     return Artefact(path=target, format=kind, size_bytes=size, sha256=digest, contract=contract, verification=found)
 
 
@@ -133,6 +133,8 @@ def _writer(source: Source, kind: Format, options: ExportOptions) -> Callable[[P
         elif calibration is not None:
             model = quantize_onnx.to_int8(model, calibration)
         return lambda path, contract: to_onnx.save(model, path, contract)
+    if kind is Format.SAVEDMODEL:
+        return lambda path, contract: to_savedmodel.save(source.network, path, contract)
     flat = to_tflite.convert(source.network, options.quantize, calibration)
     return lambda path, contract: to_tflite.save(flat, path, contract)
 

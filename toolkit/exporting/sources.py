@@ -71,7 +71,8 @@ def _open_bundle(path: Path, options: ExportOptions) -> Source:
             f"{bundle.contract.preprocess.shape}",
             hint="train the model again, or restore the bundle from a copy",
         )
-    built = network.build(model, bundle.contract, Values.BYTES, network.find_output(model) or Output.LOGITS)
+    output = Output.LOGITS if bundle.output == "logits" else Output.PROBABILITIES
+    built = network.build(model, bundle.contract, Values.BYTES, output)
     calibration = tuple(bundle.samples("train"))
     verification = labelled(options.data, built.contract) if options.data else tuple(bundle.samples("validation"))
     return Source(

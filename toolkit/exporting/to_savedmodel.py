@@ -1,0 +1,31 @@
+"""Network -> SavedModel."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+import tensorflow as tf
+
+from toolkit.contract import Contract
+from toolkit.contract_files import CONTRACT_ASSET, LABELS_ASSET, labels_text
+from toolkit.exporting.network import Network
+
+SIGNATURE = "serving_default"
+
+
+def save(network: Network, path: Path, contract: Contract) -> None:
+    """Write the folder `path`: one signature, the contract and `labels.txt` as assets.
+
+    It loads with TensorFlow alone: the graph and the weights are in it, no Keras objects.
+    """
+    serve = network.serving()
+    with tempfile.TemporaryDirectory(prefix="toolkit-assets-") as folder:
+        texts = {CONTRACT_ASSET: contract.to_json() + "\n", LABELS_ASSET: labels_text(contract)}
+        for name, text in texts.items():
+            (Path(folder) / name).write_text(text, encoding="utf-8")
+        module = tf.Module()
+        module.serve = serve
+        module.weights = [variable.value for variable in network.layers.variables]
+        module.assets = [tf.saved_model.Asset(str(Path(folder) / name)) for name in texts]
+        tf.saved_model.save(module, str(path), signatures={SIGNATURE: serve})
