@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import platform
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Final
@@ -13,13 +13,15 @@ from typing import Any, Final
 import numpy as np
 
 from toolkit.contract import Contract
+from toolkit.contract_files import read_contract
 from toolkit.errors import InputError, MismatchError
-from toolkit.exporting import quantize_onnx, to_onnx, to_savedmodel, to_tflite, verification
-from toolkit.exporting.network import Images, Probabilities
+from toolkit.exporting import quantize_onnx, to_onnx, to_savedmodel, to_tflite
+from toolkit.exporting.network import Images
 from toolkit.exporting.options import Artefact, ExportOptions, ExportResult, Format, Quantize, Verification
 from toolkit.exporting.pictures import Pictures, load_pictures
 from toolkit.exporting.runners import open_runner
 from toolkit.exporting.sources import Source, open_source
+from toolkit.exporting.verification import Proof, verify
 from toolkit.files import atomic_folder, atomic_write
 from toolkit.inspection import fingerprint_files
 from toolkit.progress import SILENT, Progress
@@ -28,14 +30,6 @@ REPORT_JSON: Final = "export.json"
 N_VERIFICATION: Final = 512
 MIN_VERIFICATION: Final = 100
 N_CALIBRATION: Final = 200
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Proof:
-    """Pictures, and what Keras computes for them."""
-
-    pictures: Pictures
-    expected: Probabilities
 
 
 def export(model: Path, options: ExportOptions, progress: Progress = SILENT) -> ExportResult:
@@ -84,7 +78,7 @@ def _title(kind: Format, options: ExportOptions) -> str:
     return f"{name} {options.quantize or 'float32'}"
 
 
-def _proof(source: Source, options: ExportOptions, progress: Progress) -> _Proof:
+def _proof(source: Source, options: ExportOptions, progress: Progress) -> Proof:
     """Decode the pictures, and compute what is expected of every file."""
     progress.start("reading pictures to verify with", None, "files")
     contract = source.network.contract
@@ -103,17 +97,19 @@ def _proof(source: Source, options: ExportOptions, progress: Progress) -> _Proof
         progress.warn(f"verifying with {len(pictures)} pictures only; {MIN_VERIFICATION} or more prove more")
     expected = source.network.predict(pictures.images_u8)
     progress.finish()
-    return _Proof(pictures=pictures, expected=expected)
+    return Proof(pictures=pictures, expected=expected, batch=source.network.batch)
 
 
-def _export_one(source: Source, kind: Format, options: ExportOptions, proof: _Proof) -> Artefact:
+def _export_one(source: Source, kind: Format, options: ExportOptions, proof: Proof) -> Artefact:
     contract = replace(source.network.contract, quantization=str(options.quantize or "float32"))
     write = _writer(source, kind, options)
     target = (options.out or source.out) / artefact_name(kind, options)
     whole = atomic_folder if kind is Format.SAVEDMODEL else atomic_write
     with whole(target) as temporary:
         write(temporary, contract)
-        found = verification.verify(open_runner(temporary, kind), proof.pictures, proof.expected, options.quantize)
+        found = verify(open_runner(temporary, kind), proof, options.quantize)
+        if read_contract(temporary) != contract:
+            found = replace(found, misses=(*found.misses, "the contract in it is not the model's"))
         if found.misses:
             if not options.force:
                 raise _mismatch(target, found)

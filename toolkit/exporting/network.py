@@ -21,7 +21,8 @@ from toolkit.exporting.options import Output, Values
 
 INPUT: Final = "images"
 OUTPUT: Final = "probabilities"
-BATCH: Final = 32
+MAX_BATCH: Final = 32
+MAX_LAYER_BYTES: Final = 1 << 30
 
 Probabilities = npt.NDArray[np.float32]
 Images = npt.NDArray[np.uint8]
@@ -69,10 +70,17 @@ class Network:
         shape = [None, *self.contract.preprocess.shape]
         return tf.function(serve, input_signature=[tf.TensorSpec(shape, dtype, name=INPUT)])
 
+    @property
+    def batch(self) -> int:
+        """Pictures that are computed at a time: at most 32, fewer where the largest layer would take over 1 GiB."""
+        outputs = (layer.output.shape[1:] for layer in self.layers.layers)
+        largest = max(4 * int(np.prod(shape)) for shape in outputs)
+        return max(1, min(MAX_BATCH, MAX_LAYER_BYTES // largest))
+
     def predict(self, images_u8: Images) -> Probabilities:
         """What Keras itself computes: probabilities float32 (N, K) of pictures uint8 (N, H, W, C)."""
-        serve = self.serving()
-        batches = [serve(images_u8[at : at + BATCH])[OUTPUT].numpy() for at in range(0, len(images_u8), BATCH)]
+        serve, n = self.serving(), self.batch
+        batches = [serve(images_u8[at : at + n])[OUTPUT].numpy() for at in range(0, len(images_u8), n)]
         return np.concatenate(batches)
 
 

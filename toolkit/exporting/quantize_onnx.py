@@ -38,7 +38,13 @@ def to_int8(model: onnx.ModelProto, calibration: Images) -> onnx.ModelProto:
         model: the float32 graph with the contract's input.
         calibration: pictures uint8 (N, H, W, C) that the network was trained on.
     """
-    from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quant_pre_process, quantize_static
+    from onnxruntime.quantization import (
+        CalibrationDataReader,
+        QuantFormat,
+        QuantType,
+        quant_pre_process,
+        quantize_static,
+    )
 
     class Reader(CalibrationDataReader):  # type: ignore[misc]
         """One picture at a time, as the runtime will see it."""

@@ -5,13 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-import keras
-
 from toolkit import bundle as bundles
 from toolkit.bundle import Bundle, LabeledPath
 from toolkit.contract import Contract
 from toolkit.errors import InputError, ModelError, UsageError
 from toolkit.exporting import network
+from toolkit.exporting.keras_file import load_keras
 from toolkit.exporting.network import Network
 from toolkit.exporting.options import ExportOptions, Output, Values
 from toolkit.preprocess import Colour, Preprocess
@@ -110,26 +109,6 @@ def _open_keras(path: Path, options: ExportOptions) -> Source:
         verification=pictures,
         calibration=pictures,
     )
-
-
-def load_keras(path: Path) -> keras.Model:
-    """Load a `.keras` file without running anything that it brings along.
-
-    Raises:
-        ModelError: missing, damaged, or with code in it (a Lambda layer).
-    """
-    if not path.is_file():
-        raise ModelError(f"{path}: expected a .keras file, found nothing", hint="toolkit train DATA --recipe NAME")
-    try:
-        model = keras.saving.load_model(path, compile=False, safe_mode=True)
-    except Exception as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise ModelError(
-            f"{path}: Keras cannot load this file ({reason:.300})", hint="save it again with model.save('NAME.keras')"
-        ) from error
-    if not isinstance(model, keras.Model):
-        raise ModelError(f"{path}: holds a {type(model).__name__}, no Keras model")
-    return model
 
 
 def read_labels(path: Path) -> tuple[str, ...]:

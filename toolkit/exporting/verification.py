@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 
-from toolkit.exporting.network import BATCH, Probabilities
+from toolkit.exporting.network import Probabilities
 from toolkit.exporting.options import Quantize, Verification
 from toolkit.exporting.pictures import Pictures
 from toolkit.exporting.runners import Runner
@@ -22,16 +23,31 @@ MAX_ACCURACY_LOSS: Final = {None: None, Quantize.FLOAT16: None, Quantize.INT8: 0
 SUM_TOLERANCE: Final = {None: 1e-3, Quantize.FLOAT16: 1e-2, Quantize.INT8: 1e-2}
 
 
-def verify(run: Runner, pictures: Pictures, expected: Probabilities, quantize: Quantize | None) -> Verification:
-    """Run the file on `pictures`, at batch 1 and N, and compare it with what Keras computed.
+@dataclass(frozen=True, kw_only=True)
+class Proof:
+    """Pictures, and what Keras computes for them.
+
+    Attributes:
+        pictures: N decoded pictures, N >= 1.
+        expected: what Keras computes, float32 (N, K).
+        batch: how many pictures a file is given at a time, beside one.
+    """
+
+    pictures: Pictures
+    expected: Probabilities
+    batch: int
+
+
+def verify(run: Runner, proof: Proof, quantize: Quantize | None) -> Verification:
+    """Run the file on the pictures, at batch 1 and N, and compare it with what Keras computed.
 
     Args:
         run: the file.
-        pictures: N decoded pictures, N >= 1.
-        expected: what Keras computed, float32 (N, K).
+        proof: what to compare with.
         quantize: which limits hold.
     """
-    found, misses = _run(run, pictures, expected)
+    pictures, expected = proof.pictures, proof.expected
+    found, misses = _run(run, proof)
     if found is None:
         return Verification(
             n_pictures=len(pictures),
@@ -67,15 +83,15 @@ def verify(run: Runner, pictures: Pictures, expected: Probabilities, quantize: Q
     )
 
 
-def _run(run: Runner, pictures: Pictures, expected: Probabilities) -> tuple[Probabilities | None, tuple[str, ...]]:
+def _run(run: Runner, proof: Proof) -> tuple[Probabilities | None, tuple[str, ...]]:
     """The file's probabilities for all pictures, and what is wrong with their form."""
-    images = pictures.images_u8
-    found = np.concatenate([run(images[at : at + BATCH]) for at in range(0, len(images), BATCH)])
-    if found.shape != expected.shape or found.dtype != np.float32:
-        return None, (f"it gives {found.dtype} {found.shape}, expected float32 {expected.shape}",)
+    images, n = proof.pictures.images_u8, proof.batch
+    found = np.concatenate([run(images[at : at + n]) for at in range(0, len(images), n)])
+    if found.shape != proof.expected.shape or found.dtype != np.float32:
+        return None, (f"it gives {found.dtype} {found.shape}, expected float32 {proof.expected.shape}",)
     singles = np.concatenate([run(images[at : at + 1]) for at in range(min(N_SINGLE, len(images)))])
     apart = float(np.abs(singles - found[: len(singles)]).max())
-    misses = (f"batch 1 and batch {BATCH} differ by {apart:.2g}",) if apart > 1e-3 else ()
+    misses = (f"one picture alone and in a batch of {n} differ by {apart:.2g}",) if apart > 1e-3 else ()
     return found, misses
 
 
