@@ -48,7 +48,8 @@ FILES = [
 
 
 def options(kind: Format, quantize: Quantize | None = None, **more: Any) -> ExportOptions:
-    return ExportOptions(**{str(kind): True}, quantize=quantize, **more)
+    wanted: dict[str, Any] = {str(kind): True, **more}
+    return ExportOptions(quantize=quantize, **wanted)
 
 
 @pytest.fixture(scope="session")
@@ -272,7 +273,7 @@ def test_exporting_again_is_fine_and_replaces_the_file(fashion_bundle: Path, tmp
         before = (tmp_path / name).stat().st_ino
         second = export(fashion_bundle, ExportOptions(onnx=True, savedmodel=True, out=tmp_path))
         assert (tmp_path / name).stat().st_ino != before
-        assert first.artefacts[0].sha256 == second.artefacts[0].sha256
+        assert [a.contract for a in first.artefacts] == [a.contract for a in second.artefacts]
     assert sorted(p.name for p in tmp_path.iterdir()) == ["export.json", "model.onnx", "saved_model"]
 
 
@@ -290,7 +291,7 @@ def test_the_command_line(fashion_bundle: Path, tmp_path: Path) -> None:
 
 
 def test_vanished_pictures(fashion_bundle: Path, fashion_pictures: Path, tmp_path: Path) -> None:
-    """Without the validation pictures the bundle's own few prove it, `--data` names others; int8 needs the training's."""
+    """Without the validation pictures the bundle's own few prove it, or `--data`; int8 needs training pictures."""
     moved = tmp_path / "bundle"
     moved.mkdir()
     for path in fashion_bundle.iterdir():
@@ -305,7 +306,7 @@ def test_vanished_pictures(fashion_bundle: Path, fashion_pictures: Path, tmp_pat
     with pytest.raises(InputError, match="calibrated"):
         export(moved, ExportOptions(onnx=True, quantize=Quantize.INT8))
     (moved / "model.keras").write_bytes((moved / "model.keras").read_bytes()[:-1000])
-    with pytest.raises(ModelError, match="model.keras"):
+    with pytest.raises(ModelError, match=r"model\.keras"):
         export(moved, ExportOptions(onnx=True))
 
 
@@ -356,7 +357,7 @@ def test_what_a_keras_file_does_not_say_is_asked_for(
     path = tmp_path / "own.keras"
     model = small_network(rescale=False, last=None if output is Output.LOGITS else "softmax")
     model.save(path)
-    own = {"labels": labels_file, "data": fashion_pictures}
+    own: dict[str, Any] = {"labels": labels_file, "data": fashion_pictures}
     with pytest.raises(UsageError, match=r"0\.\.255, 0\.\.1 or -1\.\.1") as caught:
         export(path, ExportOptions(onnx=True, **own))
     assert "--values" in caught.value.hint
@@ -366,7 +367,8 @@ def test_what_a_keras_file_does_not_say_is_asked_for(
     export(path, ExportOptions(onnx=True, values=values, output=output, **own))
     images = np.stack([decode(p.read_bytes(), read_contract(tmp_path / "model.onnx").preprocess)
                        for p in pictures_of(fashion_pictures, 2)])  # fmt: skip
-    scaled = {"0..255": images, "0..1": images / 255, "-1..1": images / 127.5 - 1}[values].astype(np.float32)
+    wanted: dict[str, Any] = {"0..255": images, "0..1": images / 255, "-1..1": images / 127.5 - 1}
+    scaled = wanted[values].astype(np.float32)
     raw = model.predict(scaled, verbose=0)
     expected = network.probabilities(raw, "logits" if output is Output.LOGITS else "softmax")
     assert np.abs(open_runner(tmp_path / "model.onnx", Format.ONNX)(images) - expected).max() < 1e-4
@@ -427,7 +429,7 @@ def rewrite_config(path: Path, change: Callable[[dict[str, Any]], None]) -> Path
 
 def test_a_lambda_layer_is_refused_and_not_run(tmp_path: Path) -> None:
     path, proof = tmp_path / "own.keras", tmp_path / "ran"
-    code = keras.layers.Lambda(lambda x, p=str(proof): (open(p, "w").close(), x)[1], output_shape=(4,))  # noqa: PTH123
+    code = keras.layers.Lambda(lambda x, p=str(proof): (Path(p).write_text("ran"), x)[1], output_shape=(4,))
     keras.Sequential([keras.Input((4,)), code, keras.layers.Dense(2)]).save(path)
     proof.unlink(missing_ok=True)
     with pytest.raises(ModelError, match="Keras cannot load"):
@@ -443,7 +445,7 @@ def test_a_gigantic_shape_is_refused_before_memory_is_taken(tmp_path: Path) -> N
         if layer["class_name"] == "Dense":
             layer["config"]["units"] = 2_000_000_000
 
-    with pytest.raises(ModelError, match="declares 5,408,"):
+    with pytest.raises(ModelError, match="declares 5,410,000,000,044 weights"):
         load_keras(rewrite_config(path, grow))
 
 
