@@ -21,6 +21,7 @@ Probabilities = npt.NDArray[np.float32]
 
 BUNDLE_FILE: Final = "bundle.json"
 ONNX_FILE: Final = "model.onnx"
+CPU_PROVIDER: Final = "CPUExecutionProvider"
 
 
 class Session(Protocol):
@@ -90,15 +91,40 @@ def open_session(path: Path, *, device: Device = "auto", threads: int | None = N
         MachineError: CUDA was asked for and is not usable; a missing extra.
     """
     file = resolve_model(path)
-    if device == "cuda":
-        raise MachineError("--device cuda: this version runs on the CPU only", hint="leave --device out")
-    return OnnxSession(file, threads=threads)
+    if file.suffix.lower() == ".tflite":
+        if device == "cuda":
+            raise MachineError(f"{printable(str(file))}: TFLite files run on the CPU alone", hint="leave --device out")
+        from toolkit.litert import LiteRtSession
+
+        return LiteRtSession(file, threads=threads)
+    if device == "cpu":
+        return OnnxSession(file, threads=threads)
+    return _with_cuda(file, insist=device == "cuda", threads=threads)
+
+
+def _with_cuda(path: Path, *, insist: bool, threads: int | None) -> Session:
+    """On CUDA where that works; else on the CPU with a note why not, or not at all with `insist`."""
+    from toolkit import cuda
+
+    trouble = cuda.problem()
+    if trouble is None:
+        session = OnnxSession(path, threads=threads, providers=[cuda.PROVIDER, CPU_PROVIDER])
+        if session.device == "cuda":
+            from toolkit.device_session import DeviceSession
+
+            return DeviceSession(session)
+        trouble = "onnxruntime made a session without CUDA, though nothing seems to be missing", "toolkit doctor"
+    if insist:
+        raise MachineError(f"--device cuda: {trouble[0]}", hint=trouble[1])
+    session = OnnxSession(path, threads=threads)
+    session.note = trouble[0]
+    return session
 
 
 class OnnxSession:
     """An ONNX file in onnxruntime."""
 
-    def __init__(self, path: Path, *, threads: int | None) -> None:
+    def __init__(self, path: Path, *, threads: int | None, providers: Sequence[str] = (CPU_PROVIDER,)) -> None:
         import onnxruntime
 
         options = onnxruntime.SessionOptions()
@@ -109,26 +135,24 @@ class OnnxSession:
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         self.fingerprint = file_digest(path)
         try:
-            self._session: Any = onnxruntime.InferenceSession(
-                os.fspath(path), options, providers=["CPUExecutionProvider"]
-            )
+            self.inner: Any = onnxruntime.InferenceSession(os.fspath(path), options, providers=list(providers))
         except Exception as error:
             raise ModelError(
                 f"{printable(str(path))}: onnxruntime cannot load this file ({first_line(error)})",
                 hint="export it again, or check that the copy is complete",
             ) from None
-        self.device = "cpu"
+        self.device = "cpu" if self.inner.get_providers()[0] == CPU_PROVIDER else "cuda"
         self.note = ""
         self.contract = self._contract(path)
-        self._input: str = self._session.get_inputs()[0].name
-        self._output: str = self._session.get_outputs()[0].name
+        self.input: str = self.inner.get_inputs()[0].name
+        self.output: str = self.inner.get_outputs()[0].name
 
     def _contract(self, path: Path) -> Contract:
-        text = self._session.get_modelmeta().custom_metadata_map.get(METADATA_KEY)
+        text = self.inner.get_modelmeta().custom_metadata_map.get(METADATA_KEY)
         if text is None:
             raise missing_contract(path)
         contract = Contract.from_json(text, source=printable(str(path)))
-        inputs, outputs = self._session.get_inputs(), self._session.get_outputs()
+        inputs, outputs = self.inner.get_inputs(), self.inner.get_outputs()
         promised = [*contract.preprocess.shape]
         found = [
             f"{value.type.removeprefix('tensor(').removesuffix(')')} {value.shape}" for value in (*inputs, *outputs)
@@ -148,7 +172,7 @@ class OnnxSession:
         return contract
 
     def run(self, images_u8: Image) -> Probabilities:
-        result: Probabilities = self._session.run([self._output], {self._input: images_u8})[0]
+        result: Probabilities = self.inner.run([self.output], {self.input: images_u8})[0]
         return result
 
 
