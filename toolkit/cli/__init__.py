@@ -98,6 +98,7 @@ _HINTS = {
 
 # Commands register here, in the order in which a user meets them.
 app.command()(data.split)
+app.command()(data.check)
 app.add_typer(recipe.app, name="recipe")
 app.command()(train.train)
 app.command()(export.export)
