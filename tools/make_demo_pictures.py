@@ -40,13 +40,13 @@ def main() -> None:
     with zipfile.ZipFile(source) as archive, zipfile.ZipFile(buffer, "w") as target:
         names = archive.namelist()
         licence = next(name for name in names if name.endswith("LICENSE"))
-        entries = [("LICENSE", archive.read(licence))]
+        entries = [("LICENSE-Fashion-MNIST.txt", archive.read(licence))]
         for index, label in enumerate(CLASSES):
             members = sorted(name for name in names if f"/train/{index}/" in name and name.endswith(".png"))
             for number, name in enumerate(members[:PER_CLASS]):
-                entries.append((f"{label}/{number:03}.png", smallest_png(archive.read(name))))
+                entries.append((f"fashion/{label}/{number:03}.png", smallest_png(archive.read(name))))
         for name, data in entries:
-            info = zipfile.ZipInfo(f"fashion/{name}", date_time=(2017, 8, 25, 0, 0, 0))
+            info = zipfile.ZipInfo(name, date_time=(2017, 8, 25, 0, 0, 0))
             info.external_attr = 0o644 << 16
             target.writestr(info, data)
     TARGET.write_bytes(buffer.getvalue())
