@@ -16,6 +16,7 @@ from conftest import environment, run_cli
 
 FAULTS = {
     "666.jpg": "empty",
+    "11702.jpg": "empty",
     "10404.jpg": "truncated",
     "9500.jpg": "HTML",
     "notes.jpg": "text",
@@ -93,7 +94,8 @@ def test_one_row_per_file_and_the_faults_say_what_is_wrong(job: Path) -> None:
 def test_pandas_reads_it(job: Path) -> None:
     frame = pd.read_csv(job / "labels.csv")
     assert len(frame) == len(rows(job / "labels.csv"))
-    assert (frame.status == "error").sum() == len(FAULTS)
+    faulty = [row for row in rows(job / "labels.csv") if Path(row["path"]).name in FAULTS]
+    assert (frame.status == "error").sum() == len(faulty) >= len(FAULTS)
 
 
 @pytest.mark.slow
@@ -216,8 +218,8 @@ def test_wrong_inputs_and_outputs_of_infer(job: Path, tmp_path: Path) -> None:
     cases = [
         (("infer", "missing", "--out", "labels.csv", "--model", model), 3),
         (("infer", "empty", "--out", "labels.csv", "--model", model), 3),
-        (("infer", photos, "--out", "a-file/labels.csv", "--model", model), 3),
-        (("infer", photos, "--out", "/proc/labels.csv", "--model", model), 3),
+        (("infer", photos, "--out", "a-file/labels.csv", "--model", model), 8),
+        (("infer", photos, "--out", "/proc/labels.csv", "--model", model), 8),
         (("infer", photos, "--out", "labels.parquet", "--model", model), 0),
     ]
     for arguments, code in cases:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
-from toolkit.preprocess import Colour, DecodeError, Preprocess, Resize, decode, verify
+from toolkit.preprocess import Colour, DecodeError, Preprocess, Resize, decode, fit, verify
 
 Variant = tuple[str, dict[str, object]]
 LOSSLESS: list[Variant] = [
@@ -255,3 +256,22 @@ def test_the_faults_planted_in_pet_images(pet_images: Path) -> None:
 def test_an_impossible_target_is_refused(size: tuple[int, int]) -> None:
     with pytest.raises(ValueError, match="each side must be"):
         Preprocess(height=size[0], width=size[1])
+
+
+@pytest.mark.parametrize("resize", Resize)
+@pytest.mark.parametrize("colour", Colour)
+def test_an_array_is_fitted_as_its_file_is(photo: Image.Image, resize: Resize, colour: Colour) -> None:
+    spec = Preprocess(height=40, width=64, resize=resize, colour=colour)
+    found = fit(np.asarray(photo), spec).astype(int)
+    # libpng turns RGB to grey with coarser weights than OpenCV, two levels at most.
+    assert np.abs(found - decode(encoded(photo, "PNG"), spec)).max() <= (2 if colour is Colour.GREY else 0)
+
+
+def test_an_array_that_is_no_picture_is_refused() -> None:
+    spec = Preprocess(height=8, width=8)
+    for array in (np.zeros((4, 4, 3), np.float32), np.zeros((4, 4, 4), np.uint8), np.zeros(4, np.uint8)):
+        with pytest.raises(DecodeError, match="expected uint8"):
+            fit(cast(Any, array), spec)
+    with pytest.raises(DecodeError, match="empty"):
+        fit(np.zeros((0, 4, 3), np.uint8), spec)
+    assert fit(np.full((4, 4), 7, np.uint8), spec).shape == (8, 8, 3)

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from toolkit.errors import ToolkitError
     from toolkit.exporting import ExportOptions
     from toolkit.inference import InferOptions
+    from toolkit.model import Model, Predictions, load
     from toolkit.splitting import SplitOptions
     from toolkit.training import TrainOptions
 
@@ -25,12 +26,15 @@ __version__ = "0.1.0"
 __all__ = [
     "ExportOptions",
     "InferOptions",
+    "Model",
+    "Predictions",
     "SplitOptions",
     "ToolkitError",
     "TrainOptions",
     "__version__",
     "export",
     "infer",
+    "load",
     "split",
     "train",
 ]
@@ -38,11 +42,14 @@ __all__ = [
 _HOMES = {
     "ExportOptions": "toolkit.exporting",
     "InferOptions": "toolkit.inference",
+    "Model": "toolkit.model",
+    "Predictions": "toolkit.model",
     "SplitOptions": "toolkit.splitting",
     "ToolkitError": "toolkit.errors",
     "TrainOptions": "toolkit.training",
     "export": "toolkit.api",
     "infer": "toolkit.api",
+    "load": "toolkit.model",
     "split": "toolkit.api",
     "train": "toolkit.api",
 }

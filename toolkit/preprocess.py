@@ -108,10 +108,41 @@ def decode(data: bytes, spec: Preprocess, *, max_pixels: int = MAX_PIXELS) -> Im
         DecodeError: empty, not an image, truncated, damaged, or over `max_pixels`.
     """
     header = checked_header(data, max_pixels)
-    upright = header.upright_size
-    content = _content_size(upright, spec)
-    reduction = _reduction(_covered(upright, spec), content)
-    pixels = _decode_pixels(data, header, spec.colour, reduction)
+    content = _content_size(header.upright_size, spec)
+    reduction = _reduction(_covered(header.upright_size, spec), content)
+    return _fitted(_decode_pixels(data, header, spec.colour, reduction), content, spec)
+
+
+def fit(pixels_u8: Image, spec: Preprocess) -> Image:
+    """Bring pixels that are already decoded to what a network with `spec` is fed, as `decode` does with a file.
+
+    Args:
+        pixels_u8: uint8 (h, w, 3) in RGB order, (h, w, 1) or (h, w) grey, upright.
+        spec: target size, colour and resize policy.
+
+    Returns:
+        uint8 (H, W, C), as `decode`.
+
+    Raises:
+        DecodeError: another dtype or shape, or no pixels.
+    """
+    if pixels_u8.dtype != np.uint8 or pixels_u8.ndim not in (2, 3) or (*pixels_u8.shape, 1)[2] not in (1, 3):
+        found = f"{pixels_u8.dtype} {pixels_u8.shape}"
+        raise DecodeError("not_an_image", f"expected uint8 (h, w, 3) in RGB order or (h, w) grey, found {found}")
+    if not pixels_u8.size:
+        raise DecodeError("empty", f"the array is empty: {pixels_u8.shape}")
+    pixels = pixels_u8.reshape(pixels_u8.shape[:2]) if pixels_u8.shape[2:] == (1,) else pixels_u8
+    if spec.colour is Colour.GREY and pixels.ndim == 3:
+        pixels = _image(cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY))
+    elif spec.colour is Colour.RGB and pixels.ndim == 2:
+        pixels = _image(cv2.cvtColor(pixels, cv2.COLOR_GRAY2RGB))
+    size = (pixels.shape[0], pixels.shape[1])
+    content = _content_size(size, spec)
+    return _fitted(_area_reduced(pixels, _reduction(_covered(size, spec), content)), content, spec)
+
+
+def _fitted(pixels: Image, content: tuple[int, int], spec: Preprocess) -> Image:
+    """Reduced pixels -> the target: cut to the centre for `crop`, bilinear, borders for `pad`."""
     if spec.resize is Resize.CROP:
         pixels = _centre(pixels, spec.height / spec.width)
     height, width = content
@@ -122,6 +153,15 @@ def decode(data: bytes, spec: Preprocess, *, max_pixels: int = MAX_PIXELS) -> Im
         bottom, right = spec.height - height - top, spec.width - width - left
         pixels = _image(cv2.copyMakeBorder(pixels, top, bottom, left, right, cv2.BORDER_CONSTANT, value=0))
     return np.ascontiguousarray(pixels).reshape(spec.shape)
+
+
+def _area_reduced(pixels: Image, reduction: int) -> Image:
+    """Area averaging by `reduction`, sizes rounded up as a JPEG decoder rounds them."""
+    if reduction == 1:
+        return pixels
+    height, width = pixels.shape[:2]
+    size = (-(-width // reduction), -(-height // reduction))
+    return _image(cv2.resize(pixels, size, interpolation=cv2.INTER_AREA))
 
 
 def verify(data: bytes, *, max_pixels: int = MAX_PIXELS) -> Header:
@@ -206,11 +246,7 @@ def _decode_pixels(data: bytes, header: Header, colour: Colour, reduction: int) 
     if header.format == "jpeg":
         pixels = _imdecode(data, header, _FLAGS[colour, reduction])
     else:
-        pixels = _full(data, header, colour)
-        if reduction > 1:
-            height, width = pixels.shape[:2]
-            size = (-(-width // reduction), -(-height // reduction))
-            pixels = _image(cv2.resize(pixels, size, interpolation=cv2.INTER_AREA))
+        pixels = _area_reduced(_full(data, header, colour), reduction)
     # OpenCV turns every TIFF upright itself, even where it is told not to.
     return pixels if header.format == "tiff" else _upright(pixels, header.orientation)
 
