@@ -14,7 +14,7 @@ from typing import Annotated
 
 import typer
 
-from toolkit.cli import console, data, demo, evaluate, export, infer, recipe, train
+from toolkit.cli import console, data, demo, evaluate, export, infer, machine, recipe, train
 from toolkit.errors import InputError, MachineError, ToolkitError
 
 app = typer.Typer(
@@ -105,4 +105,5 @@ app.command()(export.export)
 app.command()(infer.infer)
 app.command()(evaluate.evaluate)
 app.command()(export.inspect)
+app.command()(machine.doctor)
 app.command()(demo.demo)

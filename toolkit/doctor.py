@@ -1,0 +1,122 @@
+"""What this machine can do, and what keeps it from the rest."""
+
+from __future__ import annotations
+
+import platform
+import shutil
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+from importlib import metadata
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Final
+
+from toolkit import __version__, cuda
+from toolkit.limits import memory_limit, usable_cpus
+
+
+class Verdict(StrEnum):
+    """ok: usable. off: not usable, and only needed by some. broken: installed but not working."""
+
+    OK = "ok"
+    OFF = "off"
+    BROKEN = "broken"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One line of the report.
+
+    Attributes:
+        subject: what was looked at.
+        verdict: how it is.
+        found: what was found.
+        repair: what to do about it; "" where there is nothing to do.
+    """
+
+    subject: str
+    verdict: Verdict
+    found: str
+    repair: str = ""
+
+
+EXTRAS: Final = (
+    ("train and export", ("tensorflow", "tf2onnx"), "train"),
+    ("TFLite files", ("ai_edge_litert",), "litert"),
+    ("Parquet results", ("pyarrow",), "parquet"),
+)
+"""What an extra is for, the packages it needs, and its name."""
+
+
+def examine() -> list[Finding]:
+    """Everything that `toolkit doctor` reports, in its order. Loads neither TensorFlow nor a model."""
+    return [_toolkit(), _processors(), _memory(), _disk(), *_base(), _cuda(), *_extras()]
+
+
+def _toolkit() -> Finding:
+    python = f"Python {platform.python_version()} on {platform.system()} {platform.machine()}"
+    right = (3, 11) <= sys.version_info[:2] <= (3, 13)
+    verdict = Verdict.OK if right else Verdict.BROKEN
+    return Finding("toolkit", verdict, f"{__version__}, {python}", "" if right else "use Python 3.11, 3.12 or 3.13")
+
+
+def _processors() -> Finding:
+    return Finding("processors", Verdict.OK, f"{usable_cpus()} usable by this process")
+
+
+def _memory() -> Finding:
+    limit = memory_limit()
+    return Finding("memory", Verdict.OK, f"limited to {limit / 2**30:.1f} GiB" if limit else "no limit set")
+
+
+def _disk() -> Finding:
+    free = shutil.disk_usage(Path.cwd()).free / 2**30
+    return Finding("disk", Verdict.OK if free >= 1 else Verdict.BROKEN, f"{free:.1f} GiB free here")
+
+
+def _base() -> Iterator[Finding]:
+    for package, module in (("numpy", "numpy"), ("opencv-python-headless", "cv2"), ("onnx", "onnx")):
+        version = _version(package)
+        if version is None and find_spec(module) is not None:
+            version = "installed under another name"
+        verdict = Verdict.OK if version else Verdict.BROKEN
+        yield Finding(package, verdict, version or "not installed", "" if version else f"pip install {package}")
+    packages = sorted(cuda.installed())
+    versions = ", ".join(f"{name} {_version(name)}" for name in packages)
+    if len(packages) == 1:
+        yield Finding("onnxruntime", Verdict.OK, versions)
+    elif packages:
+        repair = "pip uninstall -y onnxruntime onnxruntime-gpu && pip install onnxruntime-gpu"
+        yield Finding("onnxruntime", Verdict.BROKEN, f"{versions}: both, which disables CUDA", repair)
+    else:
+        yield Finding("onnxruntime", Verdict.BROKEN, "not installed", "pip install onnxruntime")
+
+
+def _cuda() -> Finding:
+    trouble = cuda.problem()
+    if trouble is None:
+        return Finding("CUDA", Verdict.OK, "usable")
+    return Finding("CUDA", Verdict.OFF, trouble[0], trouble[1])
+
+
+def _extras() -> Iterator[Finding]:
+    for purpose, modules, extra in EXTRAS:
+        missing = [module for module in modules if find_spec(module) is None]
+        if missing:
+            yield Finding(purpose, Verdict.OFF, f"not installed: {', '.join(missing)}", _install(extra))
+        else:
+            versions = ", ".join(f"{name} {_version(name.replace('_', '-'))}" for name in modules)
+            yield Finding(purpose, Verdict.OK, versions)
+
+
+def _install(extra: str) -> str:
+    return f'pip install "toolkit-images[{extra}]"'
+
+
+def _version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
