@@ -6,7 +6,6 @@ folder per class), and plain class folders, from which a validation part is held
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
@@ -15,6 +14,7 @@ from typing import Final
 
 from toolkit.errors import InputError
 from toolkit.scan import class_folders, is_picture_name, printable, walk
+from toolkit.split_plan import subsets
 
 TRAIN_NAMES: Final = ("train", "training")
 VALIDATION_NAMES: Final = ("validation", "val", "valid", "test", "testing")
@@ -147,25 +147,39 @@ def _files(root: Path, folder: Path, label: int, subset: str) -> list[File]:
 
 def hold_out(
     dataset: Dataset, digests: Sequence[str], errors: Sequence[str], validation: float, seed: int
-) -> tuple[list[str], list[str]]:
-    """Decide which files of plain class folders are for validation.
+) -> list[tuple[str, str]]:
+    """Decide which files of plain class folders are for validation, by the rule of `toolkit split`.
 
-    Within a class, files are ranked by a hash of their content and the seed; the first floor(n x (1 - validation)) are
-    for training. The same pictures give the same parts under any name and on any machine.
+    Within a class, files are ranked by a hash of their content and the seed: the same pictures give the same parts
+    under any name and on any machine. Of exact copies one is kept; a picture under two labels is left out.
 
     Args:
         digests: per file, SHA-256 of its bytes.
         errors: per file, why it cannot be used; "" where it can.
+        validation: the part that is held out, 0..1.
 
     Returns:
-        per file its subset, and why it is left out ("" where it is not).
+        per file its subset and "", or "" and why it is left out.
     """
-    subsets = [""] * len(dataset.files)
-    keep = 1 - Decimal(str(validation))
-    for label in range(len(dataset.labels)):
-        usable = [i for i, f in enumerate(dataset.files) if f.label == label and not errors[i]]
-        ranked = sorted(usable, key=lambda i: hashlib.sha256(f"{seed}:{digests[i]}".encode()).digest())
-        n_train = int(len(ranked) * keep)
-        for rank, i in enumerate(ranked):
-            subsets[i] = "train" if rank < n_train else "validation"
-    return subsets, list(errors)
+    part = Decimal(str(validation))
+    chosen = [("", error) for error in errors]
+    usable = [i for i, error in enumerate(errors) if not error]
+    first: dict[str, int] = {}
+    labels: dict[str, set[int]] = {}
+    for i in usable:
+        first.setdefault(digests[i], i)
+        labels.setdefault(digests[i], set()).add(dataset.files[i].label)
+    kept: dict[int, list[int]] = {}
+    for i in usable:
+        original = dataset.files[first[digests[i]]].path
+        if len(labels[digests[i]]) > 1:
+            chosen[i] = ("", "the same picture is under another label, too")
+        elif first[digests[i]] != i:
+            chosen[i] = ("", f"an exact copy of {original}")
+        else:
+            kept.setdefault(dataset.files[i].label, []).append(i)
+    for indices in kept.values():
+        sides = subsets([digests[i] for i in indices], (1 - part, part), seed)
+        for i, side in zip(indices, sides, strict=True):
+            chosen[i] = (side, "")
+    return chosen

@@ -167,14 +167,14 @@ def assign(dataset: Dataset, decoded: Decoded, recipe: Recipe, progress: Progres
     Raises:
         InputError: a class has no usable picture on one side.
     """
-    subsets = [file.subset for file in dataset.files]
-    reasons = list(decoded.errors)
-    if not dataset.split:
-        subsets, reasons = hold_out(dataset, decoded.digests, reasons, recipe.train.validation, recipe.train.seed)
+    if dataset.split:
+        parts = [(file.subset, error) for file, error in zip(dataset.files, decoded.errors, strict=True)]
+    else:
+        parts = hold_out(dataset, decoded.digests, decoded.errors, recipe.train.validation, recipe.train.seed)
     labels = dataset.labels
     rows = [
         DataRow(f.path, labels[f.label], bundles.LEFT_OUT if reason else subset, reason)
-        for f, subset, reason in zip(dataset.files, subsets, reasons, strict=True)
+        for f, (subset, reason) in zip(dataset.files, parts, strict=True)
     ]
     left_out = [row for row in rows if row.reason]
     for row in left_out[:10]:
