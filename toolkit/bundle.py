@@ -243,5 +243,13 @@ def weights_fingerprint(weights: Iterable[npt.NDArray[Any]]) -> str:
     return digest.hexdigest()
 
 
+def data_fingerprint(rows: Iterable[DataRow]) -> str:
+    """SHA-256 (hex) of which file is of which class and for what."""
+    digest = hashlib.sha256()
+    for row in rows:
+        digest.update(f"{row.path}\0{row.label}\0{row.subset}\0".encode(errors="surrogateescape"))
+    return digest.hexdigest()
+
+
 def _broken(path: Path, why: str) -> ModelError:
     return ModelError(f"{path}: {why}", hint="train the model again, or restore the bundle from a copy")

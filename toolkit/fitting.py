@@ -9,7 +9,8 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -19,14 +20,14 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
-from toolkit.errors import ModelError
+from toolkit.bundle_folder import STATE
+from toolkit.errors import MachineError, ModelError
 from toolkit.feed import Batches
 from toolkit.files import atomic_write
 from toolkit.network import Networks, save
 from toolkit.progress import Progress
 from toolkit.recipes import Training
 
-STATE: Final = "state.npz"
 BEST_WEIGHTS: Final = "best.weights.h5"
 
 
@@ -56,6 +57,39 @@ class Fit:
     epochs: tuple[Epoch, ...]
     best: int
     early: bool
+
+
+@contextmanager
+def devices(gpus: int | None, progress: Progress, *, names: Sequence[str] = ()) -> Iterator[None]:
+    """Within this block networks are built and trained on the GPUs asked for, several of them through mirroring.
+
+    Args:
+        gpus: how many; None is all visible ones, 0 is the CPU.
+        names: TensorFlow's names of the devices to mirror on, instead of GPUs.
+
+    Raises:
+        MachineError: fewer are visible, or their memory does not suffice.
+    """
+    visible = tf.config.list_physical_devices("GPU")
+    if gpus is not None and gpus > len(visible):
+        raise MachineError(
+            f"--gpus {gpus}: TensorFlow sees {len(visible)} GPUs here",
+            hint='toolkit doctor says why; pip install "toolkit-images[train-cuda]" brings the CUDA libraries',
+        )
+    if gpus == 0 and visible:
+        tf.config.set_visible_devices([], "GPU")
+    chosen = list(names) or [f"GPU:{i}" for i in range(len(visible) if gpus is None else gpus)]
+    strategy = tf.distribute.MirroredStrategy(chosen) if len(chosen) > 1 else tf.distribute.get_strategy()
+    if chosen:
+        progress.line(f"training on {', '.join(chosen)}")
+    try:
+        with strategy.scope():
+            yield
+    except tf.errors.ResourceExhaustedError as error:
+        raise MachineError(
+            f"a batch does not fit into memory ({str(error.message).splitlines()[0][:120]})",
+            hint="a smaller --batch-size or --image-size",
+        ) from None
 
 
 def fit(

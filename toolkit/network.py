@@ -13,8 +13,8 @@ import keras
 import numpy as np
 import numpy.typing as npt
 
-from toolkit.errors import InputError
 from toolkit.recipes import Layer, Output, Recipe, RecipeError
+from toolkit.shapes import check_classes
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,21 +63,6 @@ def build(recipe: Recipe, n_classes: int, *, seed: int) -> Networks:
     trainer.compile(optimizer=_optimizer(recipe), loss=_loss(recipe), metrics=[_accuracy(recipe)])
     trainer.optimizer.build(trainer.trainable_variables)
     return Networks(network, trainer, augment)
-
-
-def check_classes(recipe: Recipe, n_classes: int) -> None:
-    """Refuse data whose number of classes the recipe's last layer cannot tell apart.
-
-    Raises:
-        InputError: so it is.
-    """
-    units = recipe.layers[-1].arguments["units"]
-    able = 2 if recipe.binary else n_classes if units == "classes" else units
-    if able != n_classes:
-        raise InputError(
-            f"recipe {recipe.name!r} tells {able} classes apart, the data have {n_classes}",
-            hint='choose another recipe, or give the last layer units = "classes" in a copy: toolkit recipe copy',
-        )
 
 
 def probabilities(outputs: npt.NDArray[Any], output: Output) -> npt.NDArray[np.float32]:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from toolkit.errors import MachineError
+from toolkit.errors import InputError, MachineError
 from toolkit.recipes import Layer, Recipe, RecipeError
 
 Shape = tuple[int, ...]
@@ -60,10 +60,25 @@ def trace(recipe: Recipe, n_classes: int) -> list[Step]:
         shape = step.output
     if len(shape) != 1:
         raise RecipeError(
-            f"recipe {recipe.name!r}: the last layer gives {'x'.join(map(str, shape))} values, expected one row of them",
+            f"recipe {recipe.name!r}: the last layer gives {'x'.join(map(str, shape))} values, expected one row",
             hint="put a Flatten or GlobalAveragePooling2D layer before the last Dense layer",
         )
     return steps
+
+
+def check_classes(recipe: Recipe, n_classes: int) -> None:
+    """Refuse data whose number of classes the recipe's last layer cannot tell apart.
+
+    Raises:
+        InputError: so it is.
+    """
+    units = recipe.layers[-1].arguments["units"]
+    able = 2 if recipe.binary else n_classes if units == "classes" else units
+    if able != n_classes:
+        raise InputError(
+            f"recipe {recipe.name!r} tells {able} classes apart, the data have {n_classes}",
+            hint='choose another recipe, or give the last layer units = "classes" in a copy: toolkit recipe copy',
+        )
 
 
 def batch_bytes(recipe: Recipe, n_classes: int) -> tuple[int, int]:

@@ -5,40 +5,29 @@ TensorFlow is imported while the pictures are decoded: either takes seconds, and
 
 from __future__ import annotations
 
-import csv
-import hashlib
 import importlib
-import json
 import os
-import shutil
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, fields, replace
-from importlib.metadata import PackageNotFoundError, version
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from filelock import FileLock, Timeout
 
 from toolkit import bundle as bundles
-from toolkit.bundle import Bundle, DataRow, load_bundle
-from toolkit.contract import Contract
+from toolkit import bundle_folder as folder
+from toolkit.bundle import Bundle, DataRow
 from toolkit.dataset import Dataset, find_dataset, hold_out
-from toolkit.errors import InputError, LockedError, ToolkitError, UsageError, missing_extra
-from toolkit.feed import Batches, Decoded, Pictures, decode_all, default_cache_dir, spread
-from toolkit.metrics import ConfusionMatrix, report, write_confusion_csv, write_report_csv
+from toolkit.errors import InputError, UsageError, missing_extra
+from toolkit.feed import Batches, Decoded, Pictures, decode_all, default_cache_dir
 from toolkit.progress import SILENT, Progress
 from toolkit.recipes import Recipe, load_recipe
+from toolkit.shapes import check_classes, check_memory, free_memory, may_use_gpu
 
 if TYPE_CHECKING:
-    from toolkit.fitting import Epoch, Fit
-    from toolkit.network import Networks
-
-CHECK_PICTURES: Final = 128
+    from toolkit.fitting import Epoch
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -54,6 +43,7 @@ class TrainOptions:
         force: replace the bundle that is there, once the new one is finished.
         cache_dir: where decoded pictures are kept; None is the user's cache folder.
         workers: decoding threads, 0 is one per usable CPU.
+        gpus: how many GPUs to train on; None is all visible ones, 0 is the CPU.
     """
 
     recipe: str | Path | Recipe
@@ -66,6 +56,7 @@ class TrainOptions:
     force: bool = False
     cache_dir: Path | None = None
     workers: int = 0
+    gpus: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -104,30 +95,29 @@ def train(data: Path, options: TrainOptions, progress: Progress = SILENT) -> Tra
     began = time.perf_counter()
     recipe = with_options(options)
     dataset = find_dataset(data, recipe.labels)
-    out = options.out
-    partial = out.with_name(out.name + ".partial")
-    with _locked(out):
-        _check_out(out, force=options.force)
-        importing = _Import("toolkit.network", "toolkit.fitting")
-        decoded = decode_all(
-            dataset,
-            recipe.preprocess,
-            options.cache_dir or default_cache_dir(),
-            workers=options.workers,
-            progress=progress,
-        )
+    check_classes(recipe, len(dataset.labels))
+    if options.gpus == 0 or not may_use_gpu():
+        check_memory(recipe, len(dataset.labels), free_memory())
+    out, partial = options.out, folder.partial_dir(options.out)
+    with folder.locked(out):
+        folder.check_out(out, force=options.force)
+        importing = _Import("toolkit.network", "toolkit.fitting", "toolkit.bundle_writer")
+        cache_dir = options.cache_dir or default_cache_dir()
+        decoded = decode_all(dataset, recipe.preprocess, cache_dir, workers=options.workers, progress=progress)
         _say_cache(decoded, progress)
         rows = assign(dataset, decoded, recipe, progress)
         importing.wait()
-        from toolkit import fitting, network
+        from toolkit import bundle_writer, fitting, network
 
-        _prepare(partial, _settings(recipe, rows), resume=options.resume, progress=progress)
-        networks = network.build(recipe, len(dataset.labels), seed=recipe.train.seed)
-        pictures = Pictures(decoded)
-        training, validation = _batches(dataset, rows, recipe, pictures)
-        fit = fitting.fit(networks, training, validation, recipe.train, partial, progress)
-        bundle = _write(partial, dataset, rows, recipe, networks, fit, replace(validation, steps=0))
-        _publish(partial, out)
+        if folder.prepare(partial, _settings(recipe, rows), resume=options.resume, force=options.force):
+            progress.line(f"going on with the training in {partial}")
+        with fitting.devices(options.gpus, progress):
+            networks = network.build(recipe, len(dataset.labels), seed=recipe.train.seed)
+            training, validation = _batches(dataset, rows, recipe, Pictures(decoded))
+            fit = fitting.fit(networks, training, validation, recipe.train, partial, progress)
+        batches = (training, replace(validation, steps=0))
+        bundle = bundle_writer.write_bundle(partial, dataset, rows, recipe, networks, fit, batches)
+        folder.publish(partial, out)
     return TrainResult(
         bundle=replace(bundle, path=out),
         history=fit.epochs,
@@ -221,132 +211,14 @@ def _batches(dataset: Dataset, rows: list[DataRow], recipe: Recipe, pictures: Pi
 
 def _settings(recipe: Recipe, rows: list[DataRow]) -> dict[str, Any]:
     """What a training that is to go on must have in common with the one before."""
-    digest = hashlib.sha256()
-    for row in rows:
-        digest.update(f"{row.path}\0{row.label}\0{row.subset}\0".encode(errors="surrogateescape"))
     spec = recipe.preprocess
     return {
         "recipe": recipe.name,
         "recipe_sha256": recipe.sha256,
         "image_size": [spec.height, spec.width],
-        "data": digest.hexdigest(),
+        "data": bundles.data_fingerprint(rows),
         **{name: value for name, value in asdict(recipe.train).items() if name != "epochs"},
     }
-
-
-def _prepare(partial: Path, settings: dict[str, Any], *, resume: bool, progress: Progress) -> None:
-    """Make the folder for the training, or find the state of the one that is to go on."""
-    place = partial / "settings.json"
-    if resume and (partial / "state.npz").is_file():
-        try:
-            before = json.loads(place.read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            before = {}
-        different = [name for name, value in settings.items() if before.get(name) != value]
-        if different:
-            raise InputError(
-                f"{partial}: this training was begun with other settings: {', '.join(different)}",
-                hint="give the settings it was begun with, or begin again without --resume",
-            )
-        progress.line(f"going on with the training in {partial}")
-        return
-    if partial.exists():
-        shutil.rmtree(partial)
-    partial.mkdir(parents=True)
-    place.write_text(json.dumps(settings, indent=2), encoding="utf-8")
-
-
-def _write(
-    folder: Path,
-    dataset: Dataset,
-    rows: list[DataRow],
-    recipe: Recipe,
-    networks: Networks,
-    fit: Fit,
-    validation: Batches,
-) -> Bundle:
-    """Write everything of the bundle into `folder`, `bundle.json` last."""
-    from toolkit import fitting, network
-
-    net = networks.network
-    network.save(folder / bundles.LAST_WEIGHTS, net.save_weights)
-    kept = len(fit.epochs) - 1
-    if recipe.train.keep == "best":
-        net.load_weights(folder / fitting.BEST_WEIGHTS)
-        kept = fit.best
-    network.save(folder / bundles.MODEL_KERAS, net.save)
-    probabilities = network.probabilities(fitting.predict(net, validation), recipe.output)
-    confusion = ConfusionMatrix(dataset.labels)
-    confusion.add(validation.labels, probabilities.argmax(axis=1))
-    figures = report(confusion)
-    write_report_csv(figures, folder / bundles.REPORT_CSV)
-    write_confusion_csv(confusion, folder / bundles.CONFUSION_CSV)
-    picked = np.array(spread(range(len(validation.rows)), CHECK_PICTURES), np.int64)
-    images = validation.pictures.take(validation.rows[picked])
-    bundles.write_check(folder / bundles.CHECK_NPZ, images, probabilities[picked])
-    bundles.write_data_csv(folder / bundles.DATA_CSV, rows)
-    (folder / bundles.RECIPE_TOML).write_text(recipe.text, encoding="utf-8")
-    (folder / bundles.SUMMARY_TXT).write_text(network.summary(net), encoding="utf-8")
-    _write_history(folder / bundles.HISTORY_CSV, fit)
-    bundle = Bundle(
-        path=folder,
-        contract=Contract(
-            labels=dataset.labels,
-            preprocess=recipe.preprocess,
-            recipe=recipe.name,
-            fingerprint=bundles.weights_fingerprint(net.get_weights()),
-        ),
-        recipe_name=recipe.name,
-        output=recipe.output,
-        n_parameters=net.count_params(),
-        training={**asdict(recipe.train), "kept_epoch": kept + 1, "finished_epochs": len(fit.epochs)},
-        data=_data_fields(dataset, rows),
-        metrics={"accuracy": _accuracy(confusion), **_last_figures(fit, kept)},
-        versions=_versions(),
-    )
-    bundles.write_bundle_json(bundle)
-    return bundle
-
-
-def _accuracy(confusion: ConfusionMatrix) -> float:
-    return float(np.trace(confusion.counts) / confusion.counts.sum())
-
-
-def _last_figures(fit: Fit, kept: int) -> dict[str, float]:
-    row = fit.epochs[kept]
-    return {name: getattr(row, name) for name in ("loss", "val_loss", "val_accuracy")} | {
-        "train_accuracy": row.accuracy
-    }
-
-
-def _data_fields(dataset: Dataset, rows: list[DataRow]) -> dict[str, Any]:
-    counts = Counter((row.subset, row.label) for row in rows)
-    subsets = {subset: {label: counts[subset, label] for label in dataset.labels} for subset in ("train", "validation")}
-    digest = hashlib.sha256()
-    for row in rows:
-        digest.update(f"{row.path}\0{row.label}\0{row.subset}\0".encode(errors="surrogateescape"))
-    left_out = sum(row.subset == bundles.LEFT_OUT for row in rows)
-    return {"root": str(dataset.root), **subsets, "left_out": left_out, "fingerprint": digest.hexdigest()}
-
-
-def _write_history(path: Path, fit: Fit) -> None:
-    from toolkit.fitting import Epoch
-
-    columns = [field.name for field in fields(Epoch)]
-    with path.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(columns)
-        writer.writerows([getattr(row, name) for name in columns] for row in fit.epochs)
-
-
-def _versions() -> dict[str, str]:
-    found = {}
-    for package in ("toolkit-images", "tensorflow", "keras", "numpy", "opencv-python-headless"):
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            continue
-    return found
 
 
 def _say_cache(decoded: Decoded, progress: Progress) -> None:
@@ -355,51 +227,6 @@ def _say_cache(decoded: Decoded, progress: Progress) -> None:
         f"decoded pictures: {decoded.n_bytes / 1e6:,.0f} MB {what} in {decoded.path.parent} "
         "(--cache-dir chooses the place; the folder may be deleted at any time)"
     )
-
-
-def _check_out(out: Path, *, force: bool) -> None:
-    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
-        return
-    if not (out / bundles.BUNDLE_JSON).is_file():
-        raise InputError(
-            f"{out}: exists and is no bundle; nothing in it is touched", hint="choose another place with --out"
-        )
-    if not force:
-        name = ""
-        with suppress(ToolkitError):
-            name = f" ({load_bundle(out).recipe_name})"
-        raise InputError(
-            f"{out}: there is a trained bundle already{name}",
-            hint="--force replaces it when the new one is finished; --out chooses another place",
-        )
-
-
-def _publish(partial: Path, out: Path) -> None:
-    """Put the finished bundle in its place."""
-    for name in ("state.npz", "settings.json"):
-        (partial / name).unlink(missing_ok=True)
-    old = out.with_name(out.name + ".old")
-    if out.exists():
-        shutil.rmtree(old, ignore_errors=True)
-        os.replace(out, old)
-    os.replace(partial, out)
-    shutil.rmtree(old, ignore_errors=True)
-
-
-@contextmanager
-def _locked(out: Path) -> Iterator[None]:
-    out.parent.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(out.with_name(f".{out.name}.lock"))
-    try:
-        lock.acquire(blocking=False)
-    except Timeout:
-        raise LockedError(
-            f"{out}: another training writes to it", hint="wait for it to end, or choose another place with --out"
-        ) from None
-    try:
-        yield
-    finally:
-        lock.release()
 
 
 class _Import:

@@ -23,6 +23,9 @@ def train(
     force: Annotated[bool, typer.Option("--force", help="Replace a bundle, once the new one is finished.")] = False,
     cache_dir: Annotated[Path | None, typer.Option(help="Where decoded pictures are kept.")] = None,
     workers: Annotated[int, typer.Option(help="Decoding threads; 0: one per CPU.", min=0)] = 0,
+    gpus: Annotated[
+        int | None, typer.Option(help="GPUs to train on; 0: the CPU.", min=0, show_default="all visible")
+    ] = None,
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> None:
@@ -40,6 +43,7 @@ def train(
         force=force,
         cache_dir=cache_dir,
         workers=workers,
+        gpus=gpus,
     )
     result = training.train(data, options, console.progress())
     left_out = f", {result.n_left_out:,} pictures left out (see data.csv)" if result.n_left_out else ""
