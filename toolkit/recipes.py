@@ -138,7 +138,7 @@ def available() -> dict[str, Path]:
     >>> "flowers" in available()
     True
     """
-    return {path.stem: path for path in sorted(recipe_dir().glob("*.toml"))}
+    return {path.stem: path for path in sorted(recipe_dir().glob("*.toml"), key=lambda path: path.stem)}
 
 
 def load_recipe(name_or_path: str | Path) -> Recipe:

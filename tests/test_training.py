@@ -1,0 +1,294 @@
+"""Training: from folders to a bundle, on real pictures in small."""
+
+from __future__ import annotations
+
+import csv
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import ROOT, run_cli
+
+from toolkit.bundle import Bundle, load_bundle
+from toolkit.dataset import find_dataset
+from toolkit.errors import InputError, LockedError
+from toolkit.feed import Batches, Pictures, decode_all
+from toolkit.preprocess import Preprocess, decode
+from toolkit.recipe_schema import AUGMENTATIONS, LAYERS
+from toolkit.recipes import available, load_recipe, parse_recipe
+from toolkit.split_plan import parse_ratio, subsets
+from toolkit.training import TrainOptions, train
+
+# Keras 3.15 with numpy 2.4, whenever it saves.
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+
+
+def _few(source: Path, target: Path, n: int) -> Path:
+    for folder in sorted(p for p in source.iterdir() if p.is_dir()):
+        (target / folder.name).mkdir(parents=True)
+        for file in sorted(folder.iterdir())[:n]:
+            shutil.copy(file, target / folder.name / file.name)
+    return target
+
+
+@pytest.fixture(scope="module")
+def flowers(flower_photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Thirty photos of each of five flowers, and a broken one."""
+    folder = _few(flower_photos, tmp_path_factory.mktemp("few") / "flowers", 30)
+    (folder / "roses" / "broken.jpg").write_bytes(b"<html></html>")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture(scope="module")
+def bundle(flowers: Path, cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    """The flowers with augmentation, 32x32, two epochs."""
+    out = tmp_path_factory.mktemp("out") / "model"
+    return train(flowers, _options(out, cache)).bundle
+
+
+def _options(out: Path, cache: Path) -> TrainOptions:
+    return TrainOptions(recipe="flowers-augmented", image_size=(32, 32), epochs=2, out=out, cache_dir=cache)
+
+
+@pytest.mark.parametrize("name", sorted(available()))
+def test_every_recipe_builds_to_its_parameters_and_trains_a_batch(name: str, request: pytest.FixtureRequest) -> None:
+    from toolkit import network
+
+    recipe = load_recipe(name)
+    assert network.build(recipe, recipe.classes, seed=0).network.count_params() == recipe.parameters
+    small = replace(recipe, preprocess=replace(recipe.preprocess, height=64, width=64)) if name == "places" else recipe
+    spec = small.preprocess
+    photos: Path = request.getfixturevalue("flower_photos")
+    files = sorted(photos.glob("*/*.jpg"))[::700][:4]
+    images = np.stack([decode(file.read_bytes(), spec) for file in files])
+    networks = network.build(small, small.classes, seed=0)
+    before = [w.copy() for w in networks.network.get_weights()]
+    loss = networks.trainer.train_on_batch(images, np.arange(len(files)) % small.classes)[0]
+    assert np.isfinite(loss)
+    after = networks.network.get_weights()
+    assert any(not np.array_equal(a, b) for a, b in zip(before, after, strict=True))
+    kinds = {layer.__class__.__name__ for layer in networks.network.layers}
+    assert not kinds & set(AUGMENTATIONS)
+
+
+def test_there_are_seven_recipes() -> None:
+    assert len(available()) == 7
+
+
+def test_the_allowed_layers_and_arguments_are_those_of_keras() -> None:
+    import inspect
+
+    import keras
+
+    for kind, arguments in (LAYERS | AUGMENTATIONS).items():  # type: ignore[operator]
+        known = set(inspect.signature(getattr(keras.layers, kind).__init__).parameters)
+        assert set(arguments.checks) - known <= ({"name", "use_bias"} if "kwargs" in known else set()), kind
+
+
+def test_the_bundle_is_complete(bundle: Bundle) -> None:
+    names = {p.name for p in bundle.path.iterdir()}
+    pictures = {"curves.png", "samples.png", "augmented.png", "predictions.png"}
+    tables = {"history.csv", "data.csv", "report.csv", "confusion.csv", "summary.txt", "recipe.toml", "check.npz"}
+    assert names == pictures | tables | {"model.keras", "bundle.json", "best.weights.h5", "last.weights.h5"}
+    assert load_bundle(bundle.path) == bundle
+    assert bundle.contract.labels == ("daisy", "dandelion", "roses", "sunflowers", "tulips")
+    with (bundle.path / "history.csv").open() as file:
+        assert [row["epoch"] for row in csv.DictReader(file)] == ["1", "2"]
+    left_out = [row for row in bundle.rows() if row.subset == "left_out"]
+    assert [(row.path, "HTML" in row.reason) for row in left_out] == [("roses/broken.jpg", True)]
+
+
+def test_the_network_takes_raw_values_has_no_augmentation_and_gives_what_check_says(bundle: Bundle) -> None:
+    import keras
+
+    from toolkit.network import probabilities
+
+    network = keras.saving.load_model(bundle.keras_path)
+    assert not {layer.__class__.__name__ for layer in network.layers} & set(AUGMENTATIONS)
+    images, expected = bundle.check()
+    got = probabilities(network(images.astype(np.float32), training=False).numpy(), "logits")
+    np.testing.assert_allclose(got, expected, atol=1e-5)
+    np.testing.assert_allclose(expected.sum(axis=1), 1, atol=1e-5)
+    sample = bundle.samples("validation")[0]
+    assert any(np.array_equal(decode(sample.path.read_bytes(), bundle.contract.preprocess), image) for image in images)
+
+
+def test_the_held_out_part_is_the_one_of_split(bundle: Bundle) -> None:
+    import hashlib
+
+    for label in bundle.contract.labels:
+        rows = [row for row in bundle.rows() if row.label == label and row.subset != "left_out"]
+        root = Path(bundle.data["root"])
+        digests = [hashlib.sha256((root / row.path).read_bytes()).hexdigest() for row in rows]
+        assert [row.subset for row in rows] == subsets(digests, parse_ratio("0.8"), seed=123)
+
+
+def test_an_existing_bundle_is_replaced_with_force_only(bundle: Bundle, flowers: Path, cache: Path) -> None:
+    with pytest.raises(InputError, match="trained bundle already") as caught:
+        train(flowers, _options(bundle.path, cache))
+    assert "--force" in caught.value.hint
+    other = bundle.path.with_name("photos")
+    other.mkdir(exist_ok=True)
+    (other / "holiday.jpg").touch()
+    with pytest.raises(InputError, match="is no bundle"):
+        train(flowers, replace(_options(other, cache), force=True))
+
+
+def test_two_trainings_never_share_an_output(flowers: Path, cache: Path, tmp_path: Path) -> None:
+    from toolkit.bundle_folder import locked
+
+    with locked(tmp_path / "model"), pytest.raises(LockedError):
+        train(flowers, _options(tmp_path / "model", cache))
+
+
+_TRAIN = """
+import os, signal, sys
+from pathlib import Path
+from toolkit.progress import SilentProgress
+from toolkit.training import TrainOptions, train
+class Stop(SilentProgress):
+    def line(self, text):
+        if text.startswith("epoch 2/") and sys.argv[4] != "no":
+            os.kill(os.getpid(), getattr(signal, sys.argv[4]))
+data, out, cache = map(Path, sys.argv[1:4])
+options = TrainOptions(recipe="flowers-augmented", image_size=(32, 32), epochs=4, out=out, cache_dir=cache, resume=True)
+print(train(data, options, Stop()).bundle.contract.fingerprint)
+"""
+
+
+def _train(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-c", _TRAIN, *map(str, arguments)]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+
+
+@pytest.mark.slow
+def test_interrupted_and_resumed_equals_uninterrupted_bit_for_bit(flowers: Path, cache: Path, tmp_path: Path) -> None:
+    whole = _train(flowers, tmp_path / "whole", cache, "no")
+    assert whole.returncode == 0, whole.stderr
+    again = _train(flowers, tmp_path / "again", cache, "no")
+    assert again.stdout == whole.stdout, "the same seed gives the same weights"
+    for name in ("SIGKILL", "SIGINT", "SIGTERM"):
+        out = tmp_path / name
+        stopped = _train(flowers, out, cache, name)
+        assert stopped.returncode != 0
+        assert not out.exists()
+        resumed = _train(flowers, out, cache, "no")
+        assert resumed.stdout == whole.stdout, name + resumed.stderr
+
+
+@pytest.mark.slow
+def test_mirrored_on_two_logical_devices(flowers: Path, cache: Path, tmp_path: Path) -> None:
+    code = """
+import sys
+from pathlib import Path
+import tensorflow as tf
+cpu = tf.config.list_physical_devices("CPU")[0]
+tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+from contextlib import contextmanager
+from toolkit import fitting
+from toolkit.training import TrainOptions, train
+devices = fitting.devices
+fitting.devices = lambda gpus, progress: devices(gpus, progress, names=("CPU:0", "CPU:1"))
+data, out, cache = map(Path, sys.argv[1:4])
+options = TrainOptions(recipe="flowers", image_size=(32, 32), epochs=2, out=out, cache_dir=cache)
+result = train(data, options)
+print(len(result.history), tf.distribute.has_strategy())
+"""
+    command = [sys.executable, "-c", code, str(flowers), str(tmp_path / "model"), str(cache)]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    run = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stderr[-3000:]
+    assert run.stdout.split() == ["2", "False"]
+
+
+def test_more_gpus_than_there_are_is_refused(flowers: Path, tmp_path: Path, cache: Path) -> None:
+    run = run_cli(
+        "train",
+        flowers,
+        "--recipe",
+        "flowers",
+        "--image-size",
+        "32x32",
+        "--gpus",
+        "9",
+        "--cache-dir",
+        cache,
+        cwd=tmp_path,
+    )
+    assert run.returncode == 8
+    assert "--gpus 9" in run.stderr
+
+
+def test_a_class_missing_on_one_side_is_named(tmp_path: Path, flowers: Path) -> None:
+    for side, names in (("train", ("daisy", "roses", "tulips")), ("val", ("daisy", "roses"))):
+        for name in names:
+            (tmp_path / side / name).mkdir(parents=True)
+            shutil.copy(next((flowers / name).glob("*.jpg")), tmp_path / side / name)
+    with pytest.raises(InputError, match="'tulips' is in train, but not in val"):
+        find_dataset(tmp_path)
+    shutil.rmtree(tmp_path / "train" / "tulips")
+    found = find_dataset(tmp_path)
+    assert found.split
+    assert {file.subset for file in found.files} == {"train", "validation"}
+    assert find_dataset(tmp_path, ("roses", "daisy")).labels == ("roses", "daisy")
+    with pytest.raises(InputError, match="missing: lilies; unknown: daisy"):
+        find_dataset(tmp_path, ("roses", "lilies"))
+
+
+def test_pictures_are_decoded_once_and_again_when_they_change(flower_photos: Path, tmp_path: Path) -> None:
+    data, cache = _few(flower_photos, tmp_path / "data", 5), tmp_path / "cache"
+    spec = Preprocess(height=20, width=24)
+    dataset = find_dataset(data)
+    first = decode_all(dataset, spec, cache)
+    assert not first.reused
+    rows = Pictures(first).take(np.arange(len(dataset.files)))
+    for row, file in zip(rows, dataset.files, strict=True):
+        assert np.array_equal(row, decode((data / file.path).read_bytes(), spec))
+    assert decode_all(find_dataset(data), spec, cache).reused
+    (data / "roses" / "new.jpg").write_bytes(next((data / "tulips").iterdir()).read_bytes())
+    assert not decode_all(find_dataset(data), spec, cache).reused
+    assert len(list(first.path.parent.glob("*.u8"))) == 1, "what is out of date is cleared away"
+    pixels = next(first.path.parent.glob("*.u8"))
+    pixels.write_bytes(pixels.read_bytes()[:-1])
+    assert not decode_all(find_dataset(data), spec, cache).reused
+
+
+def test_an_epoch_has_every_picture_once_in_an_order_of_its_own(flower_photos: Path, tmp_path: Path) -> None:
+    dataset = find_dataset(_few(flower_photos, tmp_path / "data", 9))
+    pictures = Pictures(decode_all(dataset, Preprocess(height=8, width=8), tmp_path / "cache"))
+    labels = np.array([file.label for file in dataset.files], np.int64)
+    batches = Batches(pictures=pictures, rows=np.arange(45), labels=labels, batch_size=10, seed=3)
+    orders = [batches.order(epoch) for epoch in (0, 1)]
+    assert not np.array_equal(orders[0], orders[1])
+    assert all(sorted(order) == list(range(45)) for order in orders)
+    images = [image for chunk, _ in batches.chunks(0) for batch in chunk for image in batch]
+    assert np.array_equal(np.stack(images), pictures.take(orders[0]))
+    assert [len(batch) for chunk, _ in batches.chunks(0) for batch in chunk] == [10, 10, 10, 10, 5]
+    assert batches.n_steps == 5
+    assert replace(batches, steps=2).n_pictures == 20
+    assert replace(batches, steps=200).n_pictures == 45
+
+
+def test_a_recipe_of_ones_own_trains(flowers: Path, cache: Path, tmp_path: Path) -> None:
+    text = load_recipe("flowers-augmented").text
+    for old, new in (("= 180", "= 32"), ('class = "RandomZoom"\nheight_factor', 'class = "RandomBrightness"\nfactor')):
+        assert old in text
+        text = text.replace(old, new)
+    recipe = parse_recipe(text, source="mine", name="mine")
+    kept_best = replace(recipe, train=replace(recipe.train, keep="best", patience=1, epochs=3))
+    result = train(flowers, TrainOptions(recipe=kept_best, out=tmp_path / "model", cache_dir=cache))
+    best = min(result.history, key=lambda row: row.val_loss)
+    assert result.kept_epoch == best.epoch
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler, "no handler is left behind"
