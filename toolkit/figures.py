@@ -20,6 +20,7 @@ TITLES: Final = {
     "accuracy": "Accuracy",
     "balanced_accuracy": "Balanced accuracy",
     "macro_f1": "Macro F1",
+    "weighted_f1": "Weighted F1",
     "cohen_kappa": "Cohen's kappa",
     "matthews_correlation": "Matthews correlation",
     "coverage": "Coverage",

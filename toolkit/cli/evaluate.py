@@ -11,28 +11,58 @@ from toolkit.cli import console
 from toolkit.cli.options import Quiet, Verbose
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from toolkit.comparing import Compared
     from toolkit.evaluation import Evaluation
+
+MAX_INLINE_CLASSES = 12
 
 
 def evaluate(
     data: Annotated[Path, typer.Argument(metavar="DATA", help="A folder with one folder of pictures per class.")],
-    model: Annotated[Path, typer.Option("--model", "-m", help="A bundle, or a .onnx or .tflite file.")] = Path("model"),
+    model: Annotated[
+        list[Path] | None,
+        typer.Option("--model", "-m", help="A bundle, .onnx or .tflite file; several are compared. [default: model]"),
+    ] = None,
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the reports.")] = Path("evaluation"),
-    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    fail_under: Annotated[
+        list[str] | None, typer.Option(help="Exit 6 if a figure is lower: accuracy=0.9,recall:Dog=0.85")
+    ] = None,
     min_confidence: Annotated[float, typer.Option(min=0, max=1, help="Below it a picture is 'unsure'.")] = 0.0,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> None:
     """Judge a model by labelled folders: report, confusion, plots, an HTML page.
 
-    Example: toolkit evaluate PetImages-split/validation --out evaluation
-    """
-    from toolkit.evaluation import EvaluateOptions
-    from toolkit.report import evaluate as run
+    Several models are put side by side. DATA may be a split tree: its held-out part is used.
 
+    Example: toolkit evaluate PetImages-split/validation --fail-under accuracy=0.9
+    """
+    from toolkit.comparing import compare
+    from toolkit.evaluation import EvaluateOptions
+    from toolkit.figures import check_gates, check_names, parse_gates
+    from toolkit.report import evaluate as run
+    from toolkit.session import open_session
+
+    models = model or [Path("model")]
     options = EvaluateOptions(device=device, min_confidence=min_confidence)  # type: ignore[arg-type]
-    evaluation = run(data, model, out, options, console.progress())
-    console.say(f"{summary(evaluation)} -> {out}")
+    gates = [gate for text in fail_under or [] for gate in parse_gates(text)]
+    for path in models if gates else ():
+        check_names(gates, open_session(path, device="cpu", threads=1).contract.labels)
+    if len(models) > 1:
+        compared = compare(data, models, out, options, console.progress())
+        evaluations = [c.evaluation for c in compared]
+        for line in compared_lines(compared):
+            console.say(line)
+    else:
+        evaluations = [run(data, models[0], out, options, console.progress())]
+        if console.on_terminal():
+            show(evaluations[0])
+    for evaluation in evaluations:
+        console.say(f"{summary(evaluation)} -> {out}")
+    check_gates(gates, evaluations)
 
 
 def summary(evaluation: Evaluation) -> str:
@@ -44,3 +74,57 @@ def summary(evaluation: Evaluation) -> str:
     if data.n_failures:
         parts.append(f"{data.n_failures:,} unreadable")
     return f"{', '.join(parts)} ({evaluation.model.device})"
+
+
+def compared_lines(compared: Sequence[Compared]) -> list[str]:
+    """A line for each model: accuracy, difference from the first with its interval, size, speed."""
+    width = max(len(c.name) for c in compared)
+    lines = []
+    for c in compared:
+        model, (low, high) = c.evaluation.model, c.difference_interval
+        lines.append(
+            f"{c.name:<{width}}  accuracy {c.evaluation.report.accuracy:.4f}  "
+            f"{c.difference:+.4f} ({low:+.4f} to {high:+.4f})  {c.changed:,} changed  "
+            f"{model.size_bytes / 1e6:,.2f} MB  {model.pictures_per_s:,.0f} pictures/s  {model.run_ms:.2g} ms"
+        )
+    return lines
+
+
+def show(evaluation: Evaluation) -> None:
+    """The compact report on a terminal: figures, the classes, and the confusion where there are few of them."""
+    if console.Settings.quiet:
+        return
+    from rich.table import Table
+    from rich.text import Text
+
+    from toolkit.report_files import number, one_line
+
+    report, labels = evaluation.report, evaluation.labels
+    few = len(labels) <= MAX_INLINE_CLASSES
+    classes = [c for c in report.classes if c.support or few]
+    table = Table(box=None, header_style="dim", padding=(0, 2, 0, 0))
+    table.add_column("class")
+    for name in ("precision", "recall", "f1", "support"):
+        table.add_column(name, justify="right")
+    for c in sorted(classes, key=lambda c: c.f1)[: None if few else 20]:
+        rates = (number(c.precision), number(c.recall), number(c.f1))
+        table.add_row(Text(one_line(c.label)), *rates, f"{c.support:,}")
+    console.terminal().print(table)
+    if few:
+        matrix = Table(box=None, header_style="dim", padding=(0, 2, 0, 0), title_justify="left")
+        matrix.add_column("true \\ predicted")
+        for label in labels:
+            matrix.add_column(Text(one_line(label)[:10]), justify="right")
+        for i, row in enumerate(evaluation.confusion.counts.tolist()):
+            cells = [Text(f"{n:,}", _look(i == j, n)) for j, n in enumerate(row)]
+            matrix.add_row(Text(one_line(labels[i])), *cells)
+        console.terminal().print()
+        console.terminal().print(matrix)
+    for note in evaluation.notes:
+        console.terminal().print(f"\n{note}", style="yellow", markup=False)
+
+
+def _look(right: bool, n: int) -> str:
+    if not n:
+        return "dim"
+    return "bold blue" if right else "red"
