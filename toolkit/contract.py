@@ -1,7 +1,7 @@
 """What a model file promises, whatever its format.
 
     uint8 batch (N, H, W, C), values 0..255, RGB (C=3) or grey (C=1)
-        ->  float32 probabilities (N, K), each row sums to 1 (int8 files: within 0.01)
+        ->  float32 probabilities (N, K), each row sums to 1 (int8 files: within 0.01 or K/512)
 
 The promise travels inside the file as JSON: ONNX `metadata_props["toolkit.contract"]`, a TFLite metadata entry,
 `assets/contract.json` in a SavedModel.

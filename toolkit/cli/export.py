@@ -1,4 +1,4 @@
-"""export, inspect."""
+"""export, adopt, inspect."""
 
 from __future__ import annotations
 
@@ -70,6 +70,81 @@ def export(
         force=force,
     )
     _say_result(exporting.export(model, options, console.progress()))
+
+
+def adopt(
+    file: Annotated[Path, typer.Argument(metavar="FILE.onnx", help="An ONNX image classifier from anywhere.")],
+    preset: Annotated[
+        str | None, typer.Option(help="imagenet, ultralytics, keras-tf, keras-torch or keras-caffe.")
+    ] = None,
+    labels: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Class names, one a line; default: those in the file.")
+    ] = None,
+    image_size: Annotated[str | None, typer.Option(metavar="HxW", help="Where the graph leaves it open.")] = None,
+    values: Annotated[
+        Literal["0..255", "0..1", "-1..1"] | None, typer.Option(help="What it wants, before mean and std.")
+    ] = None,
+    mean: Annotated[
+        str | None, typer.Option(metavar="M[,M,M]", help="Subtracted, one number or one a channel.")
+    ] = None,
+    std: Annotated[str | None, typer.Option(metavar="S[,S,S]", help="Divided by, one number or one a channel.")] = None,
+    channels: Annotated[Literal["rgb", "bgr"] | None, typer.Option(help="Channel order; default: rgb.")] = None,
+    layout: Annotated[Literal["nchw", "nhwc"] | None, typer.Option(help="Where the shape does not show it.")] = None,
+    output: Annotated[
+        Literal["logits", "probabilities"] | None, typer.Option(help="What its last operation gives.")
+    ] = None,
+    resize: Annotated[
+        Literal["squash", "crop", "pad"] | None, typer.Option(help="How pictures are brought to size.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(metavar="FILE", help="Default: NAME.adopted.onnx beside it.")] = None,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+) -> None:
+    """Write an ONNX classifier from elsewhere as one that infer can use: scaling, layout and softmax go into the file.
+
+    The new file is compared with the original before it is kept.
+    """
+    from toolkit import adoption
+    from toolkit.preprocess import Resize
+
+    options = adoption.AdoptOptions(
+        preset=preset,
+        labels=labels,
+        image_size=_image_size(image_size),
+        values=values,
+        mean=_numbers("mean", mean),
+        std=_numbers("std", std),
+        channels=channels,
+        layout=layout,
+        output=output,
+        resize=Resize(resize) if resize else None,
+        out=out,
+    )
+    result = adoption.adopt(file, options)
+    console.say(
+        f"{result.path}: {len(result.contract.labels)} classes, like the original on {result.n_pictures} pictures "
+        f"(largest difference {result.difference:.1e}, same top-1 {result.agreement:.2%})"
+    )
+
+
+def _image_size(text: str | None) -> tuple[int, int] | None:
+    from toolkit.errors import UsageError
+
+    if text is None:
+        return None
+    height, _, width = text.lower().partition("x")
+    if not (height.isdigit() and width.isdigit()):
+        raise UsageError(f"--image-size {text}: expected HEIGHTxWIDTH", hint="--image-size 224x224")
+    return int(height), int(width)
+
+
+def _numbers(name: str, text: str | None) -> tuple[float, ...] | None:
+    from toolkit.errors import UsageError
+
+    try:
+        return None if text is None else tuple(float(part) for part in text.split(","))
+    except ValueError:
+        raise UsageError(f"--{name} {text}: expected numbers", hint=f"--{name} 0.5 or --{name} 0.5,0.5,0.5") from None
 
 
 def inspect(

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import onnx
 
-from toolkit.contract import LABELS_KEY, METADATA_KEY, Contract
-from toolkit.contract_files import labels_text
+from toolkit.contract import Contract
 from toolkit.errors import ModelError
 from toolkit.exporting.network import INPUT, OUTPUT, Network
+from toolkit.onnx_files import embed
 
 
 def convert(network: Network, opset: int) -> onnx.ModelProto:
@@ -44,13 +44,6 @@ def save(model: onnx.ModelProto, path: Path, contract: Contract) -> None:
     embed(model, contract)
     onnx.checker.check_model(model)
     path.write_bytes(model.SerializeToString())
-
-
-def embed(model: onnx.ModelProto, contract: Contract) -> None:
-    """Put the contract into `model`, in place of one that it carries."""
-    kept = {entry.key: entry.value for entry in model.metadata_props}
-    kept |= {METADATA_KEY: contract.to_json(), LABELS_KEY: labels_text(contract)}
-    onnx.helper.set_model_props(model, kept)
 
 
 def _name_batch(model: onnx.ModelProto) -> None:

@@ -68,8 +68,11 @@ def verify(run: Runner, proof: Proof, quantize: Quantize | None) -> Verification
         misses += (f"largest difference {difference:.2g}, allowed {limit:g}",)
     if agreement < MIN_AGREEMENT[quantize]:
         misses += (f"top-1 agreement {agreement:.4f}, at least {MIN_AGREEMENT[quantize]:g} is wanted",)
-    if rows > SUM_TOLERANCE[quantize]:
-        misses += (f"rows sum to 1 within {rows:.2g}, allowed {SUM_TOLERANCE[quantize]:g}",)
+    tolerance = SUM_TOLERANCE[quantize]
+    if quantize is Quantize.INT8:
+        tolerance = max(tolerance, expected.shape[1] / 512)  # half a step of 1/256 a column
+    if rows > tolerance:
+        misses += (f"rows sum to 1 within {rows:.2g}, allowed {tolerance:.2g}",)
     allowed = MAX_ACCURACY_LOSS[quantize]
     if allowed is not None and accuracy is not None and accuracy[1] - accuracy[0] > allowed + 1e-9:
         misses += (f"accuracy {accuracy[0]:.4f} after {accuracy[1]:.4f}, a loss of {allowed:g} is allowed",)
