@@ -126,7 +126,7 @@ def test_infer_writes_the_same_report_and_rows(
         assert (tmp_path / "reports" / f"{one}.csv").read_bytes() == (tmp_path / f"{other}.csv").read_bytes()
 
     assert evaluation.data.extra == {"Umbrella": 1}
-    assert evaluation.data.passed_over == 2  # the licence of the pictures, and the notes
+    assert evaluation.data.passed_over == 1  # the notes
     assert evaluation.data.n_failures == evaluation.report.errors == 2
     assert (evaluation.data.n_files, evaluation.data.n_labelled) == (2003, 2002)
     assert evaluation.report.support + evaluation.report.unsure == 2000
