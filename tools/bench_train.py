@@ -148,7 +148,8 @@ def memory(photos: Path, scratch: Path) -> None:
     for name, (small, large) in peaks.items():
         grown = (large - small) / 9000 / 1e6
         print(
-            f"{name:8} {small / 1e6:,.0f} MB -> {large / 1e6:,.0f} MB: {large / small - 1:+.1%}, {grown:.3f} MB a picture"
+            f"{name:8} {small / 1e6:,.0f} MB -> {large / 1e6:,.0f} MB: {large / small - 1:+.1%}, "
+            f"{grown:.3f} MB a picture"
         )
 
 
