@@ -43,6 +43,11 @@ def test_side_by_side(folder: Path, tmp_path: Path) -> None:
     assert len(changed) == small.changed
     assert (changed["good"] != changed["small"]).all()
     assert (tmp_path / "small" / "report.html").is_file()
+    text = (tmp_path / "compare.html").read_text(encoding="utf-8")
+    assert 'href="small/report.html"' in text
+    assert f'<data value="{table.loc["small", "accuracy"]}">' in text
+    assert text.count('class="card"') == 60
+    assert text.count("data:image/webp") == 60
 
 
 def test_interval_covers_the_true_difference() -> None:

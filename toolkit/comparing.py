@@ -6,13 +6,17 @@ import csv
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Final
 
+from toolkit import __version__
 from toolkit.errors import InputError, UsageError
 from toolkit.evaluation import EvaluateOptions, Evaluation
 from toolkit.files import atomic_write
+from toolkit.gallery import thumbnail
 from toolkit.metrics import NAN, digits
+from toolkit.page import resource, template
 from toolkit.progress import SILENT, Progress
 from toolkit.report import evaluate
 from toolkit.report_files import PREDICTIONS_CSV
@@ -21,6 +25,10 @@ from toolkit.tables import OK
 
 COMPARE_CSV: Final = "compare.csv"
 CHANGED_CSV: Final = "changed.csv"
+COMPARE_PAGE: Final = "compare.html"
+
+MAX_SHOWN: Final = 60
+"""Changed pictures that the page shows."""
 
 COMPARE_COLUMNS: Final = (
     "model",
@@ -69,7 +77,10 @@ def compare(
     options: EvaluateOptions | None = None,
     progress: Progress = SILENT,
 ) -> tuple[Compared, ...]:
-    """Evaluate each of `models` into a folder of its own in `out`, and write `compare.csv` and `changed.csv`.
+    """Evaluate each of `models` into a folder of its own in `out`, and write what differs.
+
+    `compare.csv` has a line for each model, `changed.csv` one for each picture whose answer is not the same everywhere,
+    `compare.html` shows both.
 
     Raises:
         UsageError: fewer than two models.
@@ -89,6 +100,7 @@ def compare(
     )
     _write_table(compared, out / COMPARE_CSV)
     _write_changed(names, tables, out / CHANGED_CSV)
+    _write_page(compared, tables, data, out / COMPARE_PAGE)
     return compared
 
 
@@ -197,3 +209,18 @@ def _write_changed(names: Sequence[str], tables: Sequence[Path], path: Path) -> 
             if len({_answer(row) for row in rows}) > 1:
                 cells = [cell for row in rows for cell in (_answer(row), row["confidence"])]
                 writer.writerow([rows[0]["path"], rows[0]["truth"], *cells])
+
+
+def _write_page(compared: Sequence[Compared], tables: Sequence[Path], data: Path, path: Path) -> None:
+    changed = islice((rows for rows in _paired(tables) if len({_answer(row) for row in rows}) > 1), MAX_SHOWN)
+    shown = []
+    for rows in changed:
+        first = rows[0]
+        image = thumbnail(first["path"])
+        answers = [(c.name, _answer(row), row["confidence"]) for c, row in zip(compared, rows, strict=True)]
+        shown.append({"path": first["path"], "truth": first["truth"], "answers": answers, "image": image and image[0]})
+    text = template("compare.html.j2").render(
+        compared=compared, changed=shown, data=data, style=resource("report.css"), version=__version__
+    )
+    with atomic_write(path) as temporary:
+        temporary.write_text(text, encoding="utf-8", newline="\n")

@@ -60,13 +60,13 @@ def write_page(evaluation: Evaluation, path: Path, *, with_plots: bool = True) -
 def page(evaluation: Evaluation, *, with_plots: bool = True) -> str:
     """The whole page as HTML."""
     figures = overall(evaluation)
-    script = _resource("report.js")
+    script = resource("report.js")
     counts = evaluation.confusion.counts
-    text: str = _template().render(
+    text: str = template("report.html.j2").render(
         e=evaluation,
         version=__version__,
         title=f"{printable(evaluation.model.path.name)} on {printable(evaluation.data.path.name or '.')}",
-        style=_resource("report.css"),
+        style=resource("report.css"),
         script=script,
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
         figures=figures,
@@ -85,7 +85,8 @@ def page(evaluation: Evaluation, *, with_plots: bool = True) -> str:
     return text
 
 
-def _template() -> Any:
+def template(name: str) -> Any:
+    """A template of this package, with the filters that all pages share; what it is given is escaped."""
     import jinja2
 
     environment = jinja2.Environment(
@@ -97,10 +98,11 @@ def _template() -> Any:
     )
     environment.filters |= {"digits": digits, "title": title, "printable": _printable, "percent": percent}
     environment.globals["number"] = number
-    return environment.get_template("report.html.j2")
+    return environment.get_template(name)
 
 
-def _resource(name: str) -> str:
+def resource(name: str) -> str:
+    """The text of a file beside the templates."""
     return resources.files("toolkit").joinpath("templates", name).read_text(encoding="utf-8")
 
 
