@@ -15,7 +15,7 @@ import pytest
 from conftest import ROOT, run_cli
 
 from toolkit.bundle import Bundle, load_bundle
-from toolkit.dataset import find_dataset
+from toolkit.dataset import find_dataset, hold_out
 from toolkit.errors import InputError, LockedError
 from toolkit.feed import Batches, Pictures, decode_all
 from toolkit.preprocess import Preprocess, decode
@@ -291,3 +291,20 @@ def test_a_recipe_of_ones_own_trains(flowers: Path, cache: Path, tmp_path: Path)
     result = train(flowers, TrainOptions(recipe=kept_best, out=tmp_path / "model", cache_dir=cache))
     best = min(result.history, key=lambda row: row.val_loss)
     assert result.kept_epoch == best.epoch
+
+
+def test_copies_and_a_picture_under_two_labels_are_left_out_of_plain_folders(flowers: Path, tmp_path: Path) -> None:
+    data = _few(flowers, tmp_path / "data", 6)
+    rose, tulip = (next((data / name).iterdir()) for name in ("roses", "tulips"))
+    copy = rose.with_name(f"{rose.stem} (1).jpg")
+    shutil.copy(rose, copy)
+    shutil.copy(tulip, data / "daisy" / "zz.jpg")
+    dataset = find_dataset(data)
+    decoded = decode_all(dataset, Preprocess(height=8, width=8), tmp_path / "cache")
+    held = hold_out(dataset, decoded.digests, decoded.errors, 0.2, 0)
+    parts = {file.path: part for file, part in zip(dataset.files, held, strict=True)}
+    assert parts[f"roses/{copy.name}"] == ("", f"a copy of roses/{rose.name}")
+    for path in ("daisy/zz.jpg", f"tulips/{tulip.name}"):
+        assert parts[path][0] == ""
+        assert "under another label" in parts[path][1]
+    assert sum(subset == "train" for subset, _ in parts.values()) == 4 + 4 + 4 + 4 + 4

@@ -14,7 +14,7 @@ from typing import Final
 
 from toolkit.errors import InputError
 from toolkit.scan import class_folders, is_picture_name, printable, walk
-from toolkit.split_plan import subsets
+from toolkit.split_plan import Picture, plan
 
 TRAIN_NAMES: Final = ("train", "training")
 VALIDATION_NAMES: Final = ("validation", "val", "valid", "test", "testing")
@@ -164,22 +164,7 @@ def hold_out(
     part = Decimal(str(validation))
     chosen = [("", error) for error in errors]
     usable = [i for i, error in enumerate(errors) if not error]
-    first: dict[str, int] = {}
-    labels: dict[str, set[int]] = {}
-    for i in usable:
-        first.setdefault(digests[i], i)
-        labels.setdefault(digests[i], set()).add(dataset.files[i].label)
-    kept: dict[int, list[int]] = {}
-    for i in usable:
-        original = dataset.files[first[digests[i]]].path
-        if len(labels[digests[i]]) > 1:
-            chosen[i] = ("", "the same picture is under another label, too")
-        elif first[digests[i]] != i:
-            chosen[i] = ("", f"an exact copy of {original}")
-        else:
-            kept.setdefault(dataset.files[i].label, []).append(i)
-    for indices in kept.values():
-        sides = subsets([digests[i] for i in indices], (1 - part, part), seed)
-        for i, side in zip(indices, sides, strict=True):
-            chosen[i] = (side, "")
+    pictures = [Picture(dataset.files[i].path, dataset.labels[dataset.files[i].label], digests[i]) for i in usable]
+    for i, choice in zip(usable, plan(pictures, (1 - part, part), seed), strict=True):
+        chosen[i] = (choice.subset, choice.note)
     return chosen
