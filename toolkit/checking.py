@@ -64,7 +64,7 @@ class CheckOptions:
         bright: and bright where 95 % lie above this, 0..255.
         blank: and nearly blank where their standard deviation is below this.
         blurred: and blurred where its sharpness (`looks.Looks`) is below this and both sides have 128 pixels.
-        grey: and grey where its channels differ by less than this, while nine of ten others are in colour.
+        grey: and grey where its channels differ by less than this, while three of four pictures are in colour.
         odd_size: the side of a square of its area is this many times smaller or larger than the median.
         odd_shape: the longer side is this many times the shorter one.
         few: a class has fewer pictures.
@@ -309,7 +309,7 @@ def _odd(pictures: Sequence[_Seen], options: CheckOptions) -> Iterator[Finding]:
             yield _finding("dark", one, f"95 % of its grey levels lie below {looks.high:.0f} of 255", looks.high)
         if looks.low > options.bright:
             yield _finding("bright", one, f"95 % of its grey levels lie above {looks.low:.0f} of 255", looks.low)
-        if looks.colour < options.grey and coloured >= 0.9 * len(pictures):
+        if looks.colour < options.grey and coloured >= 0.75 * len(pictures):
             yield _finding("grey", one, f"grey, as {len(pictures) - coloured:,} of {len(pictures):,}", looks.colour)
 
 
