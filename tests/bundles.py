@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import zipfile
 from collections import defaultdict
+from itertools import islice
 from pathlib import Path
 
 import keras
@@ -12,7 +13,7 @@ import numpy as np
 from toolkit import bundle as bundles
 from toolkit import network
 from toolkit.contract import Contract
-from toolkit.preprocess import decode
+from toolkit.preprocess import DecodeError, decode, verify
 from toolkit.recipes import Recipe
 
 
@@ -31,13 +32,17 @@ def unpack_some(archive: Path, target: Path, folder: str, per_class: int) -> Pat
 
 
 def pictures_of(root: Path, per_class: int) -> list[Path]:
-    """The first `per_class` pictures of each class folder of `root` that are not empty, in order."""
+    """The first `per_class` readable pictures of each class folder of `root`, in order."""
     folders = sorted(p for p in root.iterdir() if p.is_dir())
-    return [
-        p
-        for folder in folders
-        for p in sorted(p for p in folder.iterdir() if p.suffix in (".jpg", ".png") and p.stat().st_size)[:per_class]
-    ]
+    return [p for folder in folders for p in islice(filter(_readable, sorted(folder.iterdir())), per_class)]
+
+
+def _readable(path: Path) -> bool:
+    try:
+        verify(path.read_bytes())
+    except DecodeError:
+        return False
+    return True
 
 
 def make_bundle(folder: Path, recipe: Recipe, root: Path, *, per_class: int, epochs: int) -> Path:

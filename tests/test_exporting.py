@@ -486,7 +486,7 @@ def test_other_weights_than_the_bundle_describes_are_refused(fashion_bundle: Pat
 def test_every_documented_network_in_every_format(name: str, request: pytest.FixtureRequest, tmp_path: Path) -> None:
     recipe = load_recipe(name)
     if name == "places":
-        small = Preprocess(height=64, width=64)
+        small = Preprocess(height=32, width=32)
         recipe = replace(recipe, preprocess=small)
     root: Path
     if name == "fashion":

@@ -288,3 +288,16 @@ def _upright(pixels: Image, orientation: int) -> Image:
         pixels = _image(cv2.transpose(pixels))
     flip = {2: 1, 3: -1, 4: 0, 6: 1, 7: -1, 8: 0}.get(orientation)
     return pixels if flip is None else _image(cv2.flip(pixels, flip))
+
+
+def encode_png(image_u8: Image) -> bytes:
+    """A decoded picture as a PNG file, without loss.
+
+    Args:
+        image_u8: uint8 (H, W, C), RGB (C=3) or grey (C=1).
+    """
+    ordered = image_u8[..., ::-1] if image_u8.shape[2] == 3 else image_u8
+    done, content = cv2.imencode(".png", ordered)
+    if not done:
+        raise ValueError(f"no PNG can be made of an array of shape {image_u8.shape}")
+    return content.tobytes()

@@ -42,6 +42,9 @@ def export(
     resize: Annotated[
         Literal["squash", "crop", "pad"], typer.Option(help="For a .keras file: how pictures are brought to size.")
     ] = "squash",
+    kit: Annotated[
+        bool, typer.Option("--kit", help="Also write kit/: model, samples, minimal clients.", show_default=False)
+    ] = False,
     force: Annotated[
         bool, typer.Option("--force", help="Keep a file that fails its verification.", show_default=False)
     ] = False,
@@ -67,6 +70,7 @@ def export(
         values=exporting.Values(values) if values else None,
         output=exporting.Output(output) if output else None,
         resize=Resize(resize),
+        kit=kit,
         force=force,
     )
     _say_result(exporting.export(model, options, console.progress()))
@@ -179,6 +183,10 @@ def _say_result(result: ExportResult) -> None:
         )
     for line in _aligned(rows):
         console.say(line)
+    if result.kit_path:
+        console.say(
+            f"{result.kit_path}: model, samples and clients; try: python {result.kit_path / 'classify.py'} PICTURE"
+        )
 
 
 def _print_inspection(found: Inspection) -> None:

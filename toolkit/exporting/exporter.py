@@ -16,6 +16,7 @@ from toolkit.contract import Contract
 from toolkit.contract_files import read_contract
 from toolkit.errors import InputError, MismatchError
 from toolkit.exporting import quantize_onnx, to_onnx, to_savedmodel, to_tflite
+from toolkit.exporting.kit import KIT, write_kit
 from toolkit.exporting.network import Images
 from toolkit.exporting.options import Artefact, ExportOptions, ExportResult, Format, Quantize, Verification
 from toolkit.exporting.pictures import Pictures, load_pictures
@@ -63,7 +64,10 @@ def export(model: Path, options: ExportOptions, progress: Progress = SILENT) -> 
         artefacts.append(artefact)
     report_path = (options.out or source.out) / REPORT_JSON
     _write_report(report_path, artefacts, model)
-    return ExportResult(artefacts=tuple(artefacts), report_path=report_path)
+    kit_path = (options.out or source.out) / KIT if options.kit else None
+    if kit_path:
+        write_kit(kit_path, artefacts, proof)
+    return ExportResult(artefacts=tuple(artefacts), report_path=report_path, kit_path=kit_path)
 
 
 def artefact_name(kind: Format, options: ExportOptions) -> str:

@@ -80,6 +80,8 @@ class ExportOptions:
     def __post_init__(self) -> None:
         if not self.formats:
             raise UsageError("no format chosen", hint="add --onnx, --tflite or --savedmodel")
+        if self.kit and not (self.onnx or self.tflite):
+            raise UsageError("the kit's clients run ONNX or TFLite files", hint="add --onnx or --tflite")
         if self.savedmodel and self.quantize:
             raise UsageError(
                 f"a SavedModel is not written in {self.quantize}", hint="use --onnx or --tflite with --quantize"
