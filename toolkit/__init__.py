@@ -13,8 +13,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from toolkit.api import export, infer, split, train
+    from toolkit.api import evaluate, export, infer, split, train
     from toolkit.errors import ToolkitError
+    from toolkit.evaluation import EvaluateOptions
     from toolkit.exporting import ExportOptions
     from toolkit.inference import InferOptions
     from toolkit.model import Model, Predictions, load
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
+    "EvaluateOptions",
     "ExportOptions",
     "InferOptions",
     "Model",
@@ -32,6 +34,7 @@ __all__ = [
     "ToolkitError",
     "TrainOptions",
     "__version__",
+    "evaluate",
     "export",
     "infer",
     "load",
@@ -40,6 +43,7 @@ __all__ = [
 ]
 
 _HOMES = {
+    "EvaluateOptions": "toolkit.evaluation",
     "ExportOptions": "toolkit.exporting",
     "InferOptions": "toolkit.inference",
     "Model": "toolkit.model",
@@ -47,6 +51,7 @@ _HOMES = {
     "SplitOptions": "toolkit.splitting",
     "ToolkitError": "toolkit.errors",
     "TrainOptions": "toolkit.training",
+    "evaluate": "toolkit.api",
     "export": "toolkit.api",
     "infer": "toolkit.api",
     "load": "toolkit.model",

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from toolkit.progress import SILENT, Progress
 
 if TYPE_CHECKING:
+    from toolkit.evaluation import EvaluateOptions, Evaluation
     from toolkit.exporting import ExportOptions, ExportResult
     from toolkit.inference import InferOptions, InferResult
     from toolkit.splitting import SplitOptions, SplitResult
@@ -80,3 +81,22 @@ def infer(
     several = [inputs] if isinstance(inputs, (str, os.PathLike)) else inputs
     paths = tuple(os.fspath(path) for path in several)
     return run(Inputs(paths=paths), Path(out), Path(model), options, progress=progress)
+
+
+def evaluate(
+    data: StrPath,
+    model: StrPath = "model",
+    out: StrPath = "evaluation",
+    options: EvaluateOptions | None = None,
+    *,
+    progress: Progress = SILENT,
+) -> Evaluation:
+    """Judge a model by labelled folders, and write report, confusion, plots and the page into the folder `out`.
+
+    Raises:
+        InputError: no such folder, no pictures, or none in a folder named like a class of the model.
+        ModelError, MachineError: the model cannot be run.
+    """
+    from toolkit.report import evaluate as run
+
+    return run(Path(data), Path(model), Path(out), options, progress)

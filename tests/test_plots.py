@@ -1,0 +1,90 @@
+"""Plots: drawn for few and many classes and for empty data, names as they are, and nothing global left behind."""
+
+from __future__ import annotations
+
+import matplotlib as mpl
+import numpy as np
+import pytest
+
+from toolkit import plots
+from toolkit.confusion_plot import MAX_NUMBERED, confusion, frequent_confusions
+from toolkit.curves import ScoreStore
+from toolkit.metrics import ConfusionMatrix, report
+from toolkit.plot_style import DARK, LIGHT, Theme, pixels, short, style
+from toolkit.probabilities import ProbabilityTally
+
+
+def answers(n_classes: int, n: int) -> tuple[ConfusionMatrix, ProbabilityTally, ScoreStore]:
+    rng = np.random.default_rng(n_classes)
+    truth = rng.integers(0, n_classes, n)
+    raw = rng.random((n, n_classes)).astype(np.float32)
+    raw[np.arange(n), truth] += 0.4
+    probabilities = raw / raw.sum(axis=1, keepdims=True)
+    matrix = ConfusionMatrix(["$\\frac$", "고양이", *(f"class {i}" for i in range(2, n_classes))])
+    tally, store = ProbabilityTally(n_classes), ScoreStore(n_classes)
+    matrix.add(truth, probabilities.argmax(axis=1))
+    tally.add(truth, probabilities)
+    store.add(truth, probabilities)
+    return matrix, tally, store
+
+
+@pytest.mark.parametrize(("n_classes", "theme"), [(2, LIGHT), (12, DARK), (MAX_NUMBERED + 1, DARK), (200, LIGHT)])
+def test_confusion_is_readable_at_every_size(n_classes: int, theme: Theme) -> None:
+    matrix, _, _ = answers(n_classes, 40 * n_classes)
+    with style(theme):
+        figure = confusion(matrix, theme)
+        image = pixels(figure)
+    axes = figure.axes[0]
+    names = [label.get_text() for label in axes.get_yticklabels()]
+    assert names == [short(label) for label in matrix.labels]
+    in_pixels = axes.get_window_extent().height / n_classes
+    assert in_pixels >= 9, "a class's row is at least as high as a small letter"
+    words = {text.get_text() for text in (axes if n_classes <= MAX_NUMBERED else figure.axes[1]).texts}
+    true, predicted, count = frequent_confusions(matrix, 1)[0]
+    assert f"{count:,}" in words
+    assert f"{100 * count / matrix.counts[true].sum():.0f} %" in words
+    assert true != predicted
+    background = np.array([int(theme.background[i : i + 2], 16) for i in (1, 3, 5)])
+    assert (image[0, 0] == background).all()
+
+
+@pytest.mark.parametrize("n_classes", [2, 60])
+def test_every_plot_draws(n_classes: int) -> None:
+    matrix, tally, store = answers(n_classes, 20 * n_classes)
+    curves = store.curves()
+    before = dict(mpl.rcParams)
+    with style(LIGHT) as theme:
+        figures = [
+            plots.reliability(tally, theme),
+            plots.confidence(tally, theme),
+            plots.thresholds(tally, theme),
+            plots.precision_recall(matrix.labels, curves, theme),
+            plots.roc(matrix.labels, curves, theme),
+            plots.class_bars(report(matrix), theme),
+            plots.training_curves({"loss": [1.0, 0.5], "accuracy": [0.5, 0.8], "val_loss": [1.1, 0.9]}, theme),
+        ]
+        for figure in figures:
+            assert pixels(figure).std() > 8
+    assert dict(mpl.rcParams) == before
+    legend = figures[4].axes[0].get_legend()
+    assert legend is not None
+    named = [text.get_text() for text in legend.get_texts()]
+    weakest = min(range(n_classes), key=lambda k: curves[k].roc_auc)
+    assert f"AUC {curves[weakest].roc_auc:.3f}" in " ".join(named)
+    assert len(named) <= plots.MAX_NAMED_CURVES + 1
+
+
+def test_nothing_to_draw_is_drawn() -> None:
+    """All pictures unreadable: empty plots, no exception."""
+    matrix, tally, store = ConfusionMatrix(["cat", "dog"]), ProbabilityTally(2), ScoreStore(2)
+    matrix.add([0, 1], [-2, -2])
+    with style(LIGHT) as theme:
+        for figure in (
+            confusion(matrix, theme),
+            plots.reliability(tally, theme),
+            plots.confidence(tally, theme),
+            plots.thresholds(tally, theme),
+            plots.precision_recall(matrix.labels, store.curves(), theme),
+            plots.class_bars(report(matrix), theme),
+        ):
+            assert pixels(figure).size
