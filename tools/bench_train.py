@@ -111,13 +111,17 @@ def toolkit(data: Path, epochs: int, seed: int, scratch: Path) -> Run:
 
 def speed(data: Path, epochs: int, rounds: int, scratch: Path) -> None:
     """Whole times and steady epochs."""
-    runs: dict[str, list[Run]] = {"keras": [], "memory": [], "first": [], "second": []}
+    runs: dict[str, list[Run]] = {"keras": [], "first": [], "second": [], "memory": []}
     for seed in range(rounds):
         shutil.rmtree(scratch / "cache", ignore_errors=True)
-        runs["keras"].append(keras("directory", data, epochs, seed, scratch))
-        runs["first"].append(toolkit(data, epochs, seed, scratch))
-        runs["second"].append(toolkit(data, epochs, seed, scratch))
-        runs["memory"].append(keras("memory", data, epochs, seed, scratch))
+        for name, some in runs.items():
+            some.append(
+                toolkit(data, epochs, seed, scratch)
+                if name in ("first", "second")
+                else keras("directory" if name == "keras" else name, data, epochs, seed, scratch)
+            )
+            run = some[-1]
+            print(f"  {name:7} {run.whole_s:6.1f} s  {run.steady_s:6.2f} s  {run.accuracy:.4f}", flush=True)
     whole = {name: statistics.median(run.whole_s for run in some) for name, some in runs.items()}
     steady = {name: statistics.median(run.steady_s for run in some) for name, some in runs.items()}
     for name, some in runs.items():
