@@ -308,3 +308,16 @@ def test_copies_and_a_picture_under_two_labels_are_left_out_of_plain_folders(flo
         assert parts[path][0] == ""
         assert "under another label" in parts[path][1]
     assert sum(subset == "train" for subset, _ in parts.values()) == 4 + 4 + 4 + 4 + 4
+
+
+@pytest.mark.parametrize("old_is_there", [False, True])
+def test_a_bundle_that_was_finished_but_not_yet_in_place_is_kept(tmp_path: Path, old_is_there: bool) -> None:
+    from toolkit.bundle_folder import partial_dir, recover
+
+    out = tmp_path / "model"
+    for folder, text in ((partial_dir(out), "new"), (out, "old")) if old_is_there else ((partial_dir(out), "new"),):
+        folder.mkdir()
+        (folder / "bundle.json").write_text(text)
+    recover(out)
+    assert (out / "bundle.json").read_text() == "new"
+    assert [p.name for p in tmp_path.iterdir()] == ["model"]

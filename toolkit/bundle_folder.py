@@ -81,6 +81,13 @@ def check_out(out: Path, *, force: bool) -> None:
         )
 
 
+def recover(out: Path) -> None:
+    """Put a bundle in its place that was finished, but cut off before it was there."""
+    partial = partial_dir(out)
+    if (partial / BUNDLE_JSON).is_file():
+        publish(partial, out)
+
+
 def publish(partial: Path, out: Path) -> None:
     """Put the finished bundle in its place."""
     for name in (STATE, SETTINGS):

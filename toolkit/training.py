@@ -100,6 +100,7 @@ def train(data: Path, options: TrainOptions, progress: Progress = SILENT) -> Tra
         check_memory(recipe, len(dataset.labels), free_memory())
     out, partial = options.out, folder.partial_dir(options.out)
     with folder.locked(out):
+        folder.recover(out)
         folder.check_out(out, force=options.force)
         importing = _Import("toolkit.network", "toolkit.fitting", "toolkit.bundle_writer")
         cache_dir = options.cache_dir or default_cache_dir()
