@@ -32,9 +32,11 @@ from toolkit.exporting.keras_file import load_keras
 from toolkit.exporting.network import find_output, find_values
 from toolkit.exporting.runners import open_runner
 from toolkit.exporting.sources import Source
+from toolkit.inference import InferOptions, predict
 from toolkit.inspection import inspect
 from toolkit.preprocess import Preprocess, decode
 from toolkit.recipes import available, load_recipe
+from toolkit.scan import sample
 
 FILES = [
     (Format.ONNX, None),
@@ -515,3 +517,18 @@ def test_every_documented_network_in_every_format(name: str, request: pytest.Fix
 
 def test_there_are_seven_documented_networks() -> None:
     assert len(available()) == 7
+
+
+@pytest.mark.parametrize("quantize", [None, Quantize.INT8])
+def test_infer_runs_tflite_files_too(
+    exported: Path, fashion_pictures: Path, tmp_path: Path, quantize: Quantize | None
+) -> None:
+    """On a directory, from two threads and with a last batch of another size, the same as the ONNX file."""
+    samples = [sample(str(path), path.name) for path in pictures_of(fashion_pictures, 7)]
+    options_ = InferOptions(workers=2, batch_size=16)
+    found = {}
+    for kind in (Format.ONNX, Format.TFLITE):
+        path = exported / artefact_name(kind, options(kind, quantize))
+        found[kind] = np.stack([np.asarray(p.probabilities) for p in predict(samples, path, options_)])
+    assert len(found[Format.TFLITE]) == len(samples)
+    assert np.abs(found[Format.ONNX] - found[Format.TFLITE]).max() < (1e-4 if quantize is None else 0.2)
