@@ -13,7 +13,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from toolkit.api import evaluate, export, infer, split, train
+    from toolkit.adoption import AdoptOptions
+    from toolkit.api import adopt, evaluate, export, infer, split, train
     from toolkit.errors import ToolkitError
     from toolkit.evaluation import EvaluateOptions
     from toolkit.exporting import ExportOptions
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
+    "AdoptOptions",
     "EvaluateOptions",
     "ExportOptions",
     "InferOptions",
@@ -34,6 +36,7 @@ __all__ = [
     "ToolkitError",
     "TrainOptions",
     "__version__",
+    "adopt",
     "evaluate",
     "export",
     "infer",
@@ -43,6 +46,7 @@ __all__ = [
 ]
 
 _HOMES = {
+    "AdoptOptions": "toolkit.adoption",
     "EvaluateOptions": "toolkit.evaluation",
     "ExportOptions": "toolkit.exporting",
     "InferOptions": "toolkit.inference",
@@ -52,6 +56,7 @@ _HOMES = {
     "ToolkitError": "toolkit.errors",
     "TrainOptions": "toolkit.training",
     "evaluate": "toolkit.api",
+    "adopt": "toolkit.api",
     "export": "toolkit.api",
     "infer": "toolkit.api",
     "load": "toolkit.model",

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from toolkit.progress import SILENT, Progress
 
 if TYPE_CHECKING:
+    from toolkit.adoption import AdoptOptions, AdoptResult
     from toolkit.evaluation import EvaluateOptions, Evaluation
     from toolkit.exporting import ExportOptions, ExportResult
     from toolkit.inference import InferOptions, InferResult
@@ -57,6 +58,19 @@ def export(model: StrPath, options: ExportOptions, *, progress: Progress = SILEN
     from toolkit.exporting import export as run
 
     return run(Path(model), options, progress)
+
+
+def adopt(path: StrPath, options: AdoptOptions) -> AdoptResult:
+    """Write an ONNX classifier from elsewhere as one that keeps the contract, compared with the original.
+
+    Raises:
+        ModelError: no ONNX file, a damaged one, or no classifier of pictures.
+        UsageError: something about it is neither in the file nor in the options.
+        MismatchError: the new file does not compute what the original computes; it was not kept.
+    """
+    from toolkit.adoption import adopt as run
+
+    return run(Path(path), options)
 
 
 def infer(
