@@ -41,8 +41,8 @@ model = keras.Sequential([keras.Input((180, 180, 3)), layers.Rescaling(1 / 255),
 model.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True), metrics=["accuracy"])
 assert model.count_params() == 3989285
 if way == "memory":
-    images = np.concatenate([x.numpy().astype("uint8") for x, _ in train])
-    labels = np.concatenate([y.numpy() for _, y in train])
+    batches = [(x.numpy().astype("uint8"), y.numpy()) for x, y in train]  # one pass: each has an order of its own
+    images, labels = (np.concatenate(part) for part in zip(*batches))
     train = tf.data.Dataset.from_tensor_slices((images, labels)).shuffle(len(labels)).batch(32).prefetch(2)
 else:
     train = train.cache().shuffle(1000).prefetch(tf.data.AUTOTUNE)
