@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import tarfile
@@ -32,6 +33,9 @@ def pytest_report_header() -> str:
 
 
 def pytest_configure() -> None:
+    # A shell starts its background jobs with SIGINT ignored, and what they start inherits that.
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     if os.environ.get("CI") == "true" and find_data() is None:
         pytest.exit("CI=true, but there are no real pictures: set TOOLKIT_DATA to the folder with the archives", 3)
 
