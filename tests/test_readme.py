@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import re
+import shlex
+import shutil
 import subprocess
 import sys
+from pathlib import Path
 
-from conftest import ROOT, environment
+import pytest
+from conftest import ROOT, environment, run_cli
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
@@ -31,3 +35,56 @@ def test_ci_runs_the_test_line_of_the_readme() -> None:
     assert block is not None
     assert block[1].endswith(".venv/bin/pytest")
     assert "\n" not in block[1]
+
+
+COMMANDS = list(
+    dict.fromkeys(
+        line.split("  #")[0].strip()
+        for block in re.findall(r"```sh\n(.*?)```", README, re.DOTALL)
+        for line in block.splitlines()
+        if line.startswith("toolkit ")
+    )
+)
+GATE = "toolkit evaluate PetImages-split --fail-under accuracy=0.9,recall:Dog=0.85"
+ELSEWHERE = {
+    # int8 is held to limits that a network of a few pictures and epochs need not meet.
+    "toolkit export model --onnx --tflite --quantize int8": "test_exporting.py",
+    "toolkit evaluate PetImages-split --model model/model.onnx --model model/model.int8.onnx": "test_comparing.py",
+}
+
+
+@pytest.mark.slow
+def test_the_commands_run_in_the_order_in_which_they_stand(
+    pet_images: Path, flower_photos: Path, cell_images: Path, tmp_path: Path
+) -> None:
+    """Every command of the README, word by word, on a part of the real pictures."""
+
+    def take(source: Path, pattern: str, n: int, target: Path) -> None:
+        target.mkdir(parents=True)
+        for picture in sorted(source.glob(pattern))[:n]:
+            shutil.copy2(picture, target)
+
+    for kind in ("Cat", "Dog"):
+        take(pet_images / kind, "2*.jpg", 100, tmp_path / "PetImages" / kind)
+        take(pet_images / kind, "1*.jpg", 20, tmp_path / "photos" / kind)
+    for kind in ("daisy", "dandelion", "roses", "sunflowers", "tulips"):
+        take(flower_photos / kind, "*.jpg", 16, tmp_path / "flower_photos" / kind)
+    for kind in ("Parasitized", "Uninfected"):
+        take(cell_images / kind, "*.png", 60, tmp_path / "cells" / kind)
+    shutil.make_archive(str(tmp_path / "PetImages"), "zip", tmp_path, "PetImages")
+    (tmp_path / "labels.txt").write_text("Cat\nDog\n")
+    shutil.copy(ROOT / "tests" / "torch_onnx" / "dynamic_logits.onnx", tmp_path / "resnet18.onnx")
+    (tmp_path / "imagenet.txt").write_text("".join(f"class {i}\n" for i in range(5)))
+
+    assert len(COMMANDS) >= 20
+    assert set(ELSEWHERE) <= set(COMMANDS)
+    failed = []
+    for line in COMMANDS:
+        if line in ELSEWHERE:
+            continue
+        if "own.keras" in line:
+            shutil.copy(tmp_path / "model" / "model.keras", tmp_path / "own.keras")
+        done = run_cli(*shlex.split(line)[1:], cwd=tmp_path)
+        if done.returncode != (6 if line == GATE else 0) or "Traceback" in done.stderr:
+            failed.append(f"{line}: exit {done.returncode}\n{done.stdout}{done.stderr}")
+    assert not failed, "\n".join(failed)
