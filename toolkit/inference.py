@@ -29,7 +29,7 @@ from toolkit.tables import ERROR, OK, UNSURE, Layout, Row, side_path
 ROWS_VERSION: Final = 1
 """Raised when the same model and options give other rows than before."""
 
-CPU_BATCH_VALUES: Final = 1_000_000
+CPU_BATCH_VALUES: Final = 500_000
 """About how many input values a batch on the CPU holds, so that its activations stay in the cache."""
 
 GPU_BATCH: Final = 128
