@@ -42,7 +42,8 @@ def near_copy(pixels: Image, kind: int) -> bytes:
 
 def test_near_copies_of_500_photos_among_all_the_others(pet_images: Path, flower_photos: Path) -> None:
     """Precision >= 0.95, recall >= 0.90. Pairs of originals that are near copies of each other are no mistakes; there
-    are 30 such at most, looked at one by one, bursts of one photographer and pictures that were posted twice."""
+    are 30 such at most. Those found were looked at one by one: a picture that was posted twice, the same one in other
+    colours, or two of one series."""
     sketches, planted = [], {}
     usable = []
     for path in (*photos(pet_images), *photos(flower_photos)):
@@ -84,7 +85,7 @@ def test_planted_faults_of_pet_images(pet_images: Path, tmp_path: Path) -> None:
     assert found["extension"] == {frozenset({"Cat/10501.jpg"}), frozenset({"Dog/10797.jpg"})}
     assert found["duplicate"] == {frozenset({"Dog/12.jpg", "Dog/12 (1).jpg"})}
     assert found["two_labels"] == {frozenset({"Cat/33.jpg", "Dog/3333.jpg"})}
-    # The PNG and the BMP were made from photos of the set; 73 and 179 are one photo in two sizes (looked at).
+    # Looked at: 10501 is 40 in grey, 10797 is 41, and 73 and 179 are one photo of four puppies with their names.
     assert found["near_duplicate"] == {
         frozenset({"Dog/50.jpg", "Dog/5050.jpg"}),
         frozenset({"Cat/40.jpg", "Cat/10501.jpg"}),

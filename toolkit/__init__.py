@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from toolkit.adoption import AdoptOptions
-    from toolkit.api import adopt, evaluate, export, infer, split, train
+    from toolkit.api import adopt, check, evaluate, export, infer, split, train
+    from toolkit.checking import CheckOptions
     from toolkit.errors import ToolkitError
     from toolkit.evaluation import EvaluateOptions
     from toolkit.exporting import ExportOptions
@@ -27,6 +28,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "AdoptOptions",
+    "CheckOptions",
     "EvaluateOptions",
     "ExportOptions",
     "InferOptions",
@@ -37,6 +39,7 @@ __all__ = [
     "TrainOptions",
     "__version__",
     "adopt",
+    "check",
     "evaluate",
     "export",
     "infer",
@@ -47,6 +50,7 @@ __all__ = [
 
 _HOMES = {
     "AdoptOptions": "toolkit.adoption",
+    "CheckOptions": "toolkit.checking",
     "EvaluateOptions": "toolkit.evaluation",
     "ExportOptions": "toolkit.exporting",
     "InferOptions": "toolkit.inference",
@@ -57,6 +61,7 @@ _HOMES = {
     "TrainOptions": "toolkit.training",
     "evaluate": "toolkit.api",
     "adopt": "toolkit.api",
+    "check": "toolkit.api",
     "export": "toolkit.api",
     "infer": "toolkit.api",
     "load": "toolkit.model",

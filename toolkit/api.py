@@ -14,6 +14,7 @@ from toolkit.progress import SILENT, Progress
 
 if TYPE_CHECKING:
     from toolkit.adoption import AdoptOptions, AdoptResult
+    from toolkit.checking import CheckOptions, CheckResult
     from toolkit.evaluation import EvaluateOptions, Evaluation
     from toolkit.exporting import ExportOptions, ExportResult
     from toolkit.inference import InferOptions, InferResult
@@ -30,6 +31,17 @@ def split(source: StrPath, options: SplitOptions | None = None, *, progress: Pro
         InputError: no such source, no class folders, or another split is in the way.
     """
     from toolkit.splitting import split as run
+
+    return run(Path(source), options, progress)
+
+
+def check(source: StrPath, options: CheckOptions | None = None, *, progress: Progress = SILENT) -> CheckResult:
+    """Look for broken files, copies, leaks, mislabelled and odd pictures in class folders, an archive or a split tree.
+
+    Raises:
+        InputError: no such source, no class folders, or a damaged archive.
+    """
+    from toolkit.checking import check as run
 
     return run(Path(source), options, progress)
 

@@ -30,6 +30,9 @@ _CANDIDATE: Final = 0.4
 _NEIGHBOURS: Final = 8
 _PRIOR_PICTURES: Final = 300
 _MAX_STRETCH: Final = 0.14
+_PROMISING: Final = 0.7
+_SURE: Final = 0.99
+"""Only between these the fit is tried the other way round, too: below is hopeless, above done."""
 _MAX_SHEAR: Final = 0.03
 _BLOCK: Final = 2048
 
@@ -155,9 +158,10 @@ def correlation(first: Sketch, second: Sketch) -> float:
     1.0
     """
     best = _overlay(first, second)
-    if best < 0.3 or best > 0.99:
+    if best < 0.3 or best > _SURE:
         return best
-    return max(best, *(_fitted(a, b) for a, b in ((first, second), (second, first))))
+    best = max(best, _fitted(first, second))
+    return max(best, _fitted(second, first)) if _PROMISING < best <= _SURE else best
 
 
 def _overlay(first: Sketch, second: Sketch) -> float:

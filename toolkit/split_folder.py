@@ -7,6 +7,7 @@ whole or not at all, then `split.csv` appears, then the state says "complete". T
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
 import shutil
 from collections.abc import Iterator
@@ -19,6 +20,7 @@ from typing import Final
 from filelock import FileLock, Timeout
 
 from toolkit.errors import InputError, LockedError, MachineError
+from toolkit.examine import parallel_map
 from toolkit.progress import Progress
 from toolkit.scan import printable
 from toolkit.sources import Load, Source, SourceFile
@@ -132,8 +134,10 @@ def apply(source: Source, out: Path, rows: list[Row], state: State, old: Earlier
     _make_folders(out, {targets[file.name] for file in wanted})
     progress.start("placing", len(wanted))
     try:
-        for file, load in source.loads(wanted):
-            place(file, _origin(source, file), load, os.path.join(out, targets[file.name]), mode)
+        for _ in parallel_map(
+            lambda file, load: place(file, _origin(source, file), load, os.path.join(out, targets[file.name]), mode),
+            source.loads(wanted),
+        ):
             progress.advance()
     finally:
         progress.finish()
@@ -224,13 +228,19 @@ def place(file: SourceFile, origin: str | None, load: Load, target: str, mode: M
             os.unlink(target)
         _link(origin, target, mode)
     else:
-        temporary = os.path.join(os.path.dirname(target), ".placing")
+        temporary = _temporary(target)
         if origin is None:
             Path(temporary).write_bytes(load())
         else:
             shutil.copyfile(origin, temporary)
         os.utime(temporary, ns=(file.mtime_ns, file.mtime_ns))
         os.replace(temporary, target)
+
+
+def _temporary(target: str) -> str:
+    """Beside `target`, of a fixed length, and the same in the run that goes on after a crash, which replaces it."""
+    folder, name = os.path.split(target)
+    return os.path.join(folder, f".placing-{hashlib.blake2b(os.fsencode(name), digest_size=16).hexdigest()}")
 
 
 def _link(origin: str, target: str, mode: Mode) -> None:
@@ -253,7 +263,7 @@ def _move(origin: str, target: str) -> None:
     except OSError as error:
         if error.errno != errno.EXDEV:
             raise
-        temporary = os.path.join(os.path.dirname(target), ".placing")
+        temporary = _temporary(target)
         shutil.copy2(origin, temporary)
         os.replace(temporary, target)
         os.unlink(origin)
