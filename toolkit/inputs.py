@@ -15,7 +15,7 @@ from typing import BinaryIO, Final
 
 from toolkit.errors import InputError, UsageError
 from toolkit.header import SNIFF_BYTES, sniff
-from toolkit.scan import Sample, is_picture_name, printable, sample
+from toolkit.scan import PICTURE_SUFFIXES, Sample, printable, sample
 
 STDIN: Final = "-"
 """The input that stands for a list of paths on stdin."""
@@ -112,8 +112,9 @@ class Inputs:
             yield from (sample(listed, _slashes(listed)) for listed in self._listed())
         elif os.path.isdir(path):
             wanted = _Patterns(self.include, self.exclude)
+            start = os.path.join(path, "")
             for place in _pictures(path, wanted, counts):
-                full = os.path.join(path, place)
+                full = start + place
                 yield sample(full, _slashes(full))
         else:
             yield sample(path, _slashes(path))
@@ -178,8 +179,8 @@ def _matcher(patterns: Iterable[str]) -> Callable[[str, str], bool] | None:
 def _pictures(root: str, wanted: _Patterns, counts: Counts) -> Iterator[str]:
     """Places inside `root`, with the system's separator, of its pictures."""
     for place in _walk(root, "", wanted, (os.path.realpath(root),)):
-        base, suffix = os.path.splitext(place)
-        if not (is_picture_name(place) if suffix else _begins_like_picture(os.path.join(root, base))):
+        suffix = os.path.splitext(place)[1]
+        if not (suffix.lower() in PICTURE_SUFFIXES if suffix else _begins_like_picture(os.path.join(root, place))):
             counts.others += 1
         elif wanted.any and not wanted.takes(_slashes(place)):
             counts.excluded += 1
@@ -205,8 +206,9 @@ def _walk(root: str, inside: str, wanted: _Patterns, above: tuple[str, ...]) -> 
             hint="check that it is still there and that you may read it",
         ) from None
     names.sort()
+    start = os.path.join(inside, "") if inside else ""
     for name in names:
-        place = os.path.join(inside, name) if inside else name
+        place = start + name
         if name not in folders:
             yield place
         elif not wanted.prunes(_slashes(place), name):
