@@ -26,6 +26,7 @@ from toolkit.scan import printable
 from toolkit.sources import Load, Source, SourceFile
 from toolkit.split_table import (
     PLAN,
+    STATE,
     TABLE,
     Row,
     State,
@@ -84,7 +85,7 @@ def read_earlier(out: Path) -> Earlier | None:
     """
     state = read_state(out)
     if state is None:
-        if out.exists() and (not out.is_dir() or {path.name for path in out.iterdir()} - {LOCK, PLAN}):
+        if out.exists() and (not out.is_dir() or {path.name for path in out.iterdir()} - {LOCK, PLAN} - _strays(out)):
             raise InputError(
                 f"{printable(str(out))}: expected a new or an empty folder, found something that is no split",
                 hint="choose another folder with --out",
@@ -108,6 +109,8 @@ def hold(out: Path) -> Iterator[None]:
     out.mkdir(parents=True, exist_ok=True)
     try:
         with FileLock(out / LOCK, timeout=0):
+            for stray in _strays(out):
+                (out / stray).unlink(missing_ok=True)
             yield
             (out / LOCK).unlink(missing_ok=True)
     except Timeout:
@@ -119,6 +122,11 @@ def hold(out: Path) -> Iterator[None]:
             (out / LOCK).unlink(missing_ok=True)
             with suppress(OSError):
                 out.rmdir()
+
+
+def _strays(out: Path) -> set[str]:
+    """What `atomic_write` leaves of the plan and the state when the run is killed meanwhile."""
+    return {path.name for name in (PLAN, STATE) for path in out.glob(f".{name}.*.tmp{Path(name).suffix}")}
 
 
 def apply(source: Source, out: Path, rows: list[Row], state: State, old: Earlier | None, progress: Progress) -> int:
