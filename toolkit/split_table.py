@@ -7,7 +7,8 @@ import json
 import os
 import re
 from collections.abc import Iterable
-from dataclasses import asdict, astuple, dataclass, fields, replace
+from dataclasses import asdict, dataclass, fields, replace
+from operator import attrgetter
 from pathlib import Path
 from typing import Any, Final
 
@@ -51,10 +52,11 @@ class Row:
 
     def printed(self) -> tuple[str, ...]:
         """The cells as they stand in the file."""
-        return tuple(map(printable, astuple(self)))
+        return tuple(map(printable, _cells(self)))
 
 
 COLUMNS: Final = tuple(field.name for field in fields(Row))
+_cells = attrgetter(*COLUMNS)  # `astuple` copies each cell, which takes forty times as long
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
