@@ -30,7 +30,7 @@ ROWS_VERSION: Final = 1
 """Raised when the same model and options give other rows than before."""
 
 CPU_BATCH_VALUES: Final = 500_000
-"""About how many input values a batch on the CPU holds, so that its activations stay in the cache."""
+"""About how many input values a run on the CPU is given, so that its activations stay in the cache."""
 
 GPU_BATCH: Final = 128
 
@@ -168,15 +168,22 @@ class InferResult:
             raise GateError(f"{self.n_errors:,} of {self.n_files:,} files failed, {allowed:,} were allowed", hint=hint)
 
 
-def choose_batch_size(session: Session, options: InferOptions) -> int:
-    """Samples in a batch: 4..64 on the CPU, fewer the larger the input; more on a GPU. Never a matter of the load."""
+def make_labeller(session: Session, options: InferOptions) -> Labeller:
+    """A labeller whose batches suit the device and the model. Their sizes are never a matter of the load.
+
+    On the CPU the session is given 4..64 pictures at once, fewer the larger they are, and a worker decodes up to four
+    times as many before it runs them: going to and fro between decoder and network empties the caches each time.
+    """
     if options.batch_size is not None:
-        return options.batch_size
-    if session.device != "cpu":
-        return GPU_BATCH
-    height, width, channels = session.contract.preprocess.shape
-    fitting = CPU_BATCH_VALUES // (height * width * channels)
-    return max(4, min(64, 1 << max(0, fitting.bit_length() - 1)))
+        size, run = options.batch_size, None
+    elif session.device != "cpu":
+        size, run = GPU_BATCH, None
+    else:
+        height, width, channels = session.contract.preprocess.shape
+        fitting = CPU_BATCH_VALUES // (height * width * channels)
+        run = max(4, min(64, 1 << max(0, fitting.bit_length() - 1)))
+        size = min(64, 4 * run)
+    return Labeller(session, max_pixels=options.max_pixels, batch_size=size, run_size=run)
 
 
 def batches(samples: Iterable[Sample], size: int) -> Iterator[list[Sample]]:
@@ -196,11 +203,10 @@ def predict(
     """
     options = options or InferOptions()
     session = open_session(model, device=options.device, threads=1)
-    size = choose_batch_size(session, options)
-    labeller = Labeller(session, max_pixels=options.max_pixels, batch_size=size)
+    labeller = make_labeller(session, options)
     progress.start("labelling")
     try:
-        for result in _in_parallel(labeller, batches(samples, size), options):
+        for result in _in_parallel(labeller, batches(samples, labeller.batch_size), options):
             yield from predictions(result)
             progress.advance(len(result.samples))
     finally:
@@ -297,8 +303,8 @@ class _Run:
 
     def all(self, inputs: Inputs, session: Session, options: InferOptions, stop: threading.Event) -> None:
         result, partial = self._result, self._partial
-        size = choose_batch_size(session, options)
-        work = _until(stop, batches(inputs.samples(result.counts), size))
+        labeller = make_labeller(session, options)
+        work = _until(stop, batches(inputs.samples(result.counts), labeller.batch_size))
         stopped, old = self._stopped(), self._old() if options.update else None
         start = stopped or old
         different = self._same(start, work, stopped=start is stopped) if start else None
@@ -311,7 +317,6 @@ class _Run:
             return
         rest = self._opened(partial.begin(start))
         todo = self._planned(chain([different] if different else [], work), rest, old)
-        labeller = Labeller(session, max_pixels=options.max_pixels, batch_size=size)
         for rows in _in_parallel(lambda item: self._rows(item, labeller), todo, options):
             partial.append(rows)
             self._count(rows)

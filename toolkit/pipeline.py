@@ -54,14 +54,16 @@ class Labeller:
         session: an open session that may be shared between threads.
         max_pixels: larger pictures are refused.
         batch_size: the most samples that a call is given.
+        run_size: the most pictures that the session is given at once; None: all of a call's.
     """
 
-    def __init__(self, session: Session, *, max_pixels: int, batch_size: int) -> None:
+    def __init__(self, session: Session, *, max_pixels: int, batch_size: int, run_size: int | None = None) -> None:
         self._session = session
         self._spec = session.contract.preprocess
         self._n_classes = len(session.contract.labels)
         self._max_pixels = max_pixels
-        self._batch_size = batch_size
+        self.batch_size = batch_size
+        self._run_size = run_size or batch_size
         self._local = threading.local()
 
     def __call__(self, samples: list[Sample]) -> BatchResult:
@@ -83,7 +85,9 @@ class Labeller:
             seen.append(sample)
         probabilities = np.zeros((len(samples), self._n_classes), np.float32)
         if rows:
-            probabilities[rows] = self._session.run(buffer[: len(rows)])
+            parts = range(0, len(rows), self._run_size)
+            ready = buffer[: len(rows)]
+            probabilities[rows] = np.concatenate([self._session.run(ready[i : i + self._run_size]) for i in parts])
             for i in np.flatnonzero(~np.isfinite(probabilities).all(axis=1)).tolist():
                 probabilities[i] = 0
                 errors[i] = "the model gave no number for this picture"
@@ -92,7 +96,7 @@ class Labeller:
     def _buffer(self) -> Image:
         buffer: Image | None = getattr(self._local, "buffer", None)
         if buffer is None:
-            buffer = self._local.buffer = np.empty((self._batch_size, *self._spec.shape), np.uint8)
+            buffer = self._local.buffer = np.empty((self.batch_size, *self._spec.shape), np.uint8)
         return buffer
 
 
