@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
+from toolkit import bundle_folder
 from toolkit.bundle import (
     BUNDLE_JSON,
     Bundle,
@@ -21,7 +22,7 @@ from toolkit.bundle import (
     write_data_csv,
 )
 from toolkit.contract import Contract
-from toolkit.errors import ModelError
+from toolkit.errors import InputError, ModelError
 from toolkit.preprocess import Preprocess
 
 
@@ -55,7 +56,7 @@ def test_a_folder_without_bundle_json_is_no_bundle(bundle: Bundle) -> None:
     (bundle.path / BUNDLE_JSON).unlink()
     with pytest.raises(ModelError, match="not a bundle") as caught:
         load_bundle(bundle.path)
-    assert "--resume" in caught.value.hint
+    assert "toolkit train" in caught.value.hint
     with pytest.raises(ModelError, match="found nothing"):
         load_bundle(bundle.path / "nowhere")
 
@@ -103,3 +104,20 @@ def test_the_fingerprint_sees_values_shapes_and_order() -> None:
     ]
     assert len({weights_fingerprint(weights) for weights in prints}) == len(prints)
     assert weights_fingerprint([a, b]) == weights_fingerprint([a.copy(), b.copy()])
+
+
+def test_folders_beside_the_bundle_that_no_training_made_stay(tmp_path: Path) -> None:
+    partial, out = tmp_path / "model.partial", tmp_path / "model"
+    for folder, name in ((partial, "mine.txt"), (tmp_path / "model.old", "weights-of-last-week"), (out, "old")):
+        folder.mkdir()
+        (folder / name).write_text("precious")
+    with pytest.raises(InputError, match="something else"):
+        bundle_folder.prepare(partial, {}, resume=False, force=True)
+    new = tmp_path / "new"
+    new.mkdir()
+    (new / "fresh").write_text("x")
+    bundle_folder.publish(new, out)
+    assert [p.name for p in out.iterdir()] == ["fresh"]
+    assert (partial / "mine.txt").read_text() == "precious"
+    assert (tmp_path / "model.old" / "weights-of-last-week").read_text() == "precious"
+    assert {p.name for p in tmp_path.iterdir()} == {"model", "model.old", "model.partial"}

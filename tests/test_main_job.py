@@ -174,7 +174,8 @@ import csv, pathlib
 import toolkit
 paths = sorted(pathlib.Path("photos/Cat").iterdir())
 found = toolkit.load("model").predict(paths)
-best = [found.labels[i] for i in found.probabilities.argmax(axis=1)]
+best = ["" if error else found.labels[i] for i, error in zip(found.probabilities.argmax(axis=1), found.errors)]
+assert best.count("") == 1
 rows = {row["path"]: row["label"] for row in csv.DictReader(open("labels.csv", encoding="utf-8"))}
 assert [rows[p.as_posix()] for p in paths] == best
 """

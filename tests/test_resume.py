@@ -235,7 +235,7 @@ def test_files_that_vanish_get_their_row(photos: Path, model: Path, tmp_path: Pa
     found = rows(tmp_path / "labels.csv")[1:]
     assert [row[0] for row in found] == names
     assert "No such file" in found[-2][5]
-    assert "Is a directory" in found[-1][5]
+    assert "found a folder" in found[-1][5]
     assert result.n_errors == 2
 
 

@@ -240,3 +240,28 @@ def test_strict_and_groups_on_the_command_line(pets: Path, tmp_path: Path) -> No
     assert not (tmp_path / "pets-split").exists()
     plan = run_cli("split", pets, "--dry-run", cwd=tmp_path)
     assert "left out: Cat/note.jpg: not an image: text" in plan.stdout
+
+
+def test_a_file_that_no_split_placed_is_never_replaced(tmp_path: Path, pet_images: Path) -> None:
+    for kind in ("Cat", "Dog"):
+        (tmp_path / "pets" / kind).mkdir(parents=True)
+        for picture in sorted((pet_images / kind).glob("3*.jpg"))[:6]:
+            shutil.copy(picture, tmp_path / "pets" / kind)
+    out = tmp_path / "out"
+    split(tmp_path / "pets", SplitOptions(out=out, ratio=parse_ratio("0.5")))
+    for part in ("train", "validation"):
+        (out / part / "Dog" / "zz.jpg").write_text("mine")
+    shutil.copy(pet_images / "Dog" / "40.jpg", tmp_path / "pets" / "Dog" / "zz.jpg")
+    for options in (SplitOptions(out=out, ratio=parse_ratio("0.5"), update=True), SplitOptions(out=out, force=True)):
+        with pytest.raises(InputError, match="in the way"):
+            split(tmp_path / "pets", options)
+        assert (out / "train" / "Dog" / "zz.jpg").read_text() == "mine"
+        assert (out / "validation" / "Dog" / "zz.jpg").read_text() == "mine"
+
+
+def test_a_split_without_a_picture_is_an_error(tmp_path: Path, pet_images: Path) -> None:
+    (tmp_path / "photos" / "empty").mkdir(parents=True)
+    shutil.copy(pet_images / "Dog" / "40.jpg", tmp_path / "photos")
+    with pytest.raises(InputError):
+        split(tmp_path / "photos", SplitOptions(out=tmp_path / "out"))
+    assert not (tmp_path / "out").exists()

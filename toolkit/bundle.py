@@ -171,7 +171,7 @@ def load_bundle(path: Path) -> Bundle:
     except FileNotFoundError:
         raise ModelError(
             f"{path}: not a bundle, there is no {BUNDLE_JSON} in it (it is written when training is finished)",
-            hint=f"toolkit train DATA --recipe NAME --out {path} --resume",
+            hint="give the folder that toolkit train wrote, such as model",
         ) from None
     except (OSError, UnicodeDecodeError) as error:
         raise ModelError(f"{source}: cannot be read ({error})") from None

@@ -9,15 +9,15 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final
 
-from filelock import FileLock, Timeout
-
 from toolkit.bundle import BUNDLE_JSON, load_bundle
-from toolkit.errors import InputError, LockedError, ToolkitError
+from toolkit.errors import InputError, ToolkitError
+from toolkit.locking import lock
 
 STATE: Final = "state.npz"
 SETTINGS: Final = "settings.json"
@@ -53,6 +53,11 @@ def prepare(partial: Path, settings: dict[str, Any], *, resume: bool, force: boo
             )
         return True
     if partial.exists():
+        if any(partial.iterdir()) and not place.is_file():
+            raise InputError(
+                f"{partial}: the training would work here, but this folder holds something else; nothing is touched",
+                hint="move that folder away, or choose another place with --out",
+            )
         shutil.rmtree(partial)
     partial.mkdir(parents=True)
     place.write_text(json.dumps(settings, indent=2), encoding="utf-8")
@@ -92,10 +97,11 @@ def publish(partial: Path, out: Path) -> None:
     """Put the finished bundle in its place."""
     for name in (STATE, SETTINGS):
         (partial / name).unlink(missing_ok=True)
-    old = out.with_name(out.name + ".old")
-    if out.exists():
-        shutil.rmtree(old, ignore_errors=True)
-        os.replace(out, old)
+    if not out.exists():
+        os.replace(partial, out)
+        return
+    old = Path(tempfile.mkdtemp(prefix=f".{out.name}.", suffix=".old", dir=out.parent))
+    os.replace(out, old)
     os.replace(partial, out)
     shutil.rmtree(old, ignore_errors=True)
 
@@ -107,15 +113,5 @@ def locked(out: Path) -> Iterator[None]:
     Raises:
         LockedError: another one holds it.
     """
-    out.parent.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(out.with_name(f".{out.name}.lock"))
-    try:
-        lock.acquire(blocking=False)
-    except Timeout:
-        raise LockedError(
-            f"{out}: another training writes to it", hint="wait for it to end, or choose another place with --out"
-        ) from None
-    try:
+    with lock(out):
         yield
-    finally:
-        lock.release()

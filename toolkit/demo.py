@@ -6,10 +6,11 @@ import io
 import zipfile
 from dataclasses import dataclass
 from importlib import resources
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Final
 
-from toolkit.errors import InputError
+from toolkit.errors import InputError, missing_extra
 
 PICTURES: Final = "fashion"
 
@@ -44,6 +45,7 @@ def unpack_pictures(directory: Path) -> Path:
 
     Raises:
         InputError: `directory` is a file, or a folder with something in it.
+        MachineError: the extra `train` is not installed.
     """
     if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
         found = "a folder with something in it" if directory.is_dir() else "a file"
@@ -51,6 +53,8 @@ def unpack_pictures(directory: Path) -> Path:
             f"{directory}: expected an empty or a new folder for the demo, found {found}",
             hint="name another one: toolkit demo OTHER_DIR",
         )
+    if find_spec("tensorflow") is None:
+        raise missing_extra("tensorflow", "train", "the demo")
     directory.mkdir(parents=True, exist_ok=True)
     packed = resources.files("toolkit").joinpath("_demo", "fashion.zip").read_bytes()
     with zipfile.ZipFile(io.BytesIO(packed)) as archive:

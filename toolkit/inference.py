@@ -396,10 +396,13 @@ class _Run:
         self._progress.advance(len(rows))
 
     def _report(self) -> None:
-        """Write report and confusion beside the result, where any row has a truth."""
+        """Write report and confusion beside the result where any row has a truth; else none may lie there."""
         if self._result.confusion is not None:
             write_report_csv(report(self._confusion), side_path(self._result.out, "report.csv"))
             write_confusion_csv(self._confusion, side_path(self._result.out, "confusion.csv"))
+        else:  # those of an earlier run would be about other rows
+            for kind in ("report.csv", "confusion.csv"):
+                side_path(self._result.out, kind).unlink(missing_ok=True)
 
 
 def _in_parallel(function: Callable[[Item], Result], items: Iterator[Item], options: InferOptions) -> Iterator[Result]:

@@ -26,6 +26,11 @@ def lock(out: Path) -> Iterator[None]:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle = _acquire(path)
     except OSError as error:
+        if isinstance(error, (FileExistsError, NotADirectoryError)):
+            raise MachineError(
+                f"{printable(str(out))}: cannot be written there, {printable(str(out.parent))} is a file, not a folder",
+                hint="choose another place with --out",
+            ) from None
         raise MachineError(
             f"{printable(str(out))}: cannot be written there ({error.strerror})",
             hint="check who may write there, or choose another place with --out",

@@ -114,14 +114,15 @@ def read(sample: Sample) -> tuple[Sample, bytes]:
     try:
         before = (sample.size, sample.mtime_ns)
         for _ in range(3):
+            status = os.fstat(handle)
+            if not stat.S_ISREG(status.st_mode):
+                kind = "a folder" if stat.S_ISDIR(status.st_mode) else "a device, pipe or socket"
+                raise ReadError(f"cannot be read: expected a file, found {kind}")
             data = _read_all(handle, max(before[0], 0))
             status = os.fstat(handle)
             after = (status.st_size, status.st_mtime_ns)
             if after == before and len(data) == after[0]:
                 return (sample if sample.size >= 0 else replace(sample, size=after[0], mtime_ns=after[1])), data
-            if not stat.S_ISREG(status.st_mode):
-                kind = "a folder" if stat.S_ISDIR(status.st_mode) else "a device, pipe or socket"
-                raise ReadError(f"cannot be read: expected a file, found {kind}")
             if status.st_size > MAX_FILE_BYTES:
                 raise DecodeError("too_large", f"too large: {status.st_size:,} bytes in one file")
             before = after

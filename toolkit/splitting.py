@@ -186,6 +186,7 @@ def _split(
     if earlier and not options.force and _is_unchanged(earlier, state) and not earlier.missing(out):
         return replace(result, rows=earlier.rows, outcome="unchanged")
     rows = _plan(source, options, earlier if options.update else None, progress)
+    _check_counts(source, replace(result, rows=rows), progress)
     if options.strict:
         _refuse_left_out(source, rows)
     same = earlier is not None and _is_same(earlier, state, rows)
@@ -193,10 +194,47 @@ def _split(
         _refuse_replacing(out, earlier, state, rows, options)
     if options.dry_run:
         return replace(result, rows=rows)
+    _refuse_overwriting(out, rows, earlier)
     n_placed = apply(source, out, rows, state, earlier, progress)
     if same:
         return replace(result, rows=rows, outcome="completed" if n_placed else "unchanged")
     return replace(result, rows=rows, outcome="updated" if earlier and options.update else "made")
+
+
+def _refuse_overwriting(out: Path, rows: list[Row], earlier: Earlier | None) -> None:
+    """Nothing that a split did not place is ever replaced, whoever put it there.
+
+    Raises:
+        InputError: a file is in the way.
+    """
+    placed = earlier.targets if earlier else set()
+    for row in rows:
+        if row.target and row.target not in placed and os.path.lexists(os.path.join(out, row.target)):
+            raise InputError(
+                f"{printable(os.path.join(out, row.target))}: this file is in the way of {printable(row.path)}, and no "
+                "split put it there; nothing was changed",
+                hint="move it away, or into the source folder of its class, then run the same command again",
+            )
+
+
+def _check_counts(source: Source, result: SplitResult, progress: Progress) -> None:
+    """A split without a picture is an error; a class without one in a part is worth a warning.
+
+    Raises:
+        InputError: no file is in any part.
+    """
+    counts = result.counts()
+    if not any(n for parts in counts.values() for n in parts.values()):
+        reasons = Counter(row.reason for row in result.rows).most_common(3)
+        raise InputError(
+            f"{printable(str(source.path))}: not one picture can be placed "
+            f"({', '.join(f'{n:,} {reason}' for reason, n in reasons)})",
+            hint="pictures must lie in a folder with the name of their class; toolkit check names what is wrong",
+        )
+    for label, parts in counts.items():
+        empty = [subset for subset, n in parts.items() if not n]
+        if empty and sum(parts.values()):
+            progress.warn(f"class {printable(label)} has no picture for {' and '.join(empty)}; it needs more of them")
 
 
 def _default_out(source: Path) -> Path:

@@ -11,6 +11,7 @@ import threading
 import time
 from collections import Counter
 from dataclasses import asdict, dataclass, replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -102,12 +103,16 @@ def train(data: Path, options: TrainOptions, progress: Progress = SILENT) -> Tra
     with folder.locked(out):
         folder.recover(out)
         folder.check_out(out, force=options.force)
+        if find_spec("tensorflow") is None:
+            raise missing_extra("tensorflow", "train", "training")
         importing = _Import("toolkit.network", "toolkit.fitting", "toolkit.bundle_writer")
         cache_dir = options.cache_dir or default_cache_dir()
         decoded = decode_all(dataset, recipe.preprocess, cache_dir, workers=options.workers, progress=progress)
         _say_cache(decoded, progress)
         rows = assign(dataset, decoded, recipe, progress)
+        progress.start("loading TensorFlow", unit="")
         importing.wait()
+        progress.finish()
         from toolkit import bundle_writer, fitting, network
 
         if folder.prepare(partial, _settings(recipe, rows), resume=options.resume, force=options.force):

@@ -222,7 +222,7 @@ class TerminalProgress(SilentProgress):
             self._bar = None
 
     def line(self, text: str) -> None:
-        self._console.print(text, markup=False)
+        self._console.print(text, markup=False, soft_wrap=True)
 
     def warn(self, text: str) -> None:
-        self._console.print(f"warning: {text}", style="yellow", markup=False)
+        self._console.print(f"warning: {text}", style="yellow", markup=False, soft_wrap=True)

@@ -23,11 +23,14 @@ def export(model: Path, options: ExportOptions, progress: Progress = SILENT) -> 
         ToolkitError: as `toolkit.exporting.exporter.export`.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    progress.start("loading TensorFlow", unit="")
     try:
         import tensorflow as tf  # noqa: F401
         import tf2onnx  # noqa: F401
     except ImportError as error:
         raise missing_extra(error.name or "tensorflow", "train", "exporting") from None
+    finally:
+        progress.finish()
     from toolkit.exporting import exporter
 
     return exporter.export(model, options, progress)
