@@ -12,8 +12,10 @@ import numpy as np
 import onnx
 import pytest
 from conftest import ROOT, run_cli
-from onnx import TensorProto, helper
+from onnx import TensorProto
 from PIL import Image
+
+from toolkit.contract import METADATA_KEY
 
 TORCH = ROOT / "tests" / "torch_onnx"
 CONTRACT = networks.contract()
@@ -55,26 +57,24 @@ def gigantic_shape(folder: Path) -> Path:
     return path
 
 
-def another_schema(folder: Path) -> Path:
-    path = networks.write_mean_network(folder / "schema.onnx", CONTRACT)
+def with_contract(path: Path, **changed: object) -> Path:
+    """A whole model file whose contract says something else."""
+    networks.write_mean_network(path, CONTRACT)
     model = onnx.load(path)
     for entry in model.metadata_props:
-        if entry.key == "toolkit.contract":
-            entry.value = json.dumps({**json.loads(entry.value), "schema": 99})
+        if entry.key == METADATA_KEY:
+            entry.value = json.dumps({**json.loads(entry.value), **changed})
     path.write_bytes(model.SerializeToString())
     return path
+
+
+def another_schema(folder: Path) -> Path:
+    return with_contract(folder / "schema.onnx", schema=99)
 
 
 def wrong_contract(folder: Path) -> Path:
     """A contract that promises another input than the graph has."""
-    path = networks.write_mean_network(folder / "wrong.onnx", CONTRACT)
-    model = onnx.load(path)
-    for entry in model.metadata_props:
-        if entry.key == "toolkit.contract":
-            entry.value = json.dumps({**json.loads(entry.value), "height": 77})
-    helper.set_model_props(model, {entry.key: entry.value for entry in model.metadata_props})
-    path.write_bytes(model.SerializeToString())
-    return path
+    return with_contract(folder / "wrong.onnx", height=77)
 
 
 def foreign_tflite(folder: Path) -> Path:
