@@ -145,9 +145,9 @@ def test_an_existing_bundle_is_replaced_with_force_only(bundle: Bundle, flowers:
 
 
 def test_two_trainings_never_share_an_output(flowers: Path, cache: Path, tmp_path: Path) -> None:
-    from toolkit.bundle_folder import locked
+    from toolkit.locking import lock
 
-    with locked(tmp_path / "model"), pytest.raises(LockedError):
+    with lock(tmp_path / "model"), pytest.raises(LockedError):
         train(flowers, _options(tmp_path / "model", cache))
 
 

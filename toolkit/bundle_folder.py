@@ -10,14 +10,12 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
 from toolkit.bundle import BUNDLE_JSON, load_bundle
 from toolkit.errors import InputError, ToolkitError
-from toolkit.locking import lock
 
 STATE: Final = "state.npz"
 SETTINGS: Final = "settings.json"
@@ -104,14 +102,3 @@ def publish(partial: Path, out: Path) -> None:
     os.replace(out, old)
     os.replace(partial, out)
     shutil.rmtree(old, ignore_errors=True)
-
-
-@contextmanager
-def locked(out: Path) -> Iterator[None]:
-    """Hold `out` for this training.
-
-    Raises:
-        LockedError: another one holds it.
-    """
-    with lock(out):
-        yield

@@ -15,9 +15,10 @@ import cv2
 
 from toolkit import similarity
 from toolkit.errors import InputError, UsageError
-from toolkit.examine import available_cpus, lying_extension, parallel_map
+from toolkit.examine import lying_extension, parallel_map
 from toolkit.files import atomic_write
 from toolkit.header import Header
+from toolkit.limits import usable_cpus
 from toolkit.looks import Looks, look
 from toolkit.preprocess import MAX_PIXELS, DecodeError, checked_header
 from toolkit.progress import SILENT, Progress
@@ -271,7 +272,7 @@ def _near_copies(pictures: Sequence[_Seen], options: CheckOptions) -> Iterator[F
     """Near copies that are no exact ones; of exact copies only the first is compared."""
     firsts = list({one.digest: one for one in reversed(pictures)}.values())[::-1]
     sketches = [one.looks.sketch for one in firsts if one.looks]
-    for pair in similarity.near_pairs(sketches, options.near, options.workers or available_cpus()):
+    for pair in similarity.near_pairs(sketches, options.near, options.workers or usable_cpus()):
         yield from _alike(firsts[pair.first], firsts[pair.second], "near_duplicate", pair.correlation)
 
 

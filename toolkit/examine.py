@@ -15,6 +15,7 @@ import cv2
 from toolkit import similarity
 from toolkit.errors import InputError
 from toolkit.header import SUFFIXES, Header
+from toolkit.limits import usable_cpus
 from toolkit.preprocess import MAX_PIXELS, DecodeError, checked_header, verify
 from toolkit.progress import Progress
 from toolkit.sources import Load, Problem, Source, SourceFile
@@ -122,7 +123,7 @@ def parallel_map(
     function: Callable[[SourceFile, Load], R], items: Iterable[tuple[SourceFile, Load]], workers: int | None = None
 ) -> Iterator[R]:
     """`function` of each item, in order, in `workers` threads (None: one per processor); few are in flight at once."""
-    workers = available_cpus() if workers is None else workers
+    workers = usable_cpus() if workers is None else workers
     if workers < 1:
         raise ValueError(f"workers must be at least 1, found {workers}")
     pending: deque[Future[list[R]]] = deque()
@@ -153,8 +154,3 @@ def _chunks(items: Iterable[tuple[SourceFile, Load]]) -> Iterator[list[tuple[Sou
             chunk, size = [], 0
     if chunk:
         yield chunk
-
-
-def available_cpus() -> int:
-    """The processors this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

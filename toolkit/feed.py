@@ -23,6 +23,7 @@ import numpy.typing as npt
 
 from toolkit.dataset import Dataset, File
 from toolkit.files import atomic_write
+from toolkit.limits import usable_cpus
 from toolkit.preprocess import DecodeError, Preprocess, decode
 from toolkit.progress import SILENT, Progress
 
@@ -91,11 +92,6 @@ def decode_all(
         if old.stem != name and old.suffix in (".u8", ".json"):
             old.unlink(missing_ok=True)
     return Decoded(path=pixels, spec=spec, errors=tuple(errors), digests=tuple(digests), reused=False)
-
-
-def usable_cpus() -> int:
-    """CPUs that this process may run on."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _decode_into(

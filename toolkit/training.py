@@ -23,6 +23,7 @@ from toolkit.bundle import Bundle, DataRow
 from toolkit.dataset import Dataset, find_dataset, hold_out
 from toolkit.errors import InputError, UsageError, missing_extra
 from toolkit.feed import Batches, Decoded, Pictures, decode_all, default_cache_dir
+from toolkit.locking import lock
 from toolkit.progress import SILENT, Progress
 from toolkit.recipes import Recipe, load_recipe
 from toolkit.shapes import check_classes, check_memory, free_memory, may_use_gpu
@@ -100,7 +101,7 @@ def train(data: Path, options: TrainOptions, progress: Progress = SILENT) -> Tra
     if options.gpus == 0 or not may_use_gpu():
         check_memory(recipe, len(dataset.labels), free_memory())
     out, partial = options.out, folder.partial_dir(options.out)
-    with folder.locked(out):
+    with lock(out):
         folder.recover(out)
         folder.check_out(out, force=options.force)
         if find_spec("tensorflow") is None:
