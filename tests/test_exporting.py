@@ -102,7 +102,8 @@ def test_each_file_computes_what_keras_computes(
     assert found.dtype == np.float32
     assert np.abs(found - expected).max() < limit
     assert (found.argmax(1) == expected.argmax(1)).mean() >= (1.0 if quantize is None else 0.98)
-    assert np.abs(found.sum(1) - 1).max() < 0.01
+    steps = 10 / 512 if (kind, quantize) == (Format.TFLITE, Quantize.INT8) else 1e-3  # half of 1/256 for each class
+    assert np.abs(found.sum(1) - 1).max() <= steps
     assert np.abs(run(images[:1]) - found[:1]).max() < 1e-5
     assert inspect(path).contract == contract
 
