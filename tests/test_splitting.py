@@ -144,9 +144,9 @@ def test_modes(pets: Path, tmp_path: Path, mode: Mode) -> None:
         assert len(list((tmp_path / "out").rglob("*.jpg"))) == 20
 
 
-@pytest.mark.parametrize("mode", [Mode.COPY, Mode.MOVE])
+@pytest.mark.parametrize(("mode", "step"), [(Mode.COPY, "copy"), (Mode.MOVE, "place")])
 def test_a_run_that_died_half_way_is_completed(
-    pets: Path, tmp_path: Path, mode: Mode, monkeypatch: pytest.MonkeyPatch
+    pets: Path, tmp_path: Path, mode: Mode, step: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = split(pets, SplitOptions(out=tmp_path / "whole"))
     placed: list[tuple[Any, ...]] = []
@@ -157,9 +157,9 @@ def test_a_run_that_died_half_way_is_completed(
         placed.append(arguments)
         real_place(*arguments)
 
-    real_place = split_folder.place
+    real_place = getattr(split_folder, step)
     with monkeypatch.context() as patched:
-        patched.setattr(split_folder, "place", place)
+        patched.setattr(split_folder, step, place)
         with pytest.raises(KeyboardInterrupt):
             split(pets, SplitOptions(out=tmp_path / "out", mode=mode))
     assert not (tmp_path / "out/split.csv").exists()

@@ -17,10 +17,9 @@ from toolkit import similarity
 from toolkit.errors import InputError, UsageError
 from toolkit.examine import lying_extension, parallel_map
 from toolkit.files import atomic_write
-from toolkit.header import Header
+from toolkit.header import MAX_PIXELS, DecodeError, Header, read_header
 from toolkit.limits import usable_cpus
 from toolkit.looks import Looks, look
-from toolkit.preprocess import MAX_PIXELS, DecodeError, checked_header
 from toolkit.progress import SILENT, Progress
 from toolkit.scan import printable
 from toolkit.sources import PARTS, Load, Problem, Source, SourceFile, open_source
@@ -236,7 +235,7 @@ def _look_at(file: SourceFile, load: Load, max_pixels: int) -> _Seen:
     try:
         data = load()
         digest = hashlib.sha256(data).hexdigest()
-        return _Seen(file, digest, checked_header(data, max_pixels), look(data, max_pixels))
+        return _Seen(file, digest, read_header(data, max_pixels), look(data, max_pixels))
     except DecodeError as error:
         return _Seen(file, problem=Problem(error.kind, error.message))
     except InputError as error:

@@ -8,21 +8,20 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Final, TypeVar
+from typing import TYPE_CHECKING, Final, TypeVar
 
-import cv2
-
-from toolkit import similarity
 from toolkit.errors import InputError
-from toolkit.header import SUFFIXES, Header
+from toolkit.header import MAX_PIXELS, SUFFIXES, DecodeError, Header, read_header
 from toolkit.limits import usable_cpus
-from toolkit.preprocess import MAX_PIXELS, DecodeError, checked_header, verify
 from toolkit.progress import Progress
 from toolkit.sources import Load, Problem, Source, SourceFile
 
+if TYPE_CHECKING:
+    from toolkit.similarity import Sketch
+
 R = TypeVar("R")
 
-CHUNK_FILES: Final = 32
+CHUNK_FILES: Final = 128
 CHUNK_BYTES: Final = 8 << 20
 """A task is this many files or bytes, whichever comes first, so that little is spent on handing tasks over."""
 
@@ -43,7 +42,7 @@ class Examined:
     digest: str = ""
     header: Header | None = None
     problem: Problem | None = None
-    sketch: similarity.Sketch | None = None
+    sketch: Sketch | None = None
 
     @property
     def flag(self) -> str:
@@ -59,9 +58,9 @@ def lying_extension(name: str, format: str) -> str:
     >>> lying_extension("Cat/1.JPEG", "jpeg")
     ''
     """
-    suffix = os.path.splitext(name)[1].lower()
-    if suffix in SUFFIXES[format]:
+    if name.lower().endswith(tuple(SUFFIXES[format])):
         return ""
+    suffix = os.path.splitext(name)[1].lower()
     return f"a {format.upper()} named {suffix}" if suffix else f"a {format.upper()} without a suffix"
 
 
@@ -82,10 +81,8 @@ class Examination:
     workers: int | None = None
 
 
-def examine(file: SourceFile, load: Load, how: Examination) -> Examined:
-    """Read, hash and verify one file. What is wrong with it is part of the result, never raised."""
-    if file.problem:
-        return Examined(file, problem=file.problem)
+def examine(file: SourceFile, load: Load, look: Look) -> Examined:
+    """Read, hash and look at one file. What is wrong with it is part of the result, never raised."""
     try:
         data = load()
     except InputError as error:
@@ -94,29 +91,43 @@ def examine(file: SourceFile, load: Load, how: Examination) -> Examined:
         return Examined(file, problem=Problem("unreadable", f"cannot be read: {error.strerror}"))
     digest = hashlib.sha256(data).hexdigest()
     try:
-        if how.sketch:
-            return Examined(
-                file, digest, checked_header(data, how.max_pixels), sketch=similarity.sketch(data, how.max_pixels)
-            )
-        look = verify if how.pixels else checked_header
-        return Examined(file, digest, look(data, max_pixels=how.max_pixels))
+        header, sketch = look(data)
     except DecodeError as error:
         return Examined(file, digest, problem=Problem(error.kind, error.message))
+    return Examined(file, digest, header, sketch=sketch)
+
+
+Look = Callable[[bytes], "tuple[Header, Sketch | None]"]
+
+
+def _look(how: Examination) -> Look:
+    """What is done with the bytes of a file. OpenCV and numpy are loaded only where pixels are wanted."""
+    limit = how.max_pixels
+    if not how.pixels and not how.sketch:
+        return lambda data: (read_header(data, limit), None)
+    import cv2
+
+    from toolkit import preprocess, similarity
+
+    cv2.setNumThreads(1)
+    if how.sketch:
+        return lambda data: (read_header(data, limit), similarity.sketch(data, limit))
+    return lambda data: (preprocess.verify(data, max_pixels=limit), None)
 
 
 def examine_all(source: Source, how: Examination, progress: Progress) -> list[Examined]:
     """Every file of `source`, in its order."""
-    cv2.setNumThreads(1)
-    examined = {file.name: Examined(file, problem=file.problem) for file in source.files}
-    readable = [file for file in source.files if file.problem is None]
+    look = _look(how)
+    examined = {file.name: Examined(file, problem=file.problem) for file in source.files if file.problem}
+    readable = [file for file in source.files if not file.problem]
     progress.start("reading", len(readable))
     try:
-        for result in parallel_map(lambda file, load: examine(file, load, how), source.loads(readable), how.workers):
+        for result in parallel_map(lambda file, load: examine(file, load, look), source.loads(readable), how.workers):
             examined[result.file.name] = result
             progress.advance()
     finally:
         progress.finish()
-    return list(examined.values())
+    return [examined[file.name] for file in source.files]
 
 
 def parallel_map(

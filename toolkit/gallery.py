@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from toolkit.header import HeaderError, read_header
+from toolkit.header import read_header
 from toolkit.preprocess import DecodeError, Image, Preprocess, decode
 from toolkit.scan import Sample
 
@@ -126,7 +126,7 @@ def thumbnail(path: str) -> tuple[str, int, int] | None:
         scale = min(1.0, THUMBNAIL_PIXELS / max(height, width))
         size = (max(1, round(height * scale)), max(1, round(width * scale)))
         pixels = decode(data, Preprocess(height=size[0], width=size[1]))
-    except (OSError, ValueError, HeaderError, DecodeError):
+    except (OSError, ValueError, DecodeError):
         return None
     return data_uri(pixels, quality=_WEBP_QUALITY), size[1], size[0]
 

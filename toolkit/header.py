@@ -7,12 +7,17 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
+from toolkit.errors import InputError
 
-class HeaderError(ValueError):
-    """The bytes do not begin like a picture, or end before the header does.
+MAX_PIXELS: Final = 200_000_000
+"""Pictures of more pixels than this are refused from their header, before memory is taken."""
+
+
+class DecodeError(InputError):
+    """The bytes are no picture that can be used.
 
     Attributes:
-        kind: "empty", "not_an_image", "truncated" or "damaged".
+        kind: "empty", "not_an_image", "truncated", "damaged", "too_large" or "unsupported".
     """
 
     def __init__(self, kind: str, message: str) -> None:
@@ -82,23 +87,27 @@ def sniff(data: bytes) -> str | None:
     return None
 
 
-def read_header(data: bytes) -> Header:
+def read_header(data: bytes, max_pixels: int = MAX_PIXELS) -> Header:
     """The header of the picture in `data`, the bytes of the whole file.
 
     Raises:
-        HeaderError: empty, not a picture, or cut off within the header.
+        DecodeError: empty, not a picture, cut off within the header, or over `max_pixels`.
     """
     if not data:
-        raise HeaderError("empty", "the file is empty (0 bytes)")
+        raise DecodeError("empty", "the file is empty (0 bytes)")
     kind = sniff(data)
     if kind is None:
-        raise HeaderError("not_an_image", f"not an image: {describe(data)}")
+        raise DecodeError("not_an_image", f"not an image: {describe(data)}")
     try:
         header = _READERS[kind](data)
     except (struct.error, IndexError):
-        raise HeaderError("truncated", f"truncated: the {kind.upper()} ends within its header") from None
-    if header.width < 1 or header.height < 1:
-        raise HeaderError("damaged", f"damaged: the {kind.upper()} says it is {header.width}x{header.height} pixels")
+        raise DecodeError("truncated", f"truncated: the {kind.upper()} ends within its header") from None
+    width, height = header.width, header.height
+    if width < 1 or height < 1:
+        raise DecodeError("damaged", f"damaged: the {kind.upper()} says it is {width}x{height} pixels")
+    if width * height > max_pixels:
+        text = f"too large: {width}x{height} is more than {max_pixels:,} pixels (see --max-pixels)"
+        raise DecodeError("too_large", text)
     return header
 
 
@@ -150,7 +159,7 @@ def _jpeg(data: bytes) -> Header:
         if marker == 0x01 or 0xD0 <= marker <= 0xD8:
             continue
         if marker == 0xD9 or marker == 0xDA:
-            raise HeaderError("damaged", "damaged: the JPEG has no frame header before its data")
+            raise DecodeError("damaged", "damaged: the JPEG has no frame header before its data")
         (length,) = struct.unpack_from(">H", data, at)
         if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
             height, width = struct.unpack_from(">HH", data, at + 3)
@@ -164,7 +173,7 @@ def _png(data: bytes) -> Header:
     """PNG (ISO/IEC 15948): IHDR comes first; an eXIf chunk may stand before the pixels."""
     width, height = struct.unpack_from(">II", data, 16)
     if data[12:16] != b"IHDR":
-        raise HeaderError("damaged", "damaged: the PNG does not begin with IHDR")
+        raise DecodeError("damaged", "damaged: the PNG does not begin with IHDR")
     return Header("png", width, height, _png_orientation(data))
 
 
@@ -262,7 +271,7 @@ def _pnm(data: bytes) -> Header:
         while data[end : end + 1].isdigit():
             end += 1
         if end == at or end - at > 9:
-            raise HeaderError("damaged", "damaged: the PNM header holds no size")
+            raise DecodeError("damaged", "damaged: the PNM header holds no size")
         numbers.append(int(data[at:end]))
         at = end
     return Header("pnm", numbers[0], numbers[1])

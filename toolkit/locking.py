@@ -12,8 +12,8 @@ from toolkit.scan import printable
 
 
 @contextmanager
-def lock(out: Path) -> Iterator[None]:
-    """Hold `<out>.lock` while the block runs; the folder is made where it is missing.
+def lock(out: Path, at: Path | None = None) -> Iterator[None]:
+    """Hold the file `at` (None: `<out>.lock`) while the block runs; its folder is made where it is missing.
 
     The lock is the system's, so a killed process leaves none behind, though its file may stay.
 
@@ -21,14 +21,14 @@ def lock(out: Path) -> Iterator[None]:
         LockedError: another process holds it.
         MachineError: the place cannot be written to.
     """
-    path = out.with_name(out.name + ".lock")
+    path = at or out.with_name(out.name + ".lock")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle = _acquire(path)
     except OSError as error:
         if isinstance(error, (FileExistsError, NotADirectoryError)):
             raise MachineError(
-                f"{printable(str(out))}: cannot be written there, {printable(str(out.parent))} is a file, not a folder",
+                f"{printable(str(out))}: cannot be written there; {printable(str(path.parent))} is a file, no folder",
                 hint="choose another place with --out",
             ) from None
         raise MachineError(
@@ -38,7 +38,7 @@ def lock(out: Path) -> Iterator[None]:
     if handle is None:
         holder = _holder(path)
         raise LockedError(
-            f"{printable(str(out))}: another run{holder} is writing this file",
+            f"{printable(str(out))}: another run{holder} is writing it",
             hint="wait for it, or choose another --out",
         )
     try:

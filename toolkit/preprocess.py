@@ -14,14 +14,23 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from toolkit.errors import InputError
-from toolkit.header import Header, HeaderError, ends_early, read_header, without_premultiplication
+from toolkit.header import MAX_PIXELS, DecodeError, Header, ends_early, read_header, without_premultiplication
+
+__all__ = [
+    "MAX_PIXELS",
+    "Colour",
+    "DecodeError",
+    "Image",
+    "Preprocess",
+    "Resize",
+    "decode",
+    "encode_png",
+    "fit",
+    "verify",
+]
 
 # What a codec has to say becomes a DecodeError; OpenCV would print it as well.
 cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
-
-MAX_PIXELS: Final = 200_000_000
-"""Pictures of more pixels than this are refused from their header, before memory is taken."""
 
 Image = npt.NDArray[np.uint8]
 
@@ -76,18 +85,6 @@ class Preprocess:
         return self.height, self.width, self.channels
 
 
-class DecodeError(InputError):
-    """The bytes are no picture that can be used.
-
-    Attributes:
-        kind: "empty", "not_an_image", "truncated", "damaged", "too_large" or "unsupported".
-    """
-
-    def __init__(self, kind: str, message: str) -> None:
-        super().__init__(message)
-        self.kind = kind
-
-
 def decode(data: bytes, spec: Preprocess, *, max_pixels: int = MAX_PIXELS) -> Image:
     """Decode the bytes of one picture file to what a network with `spec` is fed.
 
@@ -107,7 +104,7 @@ def decode(data: bytes, spec: Preprocess, *, max_pixels: int = MAX_PIXELS) -> Im
     Raises:
         DecodeError: empty, not an image, truncated, damaged, or over `max_pixels`.
     """
-    header = checked_header(data, max_pixels)
+    header = read_header(data, max_pixels)
     content = _content_size(header.upright_size, spec)
     reduction = _reduction(_covered(header.upright_size, spec), content)
     return _fitted(_decode_pixels(data, header, spec.colour, reduction), content, spec)
@@ -170,26 +167,8 @@ def verify(data: bytes, *, max_pixels: int = MAX_PIXELS) -> Header:
     Raises:
         DecodeError: as `decode`.
     """
-    header = checked_header(data, max_pixels)
+    header = read_header(data, max_pixels)
     _decode_pixels(data, header, Colour.GREY, 8 if header.format == "jpeg" else 1)
-    return header
-
-
-def checked_header(data: bytes, max_pixels: int = MAX_PIXELS) -> Header:
-    """The header of `data`, within `max_pixels`.
-
-    Raises:
-        DecodeError: empty, not an image, cut off within the header, or over `max_pixels`.
-    """
-    try:
-        header = read_header(data)
-    except HeaderError as error:
-        raise DecodeError(error.kind, str(error)) from None
-    if header.width * header.height > max_pixels:
-        raise DecodeError(
-            "too_large",
-            f"too large: {header.width}x{header.height} is more than {max_pixels:,} pixels (see --max-pixels)",
-        )
     return header
 
 

@@ -43,6 +43,8 @@ def printable(name: str) -> str:
     >>> printable("caf\udce9.jpg")
     'caf\\xe9.jpg'
     """
+    if name.isascii():
+        return name
     try:
         name.encode()
         return name

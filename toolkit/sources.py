@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import stat
 import unicodedata
 from collections.abc import Callable, Collection, Iterable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -69,12 +71,12 @@ class Source:
     Attributes:
         path: as given.
         files: every file in it, sorted by name.
-        root: the folder that holds the class folders; None for an archive.
+        root: the folder that holds the class folders, absolute; None for an archive.
     """
 
     path: Path
     files: list[SourceFile]
-    root: Path | None
+    root: str | None
     _members: dict[str, archive.Member] = field(default_factory=dict, repr=False)
 
     @property
@@ -87,15 +89,19 @@ class Source:
         """The classes, sorted."""
         return sorted({file.label for file in self.files} - {""})
 
+    def origin(self, file: SourceFile) -> str:
+        """Where a file of a folder is; of an archive, its place in it."""
+        return file.name if self.root is None else f"{self.root}{os.sep}{file.name}"
+
     def loads(self, files: Collection[SourceFile]) -> Iterator[tuple[SourceFile, Load]]:
         """`files` with the functions that read them: a folder's run in any thread, an archive's are read already."""
         if self.root is not None:
             for file in files:
-                yield file, _Reader(os.path.join(self.root, file.name))
+                yield file, partial(_read, self.origin(file), file.size)
             return
         wanted = {self._members[file.name].index: file for file in files}
         for member, data in archive.contents(self.path, [self._members[file.name] for file in files]):
-            yield wanted[member.index], _Loaded(data)
+            yield wanted[member.index], partial(_unpacked, data)
 
     def fingerprint(self) -> str:
         """A hash of all names, sizes and times: the same means that nothing has changed."""
@@ -105,23 +111,17 @@ class Source:
         return digest.hexdigest()
 
 
-@dataclass(frozen=True, slots=True)
-class _Reader:
-    path: str
-
-    def __call__(self) -> bytes:
-        with open(self.path, "rb", buffering=0) as file:  # noqa: PTH123 - twice as fast as Path.open
-            return file.read()
+def _read(path: str, size: int) -> bytes:
+    """The bytes of a file; `size` is how many are expected."""
+    with open(path, "rb", buffering=0) as file:  # noqa: PTH123 - twice as fast as Path.open
+        data = file.read(size + 1)
+        return data if len(data) == size else data + file.read()
 
 
-@dataclass(frozen=True, slots=True)
-class _Loaded:
-    data: bytes | InputError
-
-    def __call__(self) -> bytes:
-        if isinstance(self.data, InputError):
-            raise self.data
-        return self.data
+def _unpacked(data: bytes | InputError) -> bytes:
+    if isinstance(data, InputError):
+        raise data
+    return data
 
 
 def open_source(path: Path) -> Source:
@@ -132,25 +132,23 @@ def open_source(path: Path) -> Source:
     Raises:
         InputError: missing, neither a folder nor an archive, damaged, or without class folders.
     """
+    members: dict[str, archive.Member] = {}
     if path.is_dir():
-        listed = _folder_files(path)
-        members: dict[str, archive.Member] = {}
+        listed = _list_folder(str(path))
     elif path.is_file() and archive.is_archive(path):
-        found = archive.members(path)
-        listed = [SourceFile(m.name, "", m.size, m.mtime_ns, _refused(m)) for m in found]
-        members = {m.name: m for m in found}
+        members = {member.name: member for member in archive.members(path)}
+        listed = [_listed_member(member) for member in members.values()]
     else:
         raise _no_source(path)
-    above = _above_classes(file.name for file in listed)
-    named = [(file, _place(file.name, above)) for file in listed]
-    files = sorted((_classed(file, name) for file, name in named), key=lambda file: file.name)
+    above = _above_classes(file[0] for file in listed)
+    files = sorted((_classed(_place(file[0], above), *file[1:]) for file in listed), key=lambda file: file.name)
     if not any(file.label for file in files):
         raise InputError(
             f"{printable(str(path))}: expected one folder per class in it, found none with a file",
             hint="put the pictures of each class into a folder with the class's name, such as PetImages/Cat",
         )
-    root = None if members else path / above
-    return Source(path, files, root, {name: members[file.name] for file, name in named if members})
+    root = None if members else os.path.abspath(path / above)
+    return Source(path, files, root, {_place(name, above): member for name, member in members.items()})
 
 
 def _no_source(path: Path) -> InputError:
@@ -165,24 +163,29 @@ def _no_source(path: Path) -> InputError:
     )
 
 
-def _folder_files(path: Path) -> list[SourceFile]:
-    start = len(os.path.join(str(path), ""))
-    return [_folder_file(entry, entry.path[start:].replace(os.sep, "/")) for entry in walk(str(path), hidden=True)]
+_Listed = tuple[str, int, int, Problem | None]
+"""Name below SOURCE, bytes, modification time, and what is wrong with it."""
 
 
-def _folder_file(entry: os.DirEntry[str], name: str) -> SourceFile:
+def _list_folder(path: str) -> list[_Listed]:
+    start = len(os.path.join(path, ""))
+    return [_listed_file(entry, entry.path[start:].replace(os.sep, "/")) for entry in walk(path, hidden=True)]
+
+
+def _listed_file(entry: os.DirEntry[str], name: str) -> _Listed:
     try:
         status = entry.stat()
     except OSError as error:
         kind = "a broken link" if entry.is_symlink() else f"cannot be looked at: {error.strerror}"
-        return SourceFile(name, "", 0, 0, Problem("unreadable", kind))
+        return name, 0, 0, Problem("unreadable", kind)
     irregular = not stat.S_ISREG(status.st_mode)
     problem = Problem("not_a_file", "neither a file nor a folder (a pipe, a socket or a device)") if irregular else None
-    return SourceFile(name, "", status.st_size, status.st_mtime_ns, problem)
+    return name, status.st_size, status.st_mtime_ns, problem
 
 
-def _refused(member: archive.Member) -> Problem | None:
-    return Problem("refused", member.refusal) if member.refusal else None
+def _listed_member(member: archive.Member) -> _Listed:
+    problem = Problem("refused", member.refusal) if member.refusal else None
+    return member.name, member.size, member.mtime_ns, problem
 
 
 def _above_classes(names: Iterable[str]) -> str:
@@ -190,11 +193,12 @@ def _above_classes(names: Iterable[str]) -> str:
 
     A lone folder is looked through only if two or more lie in it; otherwise it is itself the one class.
     """
-    folders = [tuple(name.split("/")[:-1]) for name in names if not _hidden(name)]
+    folders = {name.rpartition("/")[0] for name in names if not _is_hidden(name)}
+    parted = [tuple(folder.split("/")) for folder in folders if folder]
     above: tuple[str, ...] = ()
     while True:
         depth = len(above)
-        inside = {parts[depth] for parts in folders if parts[:depth] == above and len(parts) > depth}
+        inside = {parts[depth] for parts in parted if parts[:depth] == above and len(parts) > depth}
         if len(inside) != 1:
             return "".join(f"{part}/" for part in above) if len(inside) > 1 else ""
         above = (*above, *inside)
@@ -204,16 +208,18 @@ def _place(name: str, above: str) -> str:
     return name[len(above) :] if name.startswith(above) else "../" * above.count("/") + name
 
 
-def _classed(file: SourceFile, name: str) -> SourceFile:
+def _classed(name: str, size: int, mtime_ns: int, problem: Problem | None) -> SourceFile:
     label, slash, _ = name.partition("/")
-    if _hidden(name):
-        return replace(
-            file, name=name, problem=file.problem or Problem("hidden", "a hidden file, or in a hidden folder")
-        )
-    if not slash or label == "..":
-        return replace(file, name=name, problem=file.problem or Problem("no_class", "lies in no class folder"))
-    return replace(file, name=name, label=unicodedata.normalize("NFC", label))
+    if _is_hidden(name):
+        label, problem = "", problem or Problem("hidden", "a hidden file, or in a hidden folder")
+    elif not slash or label == "..":
+        label, problem = "", problem or Problem("no_class", "lies in no class folder")
+    return SourceFile(name, unicodedata.normalize("NFC", label), size, mtime_ns, problem)
 
 
-def _hidden(name: str) -> bool:
-    return any((part.startswith(".") and part != "..") or part == "__MACOSX" for part in name.split("/"))
+_HIDDEN: Final = re.compile(r"(?:^|/)(?:\.(?!\.(?:/|\Z))|__MACOSX(?:/|\Z))")
+
+
+def _is_hidden(name: str) -> bool:
+    """Whether a part of `name` begins with a dot (but for "..") or is what macOS packs beside the files."""
+    return _HIDDEN.search(name) is not None

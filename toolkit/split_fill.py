@@ -9,9 +9,11 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
-import numpy as np
-import numpy.typing as npt
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
 
 Sizes = Mapping[str, int]
 """Class -> number of pictures."""
@@ -125,6 +127,8 @@ def _aim(units: Sequence[Sizes], mixed: list[int], single: Mapping[str, list[int
 
 def _fill_mixed(units: Sequence[Sizes], aim: Sizes) -> list[int]:
     """Units whose sum lies near `aim` in every class: greedy in their order, then the best swaps until none helps."""
+    import numpy as np
+
     labels = sorted(aim)
     sizes = np.array([[unit.get(label, 0) for label in labels] for unit in units], np.int64)  # (U, C)
     missing = np.array([aim[label] for label in labels], np.int64)  # (C,)
@@ -144,6 +148,8 @@ def _best_step(
     sizes: npt.NDArray[np.int64], missing: npt.NDArray[np.int64], taken: npt.NDArray[np.bool_]
 ) -> tuple[int, ...] | None:
     """The flip of one unit, or the swap of two, that brings the sum nearest; None where none brings it nearer."""
+    import numpy as np
+
     now = int(np.abs(missing).sum())
     change = np.where(taken[:, None], sizes, -sizes)  # (U, C), added to `missing` by a flip
     flips = np.abs(missing + change).sum(axis=1)

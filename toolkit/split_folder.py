@@ -17,10 +17,9 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Final
 
-from filelock import FileLock, Timeout
-
-from toolkit.errors import InputError, LockedError, MachineError
+from toolkit.errors import InputError, MachineError
 from toolkit.examine import parallel_map
+from toolkit.locking import lock
 from toolkit.progress import Progress
 from toolkit.scan import printable
 from toolkit.sources import Load, Source, SourceFile
@@ -106,21 +105,14 @@ def hold(out: Path) -> Iterator[None]:
     if out.exists() and not out.is_dir():
         raise InputError(f"{printable(str(out))}: expected a folder, found a file", hint="choose another with --out")
     made = not out.exists()
-    out.mkdir(parents=True, exist_ok=True)
     try:
-        with FileLock(out / LOCK, timeout=0):
+        with lock(out, out / LOCK):
             for stray in _strays(out):
                 (out / stray).unlink(missing_ok=True)
             yield
-            (out / LOCK).unlink(missing_ok=True)
-    except Timeout:
-        raise LockedError(
-            f"{printable(str(out))}: another run is splitting into this folder", hint="wait until it has finished"
-        ) from None
     finally:
-        if made and {path.name for path in out.iterdir()} <= {LOCK}:
-            (out / LOCK).unlink(missing_ok=True)
-            with suppress(OSError):
+        if made:
+            with suppress(OSError):  # it holds something
                 out.rmdir()
 
 
@@ -132,36 +124,45 @@ def _strays(out: Path) -> set[str]:
 def apply(source: Source, out: Path, rows: list[Row], state: State, old: Earlier | None, progress: Progress) -> int:
     """Carry out a plan and return how many files were placed; what is in its place already is left as it is."""
     mode = Mode(state.settings["mode"])
-    targets = {row.path: row.target for row in rows if row.target}
+    start = os.path.join(out, "")
+    targets = {row.path: start + row.target for row in rows if row.target}
     files = [file for file in source.files if file.name in targets]
-    wanted = [f for f in files if not is_placed(f, _origin(source, f), os.path.join(out, targets[f.name]), mode)]
+    if old:
+        files = [file for file in files if not is_placed(file, source.origin(file), targets[file.name], mode)]
     stale = old.targets - {row.target for row in rows} if old and not old.state.originals else set()
     write_rows(out / PLAN, rows)
     write_state(out, replace(state, complete=False))
     _remove(out, stale)
-    _make_folders(out, {targets[file.name] for file in wanted})
-    progress.start("placing", len(wanted))
+    for folder in {os.path.dirname(targets[file.name]) for file in files}:
+        os.makedirs(folder, exist_ok=True)
+    progress.start("placing", len(files))
     try:
-        for _ in parallel_map(
-            lambda file, load: place(file, _origin(source, file), load, os.path.join(out, targets[file.name]), mode),
-            source.loads(wanted),
-        ):
+        for _ in _place_all(source, files, targets, mode):
             progress.advance()
     finally:
         progress.finish()
     _complete(out, state)
-    return len(wanted)
+    return len(files)
+
+
+def _place_all(source: Source, files: list[SourceFile], targets: dict[str, str], mode: Mode) -> Iterator[None]:
+    if mode is Mode.COPY:
+        yield from parallel_map(lambda file, load: copy(file, load, targets[file.name]), source.loads(files))
+        return
+    for file in files:  # threads would only wait for each other: the system changes a folder for one at a time
+        place(source.origin(file), targets[file.name], mode)
+        yield
 
 
 def finish_move(out: Path, earlier: Earlier, progress: Progress) -> list[Row]:
     """Move what an interrupted `--mode move` had not moved yet, by its own plan, and return the plan's rows."""
     todo = [row for row in earlier.planned if row.target]
-    _make_folders(out, {row.target for row in todo})
     progress.start("placing", len(todo))
     for row in todo:
         origin = _unprinted(earlier.state.source, row.path)
         target = os.path.join(out, row.target)
         if os.path.lexists(origin):
+            os.makedirs(os.path.dirname(target), exist_ok=True)
             _move(origin, target)
         elif not os.path.lexists(target):
             progress.warn(f"{printable(origin)}: neither in the source nor in the split any more")
@@ -183,11 +184,6 @@ def _unprinted(root: str, name: str) -> str:
     return os.path.join(root, unprintable(name))
 
 
-def _make_folders(out: Path, targets: set[str]) -> None:
-    for folder in sorted({os.path.dirname(target) for target in targets}):
-        (out / folder).mkdir(parents=True, exist_ok=True)
-
-
 def _remove(out: Path, targets: set[str]) -> None:
     """Remove files that an earlier run placed, and the folders that become empty; nothing else."""
     folders: set[Path] = set()
@@ -199,50 +195,43 @@ def _remove(out: Path, targets: set[str]) -> None:
             (out / folder).rmdir()
 
 
-def _origin(source: Source, file: SourceFile) -> str | None:
-    return os.path.join(source.root, file.name) if source.root is not None else None
-
-
-def is_placed(file: SourceFile, origin: str | None, target: str, mode: Mode) -> bool:
-    """Whether `target` is already what `place` would make of `file`."""
+def is_placed(file: SourceFile, origin: str, target: str, mode: Mode) -> bool:
+    """Whether `target` is already what `place` or `copy` would make of `file`."""
     try:
-        if origin is not None and mode is Mode.SYMLINK:
-            return os.readlink(target) == os.path.abspath(origin)
+        if mode is Mode.SYMLINK:
+            return os.readlink(target) == origin
         found = os.lstat(target)
-        if origin is not None and mode is Mode.HARDLINK:
+        if mode is Mode.HARDLINK:
             return os.path.samestat(found, os.stat(origin))
     except OSError:
         return False
     return (found.st_size, found.st_mtime_ns) == (file.size, file.mtime_ns)
 
 
-def place(file: SourceFile, origin: str | None, load: Load, target: str, mode: Mode) -> None:
-    """Bring one file to `target`, whole or not at all; an older file there is replaced.
+def copy(file: SourceFile, load: Load, target: str) -> None:
+    """Bring the bytes and the time of one file to `target`, whole or not at all; an older file there is replaced."""
+    temporary = _temporary(target)
+    with open(temporary, "wb") as opened:  # noqa: PTH123 - as fast as it gets
+        opened.write(load())
+    os.utime(temporary, ns=(file.mtime_ns, file.mtime_ns))
+    os.replace(temporary, target)
 
-    Args:
-        file: the source file.
-        origin: where it is; None in an archive, whose bytes `load` returns.
-        load: reads its bytes.
-        target: where it goes; its folder exists.
-        mode: how.
+
+def place(origin: str, target: str, mode: Mode) -> None:
+    """Link one file to `target`, or move it there; an older file there is replaced.
 
     Raises:
         MachineError: a hard link to another disk.
     """
-    if origin is not None and mode is Mode.MOVE:
+    if mode is Mode.MOVE:
         _move(origin, target)
-    elif origin is not None and mode is not Mode.COPY:
-        with suppress(FileNotFoundError):
-            os.unlink(target)
-        _link(origin, target, mode)
-    else:
-        temporary = _temporary(target)
-        if origin is None:
-            Path(temporary).write_bytes(load())
-        else:
-            shutil.copyfile(origin, temporary)
-        os.utime(temporary, ns=(file.mtime_ns, file.mtime_ns))
-        os.replace(temporary, target)
+        return
+    link = os.symlink if mode is Mode.SYMLINK else _hard_link
+    try:
+        link(origin, target)
+    except FileExistsError:
+        os.unlink(target)
+        link(origin, target)
 
 
 def _temporary(target: str) -> str:
@@ -251,12 +240,11 @@ def _temporary(target: str) -> str:
     return os.path.join(folder, f".placing-{hashlib.blake2b(os.fsencode(name), digest_size=16).hexdigest()}")
 
 
-def _link(origin: str, target: str, mode: Mode) -> None:
-    if mode is Mode.SYMLINK:
-        os.symlink(os.path.abspath(origin), target)
-        return
+def _hard_link(origin: str, target: str) -> None:
     try:
         os.link(os.path.realpath(origin) if os.path.islink(origin) else origin, target)
+    except FileExistsError:
+        raise
     except OSError as error:
         raise MachineError(
             f"{printable(target)}: no hard link to {printable(origin)} can be made ({error.strerror})",

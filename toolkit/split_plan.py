@@ -194,8 +194,11 @@ def _units(
 
     seen: dict[str, int] = {}
     for i in kept:
-        for key in {"digest " + pictures[i].digest, "group " + pictures[i].group} - {"group "}:
-            leader[find(i)] = find(seen.setdefault(key, i))
+        picture = pictures[i]
+        if (first := seen.setdefault(f"digest {picture.digest}", i)) != i:
+            leader[find(i)] = find(first)
+        if picture.group and (first := seen.setdefault(f"group {picture.group}", i)) != i:
+            leader[find(i)] = find(first)
     for i, j in near:
         if i in leader and j in leader:
             leader[find(i)] = find(j)
@@ -213,6 +216,10 @@ def _name(unit: list[Picture]) -> str:
     return "like " + min(picture.path for picture in unit) if len(unit) > 1 else ""
 
 
+def _size(unit: list[int], pictures: Sequence[Picture]) -> dict[str, int]:
+    return {pictures[unit[0]].label: 1} if len(unit) == 1 else Counter(pictures[i].label for i in unit)
+
+
 def _assign(pictures: Sequence[Picture], units: list[list[int]], ratio: Sequence[Decimal], seed: int) -> list[str]:
     """The side of each unit."""
     sides = [next((pictures[i].assigned for i in unit if pictures[i].assigned), "") for unit in units]
@@ -222,7 +229,7 @@ def _assign(pictures: Sequence[Picture], units: list[list[int]], ratio: Sequence
         (u for u, side in enumerate(sides) if not side),
         key=lambda u: rank(min(pictures[i].digest for i in units[u]), seed),
     )
-    sizes = {u: Counter(pictures[i].label for i in units[u]) for u in free}
+    sizes = {u: _size(units[u], pictures) for u in free}
     for part, subset in enumerate(SUBSETS[: len(ratio) - 1]):
         have = Counter(
             pictures[i].label

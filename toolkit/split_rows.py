@@ -7,7 +7,6 @@ import re
 import unicodedata
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 
 from toolkit.errors import UsageError
 from toolkit.examine import Examined
@@ -71,41 +70,31 @@ def build(
     taken = {_folded(row.target) for row in (*known.values(), *gone)}
     picture = -1
     for e in examined:
+        name, label = e.file.name, e.file.label
         if e.header is None:
             problem = e.problem
             kind, text = (problem.kind, problem.text) if problem else ("", "")
-            rows.append(Row(e.file.name, e.file.label, reason=kind, note=text, sha256=e.digest))
+            rows.append(Row(name, label, reason=kind, note=text, sha256=e.digest))
             continue
         picture += 1
-        choice = choices[picture]
-        row = Row(
-            path=e.file.name,
-            label=e.file.label,
-            subset=choice.subset,
-            reason=choice.reason,
-            note=choice.note or e.flag,
-            group=choice.group,
-            sha256=e.digest,
-        )
+        choice, target = choices[picture], ""
         if choice.subset:
             earlier = known.get(picture)
-            row = replace(row, target=earlier.target if earlier else _new_target(row, taken))
-        rows.append(row)
+            target = earlier.target if earlier else _new_target(choice.subset, e, taken)
+        note = choice.note or e.flag
+        rows.append(Row(name, label, choice.subset, target, choice.reason, note, choice.group, e.digest))
     return sorted([*rows, *gone], key=lambda row: row.path) if gone else rows
 
 
-def _new_target(row: Row, taken: set[str]) -> str:
+def _new_target(subset: str, e: Examined, taken: set[str]) -> str:
     """`subset/label/place`, made different where another system would take two names for one."""
-    place = row.path.partition("/")[2]
-    target = f"{row.subset}/{row.label}/{place}"
-    stem, suffix = os.path.splitext(target)
+    target = wanted = f"{subset}/{e.file.label}/{e.file.name.partition('/')[2]}"
     length = 8
-    while _folded(target) in taken:
-        target = f"{stem}-{row.sha256[:length]}{suffix}"
+    while (folded := _folded(target)) in taken:
+        stem, suffix = os.path.splitext(wanted)
+        target = f"{stem}-{e.digest[:length]}{'-copy' * max(0, length - 64)}{suffix}"
         length += 1
-        if length > 64:
-            stem += "-copy"
-    taken.add(_folded(target))
+    taken.add(folded)
     return target
 
 

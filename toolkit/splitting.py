@@ -12,10 +12,10 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-from toolkit import archive, similarity, split_rows
+from toolkit import archive, split_rows
 from toolkit.errors import InputError, UsageError
 from toolkit.examine import Examination, Examined, examine_all
-from toolkit.preprocess import MAX_PIXELS
+from toolkit.header import MAX_PIXELS
 from toolkit.progress import SILENT, Progress
 from toolkit.scan import printable
 from toolkit.sources import PARTS, Problem, Source, open_source
@@ -178,7 +178,7 @@ def _split(
         complete=True,
         update=options.update,
         originals=options.mode is Mode.MOVE or (earlier is not None and earlier.state.originals),
-        source=os.path.abspath(source.root or source.path),
+        source=source.root or os.path.abspath(source.path),
         fingerprint=source.fingerprint(),
         settings=options.settings(),
     )
@@ -207,7 +207,9 @@ def _refuse_overwriting(out: Path, rows: list[Row], earlier: Earlier | None) -> 
     Raises:
         InputError: a file is in the way.
     """
-    placed = earlier.targets if earlier else set()
+    if earlier is None:
+        return  # the folder is new or empty
+    placed = earlier.targets
     for row in rows:
         if row.target and row.target not in placed and os.path.lexists(os.path.join(out, row.target)):
             raise InputError(
@@ -261,7 +263,7 @@ def _plan(source: Source, options: SplitOptions, earlier: Earlier | None, progre
         )
     before = [row for row in earlier.rows if row.subset] if earlier else []
     moved = earlier is not None and earlier.state.originals
-    known = {} if moved else split_rows.match(before, kept)
+    known = {} if moved or not before else split_rows.match(before, kept)
     continued = {row.target for row in known.values()}
     gone = [row if moved else replace(row, note=split_rows.GONE) for row in before if row.target not in continued]
     groups = split_rows.groups([*(e.file.name for e in kept), *(row.path for row in gone)], options.group_by)
@@ -272,20 +274,21 @@ def _plan(source: Source, options: SplitOptions, earlier: Earlier | None, progre
         Picture(row.path, row.label, row.sha256, group, row.subset)
         for row, group in zip(gone, groups[len(kept) :], strict=True)
     ]
-    near = similarity.near_pairs([e.sketch for e in kept if e.sketch is not None]) if options.near_duplicates else []
-    choices = plan(
-        pictures,
-        options.ratio,
-        options.seed,
-        keep_duplicates=options.keep_duplicates,
-        near=[(pair.first, pair.second) for pair in near],
-    )
+    near = _near(kept) if options.near_duplicates else []
+    choices = plan(pictures, options.ratio, options.seed, keep_duplicates=options.keep_duplicates, near=near)
     return split_rows.build(examined, choices, known, gone)
+
+
+def _near(pictures: list[Examined]) -> list[tuple[int, int]]:
+    from toolkit import similarity  # numpy and OpenCV are loaded only where they are needed
+
+    sketches = [picture.sketch for picture in pictures if picture.sketch is not None]
+    return [(pair.first, pair.second) for pair in similarity.near_pairs(sketches)]
 
 
 def _without_link(source: Source, examined: Examined) -> Examined:
     """A link is not moved: what it points to stays where it is, and a relative link would break."""
-    if source.root is None or not os.path.islink(os.path.join(source.root, examined.file.name)):
+    if not os.path.islink(source.origin(examined.file)):
         return examined
     return replace(examined, header=None, problem=Problem("link", "a link, which --mode move does not move"))
 

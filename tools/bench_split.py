@@ -1,64 +1,90 @@
 """`split` against a bare loop and against split-folders, on one tree in one run, medians.
 
-    python tools/bench_split.py PETIMAGES [N_FILES] [ROUNDS]
+    python tools/bench_split.py PETIMAGES [--files 20000] [--rounds 3] [--tree FOLDER] [--only WORD]
 
-Makes N_FILES (20,000) photos of at least 20 KB, all different: those of PETIMAGES, each copy with a comment of its own
-in the JPEG. Then, in turns: a bare two-thread loop that reads, hashes and decodes them; `split --mode hardlink`;
-`split --no-verify` with symbolic links and with copies, and split-folders likewise. Needs split-folders. (For links
-split-folders reads no file at all; the stable rule needs every file's content.)
+Makes a tree of different photos of at least 20 KB, each another part of one of PETIMAGES (once, where `--tree` keeps
+it). Then, in turns, each into a new folder: a bare loop that reads, hashes and decodes them in two threads; `split
+--mode hardlink`; a bare loop that reads and hashes them; `split --no-verify` with copies, symbolic links and moves, and
+split-folders likewise. Needs split-folders. For links and moves split-folders reads no file at all; the stable rule
+needs every file's content, so that the bare loop that reads and hashes is the bound there.
 """
 
 from __future__ import annotations
 
+import argparse
+import hashlib
 import os
 import shutil
 import statistics
-import struct
 import subprocess
 import sys
 import tempfile
 import time
-from pathlib import Path
-
-BARE = """
-import hashlib, sys, cv2, numpy as np
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-cv2.setNumThreads(1)
+
+import cv2
+import numpy as np
+
+BARE = """
+import hashlib, sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+decode = sys.argv[2] == "decode"
+if decode:
+    import cv2, numpy as np
+    cv2.setNumThreads(1)
 def one(chunk):
     for path in chunk:
         with open(path, "rb", buffering=0) as file:
             data = file.read()
         hashlib.sha256(data).hexdigest()
-        assert cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_REDUCED_GRAYSCALE_8) is not None
+        if decode:
+            assert cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_REDUCED_GRAYSCALE_8) is not None
 paths = [str(p) for p in Path(sys.argv[1]).rglob("*.jpg")]
 with ThreadPoolExecutor(2) as pool:
     list(pool.map(one, [paths[i::200] for i in range(200)]))
 """
 FOLDERS = """
 import sys, splitfolders
-move = "symlink" if sys.argv[3] == "symlink" else False
-splitfolders.ratio(sys.argv[1], output=sys.argv[2], seed=1, ratio=(0.9, 0.1), move=move)
+mode = {"copy": "copy", "move": "move", "symlink": "symlink"}[sys.argv[3]]
+splitfolders.ratio(sys.argv[1], output=sys.argv[2], seed=1, ratio=(0.9, 0.1), move=mode)
 """
 
 
 def make_tree(pictures: Path, root: Path, n_files: int) -> None:
-    """`n_files` photos of at least 20 KB in two class folders, no two with the same bytes."""
-    photos = [p for p in sorted(pictures.rglob("*.jpg")) if p.stat().st_size >= 20_000]
-    usable = [
-        data for data in (p.read_bytes() for p in photos) if data[:3] == b"\xff\xd8\xff" and data[-2:] == b"\xff\xd9"
-    ]
-    for i in range(n_files):
-        data = usable[i % len(usable)]
-        comment = f"{i}".encode()
-        target = root / ("Cat", "Dog")[i % 2] / f"{i}.jpg"
-        target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_bytes(data[:2] + b"\xff\xfe" + struct.pack(">H", len(comment) + 2) + comment + data[2:])
+    """`n_files` photos of at least 20 KB in two class folders: parts of real ones, no two alike."""
+    contents = (path.read_bytes() for path in sorted(pictures.rglob("*.jpg")))
+    photos = [data for data in contents if len(data) >= 20_000]
+    seen: set[bytes] = set()
+    for label in ("Cat", "Dog"):
+        (root / label).mkdir(parents=True)
+
+    def make(i: int) -> None:
+        nth, photo = divmod(i, len(photos))
+        pixels = cv2.imdecode(np.frombuffer(photos[photo], np.uint8), cv2.IMREAD_COLOR)
+        if pixels is None:
+            return
+        height, width = (int(side * 0.99 ** (nth + 1)) for side in pixels.shape[:2])
+        top, left = (pixels.shape[0] - height) // 2, (pixels.shape[1] - width) // 2
+        part = pixels[top : top + height, left : left + width]
+        sizes = (cv2.imencode(".jpg", part, [cv2.IMWRITE_JPEG_QUALITY, q])[1].tobytes() for q in (90, 95, 98))
+        data = next((data for data in sizes if len(data) >= 20_000), None)
+        if data and (digest := hashlib.sha256(data).digest()) not in seen:
+            seen.add(digest)
+            (root / ("Cat", "Dog")[i % 2] / f"{i}.jpg").write_bytes(data)
+
+    with ThreadPoolExecutor() as pool:
+        tried = made = 0
+        while made < n_files:
+            list(pool.map(make, range(tried, tried + n_files - made)))
+            tried += n_files - made
+            made = sum(1 for _ in root.rglob("*.jpg"))
 
 
-def run(command: list[str], out: Path) -> tuple[float, float]:
+def run(command: list[str]) -> tuple[float, float]:
     """Seconds and peak memory in MB of one process."""
-    shutil.rmtree(out, ignore_errors=True)
+    os.sync()
     start = time.perf_counter()
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
     _, status, usage = os.wait4(process.pid, 0)
@@ -67,31 +93,67 @@ def run(command: list[str], out: Path) -> tuple[float, float]:
     return time.perf_counter() - start, usage.ru_maxrss / 1024
 
 
-def main(pictures: str, n_files: str = "20000", rounds: str = "5") -> None:
-    with tempfile.TemporaryDirectory() as folder:
-        tree, out = Path(folder) / "tree", Path(folder) / "out"
-        make_tree(Path(pictures), tree, int(n_files))
-        split = [sys.executable, "-m", "toolkit", "split", str(tree), "--out", str(out), "--quiet"]
-        commands = {
-            "bare loop": [sys.executable, "-c", BARE, str(tree)],
-            "split, hard links": [*split, "--mode", "hardlink", "--workers", "2"],
-            "split, symlinks, no verify": [*split, "--mode", "symlink", "--no-verify"],
-            "split-folders, symlinks": [sys.executable, "-c", FOLDERS, str(tree), str(out), "symlink"],
-            "split, copies, no verify": [*split, "--no-verify"],
-            "split-folders, copies": [sys.executable, "-c", FOLDERS, str(tree), str(out), "copy"],
-        }
-        taken: dict[str, list[tuple[float, float]]] = {name: [] for name in commands}
-        for _ in range(int(rounds)):
-            for name, command in commands.items():
-                taken[name].append(run(command, out))
-        medians = {name: statistics.median(seconds for seconds, _ in runs) for name, runs in taken.items()}
-        for name, seconds in medians.items():
-            print(f"{name:28} {seconds:7.2f} s   {max(memory for _, memory in taken[name]):6.0f} MB at most")
-        print(f"verified: {medians['split, hard links'] / medians['bare loop']:.2f} of the bare loop (at most 1.2)")
-        for mode in ("symlinks", "copies"):
-            ratio = medians[f"split, {mode}, no verify"] / medians[f"split-folders, {mode}"]
-            print(f"headers only, {mode}: {ratio:.2f} of split-folders (at most 1)")
+def commands(tree: Path, out: Path) -> dict[str, list[str]]:
+    """Name -> what is run."""
+    python = sys.executable
+    split = [python, "-m", "toolkit", "split", str(tree), "--out", str(out), "--quiet", "--ratio", "0.9"]
+    found = {
+        "bare loop, verified": [python, "-c", BARE, str(tree), "decode"],
+        "split hardlink, verified": [*split, "--mode", "hardlink", "--workers", "2"],
+        "bare loop": [python, "-c", BARE, str(tree), "hash"],
+    }
+    for mode in ("copy", "symlink", "move"):
+        found[f"split {mode}"] = [*split, "--mode", mode, "--no-verify"]
+        found[f"split-folders {mode}"] = [python, "-c", FOLDERS, str(tree), str(out), mode]
+    return found
+
+
+def measure(tree: Path, work: Path, rounds: int, only: str) -> dict[str, list[tuple[float, float]]]:
+    """Name -> seconds and memory of each round. The folders made stay until the end: files that have just been deleted
+    make the file system search longer for room."""
+    taken: dict[str, list[tuple[float, float]]] = {}
+    for nth in range(rounds):
+        for name in commands(tree, work):
+            if only not in name:
+                continue
+            place = work / f"{nth} {name}"
+            place.mkdir()
+            source = tree
+            if name.endswith("move"):
+                source = place / tree.name
+                shutil.copytree(tree, source)
+            taken.setdefault(name, []).append(run(commands(source, place / "out")[name]))
+    return taken
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("pictures", type=Path)
+    parser.add_argument("--files", type=int, default=20_000)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--tree", type=Path, help="make the tree here, or take what was made here before")
+    parser.add_argument("--only", default="", help="what the names of the commands to run contain")
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory(dir=arguments.tree and arguments.tree.parent) as folder:
+        tree: Path = arguments.tree or Path(folder) / "tree"
+        if not tree.exists():
+            make_tree(arguments.pictures, tree, arguments.files)
+        if not arguments.rounds:
+            return
+        taken = measure(tree, Path(folder), arguments.rounds, arguments.only)
+    medians = {name: statistics.median(seconds for seconds, _ in runs) for name, runs in taken.items()}
+    for name, seconds in medians.items():
+        print(f"{name:26} {seconds:7.2f} s   {max(memory for _, memory in taken[name]):6.0f} MB at most")
+    for name, other, most in (
+        ("split hardlink, verified", "bare loop, verified", "at most 1.2"),
+        ("split copy", "split-folders copy", "at most 1"),
+        ("split symlink", "split-folders symlink", ""),
+        ("split symlink", "bare loop", ""),
+        ("split move", "split-folders move", ""),
+    ):
+        if name in medians and other in medians:
+            print(f"{name} / {other}: {medians[name] / medians[other]:.2f} {most}")
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    main()
