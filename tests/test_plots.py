@@ -9,6 +9,7 @@ import pytest
 from toolkit import plots
 from toolkit.confusion_plot import MAX_NUMBERED, confusion, frequent_confusions
 from toolkit.curves import ScoreStore
+from toolkit.history import Epoch
 from toolkit.metrics import ConfusionMatrix, report
 from toolkit.plot_style import DARK, LIGHT, Theme, pixels, short, style
 from toolkit.probabilities import ProbabilityTally
@@ -61,7 +62,9 @@ def test_every_plot_draws(n_classes: int) -> None:
             plots.precision_recall(matrix.labels, curves, theme),
             plots.roc(matrix.labels, curves, theme),
             plots.class_bars(report(matrix), theme),
-            plots.training_curves({"loss": [1.0, 0.5], "accuracy": [0.5, 0.8], "val_loss": [1.1, 0.9]}, theme),
+            plots.training_curves(
+                [Epoch(1, 1.0, 0.5, 1.1, 0.4, 2.0, 50.0), Epoch(2, 0.5, 0.8, 0.9, 0.6, 2.0, 50.0)], theme
+            ),
         ]
         for figure in figures:
             assert pixels(figure).std() > 8

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -19,8 +20,9 @@ from toolkit.dataset import find_dataset, hold_out
 from toolkit.errors import InputError, LockedError
 from toolkit.feed import Batches, Pictures, decode_all
 from toolkit.preprocess import Preprocess, decode
+from toolkit.progress import SilentProgress
 from toolkit.recipe_schema import AUGMENTATIONS, LAYERS
-from toolkit.recipes import available, load_recipe, parse_recipe
+from toolkit.recipes import Recipe, available, load_recipe, parse_recipe
 from toolkit.split_plan import parse_ratio, subsets
 from toolkit.training import TrainOptions, train
 
@@ -142,6 +144,30 @@ def test_an_existing_bundle_is_replaced_with_force_only(bundle: Bundle, flowers:
     (other / "holiday.jpg").touch()
     with pytest.raises(InputError, match="is no bundle"):
         train(flowers, replace(_options(other, cache), force=True))
+
+
+def test_resume_of_what_is_finished_does_nothing(bundle: Bundle, flowers: Path, cache: Path) -> None:
+    options = replace(_options(bundle.path, cache), resume=True)
+    before = {path.name: path.stat().st_mtime_ns for path in bundle.path.iterdir()}
+    result = train(flowers, options)
+    assert not result.trained
+    assert result.bundle == bundle
+    assert [row.epoch for row in result.history] == [1, 2]
+    for changed, name in (({"epochs": 3}, "epochs"), ({"seed": 5}, "seed"), ({"image_size": (40, 32)}, "image_size")):
+        with pytest.raises(InputError, match=f"is finished, and was trained with other settings: .*{name}") as caught:
+            train(flowers, replace(options, **changed))
+        assert "--force" in caught.value.hint
+    with pytest.raises(InputError, match="other settings: recipe_sha256"):
+        train(flowers, replace(options, recipe=_mine()))
+    assert {path.name: path.stat().st_mtime_ns for path in bundle.path.iterdir()} == before
+
+
+def test_cron_runs_resume_again_and_again(bundle: Bundle, flowers: Path, cache: Path) -> None:
+    given = ["--recipe", "flowers-augmented", "--image-size", "32x32", "--epochs", "2", "--resume"]
+    run = run_cli("train", flowers, *given, "--out", bundle.path, "--cache-dir", cache, cwd=bundle.path.parent)
+    assert run.returncode == 0, run.stderr
+    assert "finished already" in run.stderr
+    assert "--epochs N --force" in run.stderr
 
 
 def test_two_trainings_never_share_an_output(flowers: Path, cache: Path, tmp_path: Path) -> None:
@@ -281,16 +307,42 @@ def test_an_epoch_has_every_picture_once_in_an_order_of_its_own(flower_photos: P
     assert replace(batches, steps=200).n_pictures == 45
 
 
-def test_a_recipe_of_ones_own_trains(flowers: Path, cache: Path, tmp_path: Path) -> None:
+def _mine() -> Recipe:
     text = load_recipe("flowers-augmented").text
     for old, new in (("= 180", "= 32"), ('class = "RandomZoom"\nheight_factor', 'class = "RandomBrightness"\nfactor')):
         assert old in text
         text = text.replace(old, new)
-    recipe = parse_recipe(text, source="mine", name="mine")
+    return parse_recipe(text, source="mine", name="flowers-augmented")
+
+
+class _Seen(SilentProgress):
+    def __init__(self) -> None:
+        self.total = self.done = 0
+        self.texts: list[str] = []
+
+    def start(self, task: str, total: int | None = None, unit: str = "files") -> None:
+        if task == "training":
+            assert unit == "images"
+            self.total, self.done = total or 0, 0
+
+    def advance(self, n: int = 1) -> None:
+        self.done += n
+
+    def status(self, text: str) -> None:
+        self.texts.append(text)
+
+
+def test_a_recipe_of_ones_own_trains_and_tells_how_far_it_is(flowers: Path, cache: Path, tmp_path: Path) -> None:
+    recipe, seen = _mine(), _Seen()
     kept_best = replace(recipe, train=replace(recipe.train, keep="best", patience=1, epochs=3))
-    result = train(flowers, TrainOptions(recipe=kept_best, out=tmp_path / "model", cache_dir=cache))
+    result = train(flowers, TrainOptions(recipe=kept_best, out=tmp_path / "model", cache_dir=cache), seen)
     best = min(result.history, key=lambda row: row.val_loss)
     assert result.kept_epoch == best.epoch
+    n = sum(row.subset == "train" for row in result.bundle.rows())
+    assert (seen.total, seen.done) == (3 * n, len(result.history) * n)
+    assert re.fullmatch(r"epoch 1/3  step \d+/4  loss \d+\.\d{4}  accuracy \d\.\d{4}", seen.texts[0])
+    figures = r"val_loss \d+\.\d{4}  val_accuracy \d\.\d{4}"
+    assert re.fullmatch(f"epoch 2/3  validation  {figures}", next(t for t in seen.texts if "2/3  valid" in t))
 
 
 def test_copies_and_a_picture_under_two_labels_are_left_out_of_plain_folders(flowers: Path, tmp_path: Path) -> None:

@@ -227,7 +227,7 @@ def write_data_csv(path: Path, rows: Iterable[DataRow]) -> None:
 def write_check(path: Path, images_u8: npt.NDArray[np.uint8], probabilities: npt.NDArray[np.float32]) -> None:
     """Write `check.npz`: images uint8 (N, H, W, C) and probabilities float32 (N, K)."""
     with atomic_write(path) as temporary:
-        np.savez_compressed(temporary, images=images_u8, probabilities=probabilities.astype(np.float32, copy=False))
+        np.savez(temporary, images=images_u8, probabilities=probabilities.astype(np.float32, copy=False))
 
 
 def weights_fingerprint(weights: Iterable[npt.NDArray[Any]]) -> str:

@@ -10,6 +10,7 @@ import json
 import os
 import shutil
 import tempfile
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
@@ -43,10 +44,9 @@ def prepare(partial: Path, settings: dict[str, Any], *, resume: bool, force: boo
             before = json.loads(place.read_text(encoding="utf-8"))
         except (OSError, ValueError):
             before = {}
-        different = [name for name, value in settings.items() if before.get(name) != value]
-        if different:
+        if names := different(before, settings):
             raise InputError(
-                f"{partial}: this training was begun with other settings: {', '.join(different)}",
+                f"{partial}: this training was begun with other settings: {', '.join(names)}",
                 hint="give the settings and the data it was begun with, or begin again: --force without --resume",
             )
         return True
@@ -60,6 +60,16 @@ def prepare(partial: Path, settings: dict[str, Any], *, resume: bool, force: boo
     partial.mkdir(parents=True)
     place.write_text(json.dumps(settings, indent=2), encoding="utf-8")
     return False
+
+
+def different(before: Mapping[str, Any], settings: Mapping[str, Any]) -> list[str]:
+    """The settings whose value was another one before."""
+    return [name for name, value in settings.items() if before.get(name) != value]
+
+
+def is_finished(out: Path) -> bool:
+    """Whether `out` is a bundle and no training that is to replace it has begun."""
+    return (out / BUNDLE_JSON).is_file() and not (partial_dir(out) / STATE).is_file()
 
 
 def check_out(out: Path, *, force: bool) -> None:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import csv
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict, fields
+from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Final
@@ -18,7 +17,8 @@ from toolkit.bundle import Bundle, DataRow
 from toolkit.contract import Contract
 from toolkit.dataset import Dataset
 from toolkit.feed import Batches, spread
-from toolkit.fitting import BEST_WEIGHTS, Epoch, Fit, predict
+from toolkit.fitting import BEST_WEIGHTS, Fit, predict
+from toolkit.history import write_history
 from toolkit.metrics import ConfusionMatrix, report, write_confusion_csv, write_report_csv
 from toolkit.network import Networks
 from toolkit.plot_style import save_png, style
@@ -61,7 +61,7 @@ def write_bundle(
     bundles.write_data_csv(folder / bundles.DATA_CSV, rows)
     (folder / bundles.RECIPE_TOML).write_text(recipe.text, encoding="utf-8")
     (folder / bundles.SUMMARY_TXT).write_text(network.summary(net), encoding="utf-8")
-    _write_history(folder / bundles.HISTORY_CSV, fit)
+    write_history(folder / bundles.HISTORY_CSV, fit.epochs)
     _write_plots(folder, dataset, recipe, networks, fit, training)
     n = training_plots.PREDICTIONS
     training_plots.write_predictions(
@@ -106,14 +106,6 @@ def data_fields(dataset: Dataset, rows: Sequence[DataRow]) -> dict[str, Any]:
     return {"root": str(dataset.root), **subsets, "left_out": left_out, "fingerprint": bundles.data_fingerprint(rows)}
 
 
-def _write_history(path: Path, fit: Fit) -> None:
-    columns = [field.name for field in fields(Epoch)]
-    with path.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(columns)
-        writer.writerows([getattr(row, name) for name in columns] for row in fit.epochs)
-
-
 def _versions() -> dict[str, str]:
     found = {}
     for package in ("toolkit-images", "tensorflow", "keras", "numpy", "opencv-python-headless"):
@@ -127,9 +119,8 @@ def _versions() -> dict[str, str]:
 def _write_plots(
     folder: Path, dataset: Dataset, recipe: Recipe, networks: Networks, fit: Fit, training: Batches
 ) -> None:
-    history = {field.name: [getattr(row, field.name) for row in fit.epochs] for field in fields(Epoch)}
     with style() as theme:
-        save_png(plots.training_curves(history, theme), folder / "curves.png")
+        save_png(plots.training_curves(fit.epochs, theme), folder / "curves.png")
     labels = training.labels
     # One of each class in turn, so that the grid shows as many classes as it can.
     place = np.empty(len(labels), np.int64)

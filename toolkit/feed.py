@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import mmap
 import os
 from collections.abc import Iterator, Sequence
@@ -33,6 +34,7 @@ _VERSION: Final = 1
 _SLICE: Final = 64  # files that one worker decodes between two reports
 _GIVE_BACK: Final = 64 << 20  # bytes read through the map before its pages are given back
 _CHUNK: Final = 8 << 20  # bytes of ready batches that are handed over at once
+_TOGETHER: Final = 16  # batches that are handed over at once at most
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -228,6 +230,11 @@ class Batches:
         """Batches of one epoch."""
         return -(-self.n_pictures // self.batch_size)
 
+    @property
+    def together(self) -> int:
+        """Batches that are handed over at once: one by one would cost more than the training of a small network."""
+        return max(1, min(_TOGETHER, _CHUNK // (math.prod(self.pictures.shape) * self.batch_size)))
+
     def order(self, epoch: int) -> npt.NDArray[np.int64]:
         """(n_pictures,) positions in `rows`, in the order of epoch 0, 1, ..."""
         if self.seed is None:
@@ -235,16 +242,11 @@ class Batches:
         return np.random.default_rng((self.seed, epoch)).permutation(len(self.rows))[: self.n_pictures]
 
     def chunks(self, epoch: int) -> Iterator[tuple[Images, npt.NDArray[Any]]]:
-        """The batches of one epoch, several at once: uint8 (m, B, H, W, C) and int64 (m, B); a last one may be short.
-
-        Handing over small batches one by one would cost more than the training of a small network.
-        """
+        """The batches of one epoch, several at once: uint8 (m, B, H, W, C), int64 (m, B); the last may be short."""
         order = self.order(epoch)
-        picture_bytes = int(np.prod(self.pictures.shape))
-        many = max(1, min(64, _CHUNK // (picture_bytes * self.batch_size)))
-        whole = len(order) // self.batch_size * self.batch_size
-        for start in range(0, whole, many * self.batch_size):
-            part = order[start : min(start + many * self.batch_size, whole)].reshape(-1, self.batch_size)
+        whole, step = len(order) // self.batch_size * self.batch_size, self.together * self.batch_size
+        for start in range(0, whole, step):
+            part = order[start : min(start + step, whole)].reshape(-1, self.batch_size)
             yield self.pictures.take(self.rows[part]), self.labels[part]
         if whole < len(order):
             part = order[whole:].reshape(1, -1)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -24,24 +24,12 @@ from toolkit.bundle_folder import STATE
 from toolkit.errors import MachineError, ModelError
 from toolkit.feed import Batches
 from toolkit.files import atomic_write
+from toolkit.history import Epoch
 from toolkit.network import Networks, save
 from toolkit.progress import Progress
 from toolkit.recipes import Training
 
 BEST_WEIGHTS: Final = "best.weights.h5"
-
-
-@dataclass(frozen=True, slots=True)
-class Epoch:
-    """The figures of one finished epoch, counted from 1; a row of `history.csv`."""
-
-    epoch: int
-    loss: float
-    accuracy: float
-    val_loss: float
-    val_accuracy: float
-    seconds: float
-    images_per_s: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,15 +98,20 @@ def fit(
     recorder = _Recorder(networks, train, settings, folder, progress)
     recorder.restore()
     if recorder.epochs_left():
-        networks.trainer.fit(
-            _dataset(train, lambda: len(recorder.epochs)),
-            validation_data=_dataset(validation, lambda: 0),
-            initial_epoch=len(recorder.epochs),
-            epochs=settings.epochs,
-            callbacks=[recorder],
-            shuffle=False,
-            verbose=0,
-        )
+        if networks.trainer.distribute_strategy.num_replicas_in_sync == 1:  # Keras cannot with several
+            networks.trainer.steps_per_execution = train.together  # the same to the bit, with fewer ways to Python
+        try:
+            networks.trainer.fit(
+                _dataset(train, lambda: len(recorder.epochs)),
+                validation_data=_dataset(validation, lambda: 0),
+                initial_epoch=len(recorder.epochs),
+                epochs=settings.epochs,
+                callbacks=[recorder],
+                shuffle=False,
+                verbose=0,
+            )
+        finally:
+            progress.finish()
     return Fit(tuple(recorder.epochs), recorder.best, len(recorder.epochs) < settings.epochs)
 
 
@@ -154,29 +147,41 @@ class _Recorder(keras.callbacks.Callback):  # type: ignore[misc]
         self._networks, self._train, self._settings = networks, train, settings
         self._folder, self._progress = folder, progress
         self._began = self._trained = self._shown = 0.0
+        self._done = 0  # pictures of this epoch
 
     def epochs_left(self) -> bool:
         """Whether there is anything to train, given the epochs so far."""
         return len(self.epochs) < self._settings.epochs and not self._patience_is_over()
 
+    def on_train_begin(self, logs: object = None) -> None:  # noqa: ARG002
+        epochs = self._settings.epochs - len(self.epochs)
+        self._progress.start("training", epochs * self._train.n_pictures, "images")
+
     def on_epoch_begin(self, epoch: int, logs: object = None) -> None:  # noqa: ARG002
         self._began = time.perf_counter()
-        self._progress.start(f"epoch {epoch + 1}/{self._settings.epochs}", self._train.n_pictures, "images")
+        self._done = 0
 
     def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
         done = min((batch + 1) * self._train.batch_size, self._train.n_pictures)
-        self._progress.advance(done - batch * self._train.batch_size)
+        self._progress.advance(done - self._done)
+        self._done = done
         now = time.perf_counter()
         if logs and now - self._shown > 0.1:
             self._shown = now
-            self._progress.status(f"loss {logs['loss']:.4f}, accuracy {logs['accuracy']:.4f}")
+            self._status(f"step {min(batch + 1, self._train.n_steps)}/{self._train.n_steps}", logs)
 
-    def on_test_begin(self, logs: object = None) -> None:  # noqa: ARG002
+    def on_test_begin(self, logs: dict[str, float] | None = None) -> None:  # noqa: ARG002
         self._trained = time.perf_counter()
-        self._progress.status("validation")
+        self._status("validation", {})
+
+    def _status(self, where: str, logs: Mapping[str, float]) -> None:
+        figures = [f"{name} {logs[name]:.4f}" for name in ("loss", "accuracy") if name in logs]
+        if self.epochs:
+            last = self.epochs[-1]
+            figures += [f"val_loss {last.val_loss:.4f}", f"val_accuracy {last.val_accuracy:.4f}"]
+        self._progress.status("  ".join([f"epoch {len(self.epochs) + 1}/{self._settings.epochs}", where, *figures]))
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
-        self._progress.finish()
         figures = {name: float(value) for name, value in (logs or {}).items()}
         if not math.isfinite(figures["loss"]):
             raise ModelError(

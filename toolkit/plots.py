@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from toolkit.curves import GRID, ClassCurves
+from toolkit.history import Epoch
 from toolkit.metrics import ClassFigures, Report
 from toolkit.plot_style import Theme, new_figure, short
 from toolkit.probabilities import ProbabilityTally
@@ -175,20 +176,16 @@ def _bars(
     axes.barh(place, values, 0.34, color=colour, label=name, xerr=spread, error_kw=error)
 
 
-def training_curves(history: dict[str, list[float]], theme: Theme) -> Figure:
-    """Loss and accuracy by epoch, training and validation.
-
-    Args:
-        history: column of `history.csv` -> one number per epoch.
-    """
+def training_curves(epochs: Sequence[Epoch], theme: Theme) -> Figure:
+    """Loss and accuracy by epoch, training and validation."""
     from matplotlib.ticker import MaxNLocator
 
     figure, _ = new_figure(7.2, 3.6)
     figure.clear()
     for axes, name in zip(figure.subplots(1, 2), ("accuracy", "loss"), strict=True):
         for prefix, colour, label in (("", theme.right, "training"), ("val_", theme.wrong, "validation")):
-            values = history.get(prefix + name, [])
-            axes.plot(range(1, len(values) + 1), values, color=colour, label=label, marker="o", markersize=3)
+            values = [getattr(epoch, prefix + name) for epoch in epochs]
+            axes.plot([epoch.epoch for epoch in epochs], values, color=colour, label=label, marker="o", markersize=3)
         axes.set_title(name.capitalize())
         axes.set_xlabel("epoch")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))

@@ -15,7 +15,7 @@ class Progress(Protocol):
         """`n` more units of the current stage are done."""
 
     def status(self, text: str) -> None:
-        """A short text beside the bar (loss, accuracy); it is replaced by the next one."""
+        """A line below the bar (loss, accuracy); it is replaced by the next one."""
 
     def finish(self) -> None:
         """The current stage is over, complete or not."""

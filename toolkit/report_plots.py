@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from toolkit.bundle import BUNDLE_JSON, HISTORY_CSV
+from toolkit.errors import ModelError
 from toolkit.evaluation import Evaluation
 from toolkit.figures import overall
+from toolkit.history import Epoch, read_history
 from toolkit.report_files import number
 
 if TYPE_CHECKING:
@@ -59,7 +61,7 @@ def plots(evaluation: Evaluation, theme: Theme) -> Iterator[Plot]:
         yield Plot(name="roc", alt=alt, figure=draw.roc(labels, evaluation.curves, theme))
     history = training_history(evaluation.model.path)
     if history:
-        alt = f"Accuracy and loss over {len(next(iter(history.values())))} epochs of training"
+        alt = f"Accuracy and loss over {len(history)} epochs of training"
         yield Plot(name="training", alt=alt, figure=draw.training_curves(history, theme))
 
 
@@ -72,15 +74,10 @@ def write_plots(evaluation: Evaluation, out: Path) -> None:
             save_png(plot.figure, out / f"{plot.name}.png")
 
 
-def training_history(model: Path) -> dict[str, list[float]]:
-    """The columns of `history.csv` where `model` lies in a bundle that has one; {} otherwise."""
-    path = model.parent / HISTORY_CSV
-    if not (model.parent / BUNDLE_JSON).is_file() or not path.is_file():
-        return {}
-    try:
-        with path.open(encoding="utf-8", newline="") as file:
-            rows = list(csv.DictReader(file))
-        names = [n for n in (rows[0] if rows else {}) if n in ("accuracy", "val_accuracy", "loss", "val_loss")]
-        return {name: [float(row[name]) for row in rows] for name in names}
-    except (OSError, ValueError, TypeError):
-        return {}
+def training_history(model: Path) -> tuple[Epoch, ...]:
+    """The epochs in `history.csv` where `model` lies in a bundle that has a readable one; () otherwise."""
+    if not (model.parent / BUNDLE_JSON).is_file():
+        return ()
+    with suppress(ModelError):
+        return read_history(model.parent / HISTORY_CSV)
+    return ()

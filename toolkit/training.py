@@ -5,6 +5,7 @@ TensorFlow is imported while the pictures are decoded: either takes seconds, and
 
 from __future__ import annotations
 
+import hashlib
 import importlib
 import os
 import threading
@@ -13,7 +14,7 @@ from collections import Counter
 from dataclasses import asdict, dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -23,13 +24,11 @@ from toolkit.bundle import Bundle, DataRow
 from toolkit.dataset import Dataset, find_dataset, hold_out
 from toolkit.errors import InputError, UsageError, missing_extra
 from toolkit.feed import Batches, Decoded, Pictures, decode_all, default_cache_dir
+from toolkit.history import Epoch, read_history
 from toolkit.locking import lock
 from toolkit.progress import SILENT, Progress
 from toolkit.recipes import Recipe, load_recipe
 from toolkit.shapes import check_classes, check_memory, free_memory, may_use_gpu
-
-if TYPE_CHECKING:
-    from toolkit.fitting import Epoch
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -41,7 +40,7 @@ class TrainOptions:
         out: the bundle's folder.
         epochs, batch_size, seed: instead of the recipe's.
         image_size: (height, width) instead of the recipe's.
-        resume: go on with the unfinished training of `out`.
+        resume: go on with the unfinished training of `out`; where it is finished, nothing is done.
         force: replace the bundle that is there, once the new one is finished.
         cache_dir: where decoded pictures are kept; None is the user's cache folder.
         workers: decoding threads, 0 is one per usable CPU.
@@ -72,6 +71,7 @@ class TrainResult:
         accuracy: of those weights on the whole validation part, 0..1.
         n_left_out: pictures that were not used; `data.csv` says why.
         seconds: of this run.
+        trained: False where the bundle was finished before this run, which did nothing.
     """
 
     bundle: Bundle
@@ -80,6 +80,7 @@ class TrainResult:
     accuracy: float
     n_left_out: int
     seconds: float
+    trained: bool = True
 
 
 def train(data: Path, options: TrainOptions, progress: Progress = SILENT) -> TrainResult:
@@ -89,7 +90,8 @@ def train(data: Path, options: TrainOptions, progress: Progress = SILENT) -> Tra
         data: a split tree (`train/` and `validation/`), or plain class folders.
 
     Raises:
-        InputError: `data` is not what it should be, or `options.out` holds something else.
+        InputError: `data` is not what it should be, or `options.out` holds something else, or, with `resume`, a
+            bundle or an unfinished training of other settings.
         ModelError: the recipe has mistakes or does not fit.
         LockedError: another training writes to `options.out`.
         MachineError: TensorFlow is missing, or the machine is too small.
@@ -103,14 +105,19 @@ def train(data: Path, options: TrainOptions, progress: Progress = SILENT) -> Tra
     out, partial = options.out, folder.partial_dir(options.out)
     with lock(out):
         folder.recover(out)
-        folder.check_out(out, force=options.force)
-        if find_spec("tensorflow") is None:
-            raise missing_extra("tensorflow", "train", "training")
-        importing = _Import("toolkit.network", "toolkit.fitting", "toolkit.bundle_writer")
+        finished = options.resume and not options.force and folder.is_finished(out)
+        if not finished:
+            folder.check_out(out, force=options.force)
+            if find_spec("tensorflow") is None:
+                raise missing_extra("tensorflow", "train", "training")
+            importing = _Import("toolkit.network", "toolkit.fitting", "toolkit.bundle_writer")
         cache_dir = options.cache_dir or default_cache_dir()
         decoded = decode_all(dataset, recipe.preprocess, cache_dir, workers=options.workers, progress=progress)
         _say_cache(decoded, progress)
         rows = assign(dataset, decoded, recipe, progress)
+        if finished:
+            bundle = _same(bundles.load_bundle(out), recipe, rows)
+            return _result(bundle, read_history(out / bundles.HISTORY_CSV), began, trained=False)
         progress.start("loading TensorFlow", unit="")
         importing.wait()
         progress.finish()
@@ -125,13 +132,18 @@ def train(data: Path, options: TrainOptions, progress: Progress = SILENT) -> Tra
         batches = (training, replace(validation, steps=0))
         bundle = bundle_writer.write_bundle(partial, dataset, rows, recipe, networks, fit, batches)
         folder.publish(partial, out)
+    return _result(replace(bundle, path=out), fit.epochs, began)
+
+
+def _result(bundle: Bundle, history: tuple[Epoch, ...], began: float, *, trained: bool = True) -> TrainResult:
     return TrainResult(
-        bundle=replace(bundle, path=out),
-        history=fit.epochs,
+        bundle=bundle,
+        history=history,
         kept_epoch=int(bundle.training["kept_epoch"]),
         accuracy=float(bundle.metrics["accuracy"]),
-        n_left_out=sum(row.subset == bundles.LEFT_OUT for row in rows),
+        n_left_out=int(bundle.data["left_out"]),
         seconds=time.perf_counter() - began,
+        trained=trained,
     )
 
 
@@ -228,11 +240,34 @@ def _settings(recipe: Recipe, rows: list[DataRow]) -> dict[str, Any]:
     }
 
 
+def _same(bundle: Bundle, recipe: Recipe, rows: list[DataRow]) -> Bundle:
+    """The bundle, if it is what this training would give.
+
+    Raises:
+        InputError: it was trained with other settings or on other data.
+    """
+    spec = bundle.contract.preprocess
+    settings = {
+        "recipe": bundle.recipe_name,
+        "recipe_sha256": hashlib.sha256((bundle.path / bundles.RECIPE_TOML).read_bytes()).hexdigest(),
+        "image_size": [spec.height, spec.width],
+        "data": bundle.data.get("fingerprint"),
+        **bundle.training,
+    }
+    asked = {**_settings(recipe, rows), "epochs": recipe.train.epochs}
+    if different := folder.different(settings, asked):
+        raise InputError(
+            f"{bundle.path}: this bundle is finished, and was trained with other settings: {', '.join(different)}",
+            hint="--force trains anew and replaces it when the new one is finished; --out chooses another place",
+        )
+    return bundle
+
+
 def _say_cache(decoded: Decoded, progress: Progress) -> None:
-    what = "reused" if decoded.reused else "written"
+    what = "reused from" if decoded.reused else "written to"
     progress.line(
-        f"decoded pictures: {decoded.n_bytes / 1e6:,.0f} MB {what} in {decoded.path.parent} "
-        "(--cache-dir chooses the place; the folder may be deleted at any time)"
+        f"decoded pictures: {decoded.n_bytes / 1e6:,.0f} MB {what} {decoded.path.parent} "
+        "(--cache-dir; may be deleted at any time)"
     )
 
 

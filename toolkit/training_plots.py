@@ -1,19 +1,18 @@
-"""Pictures of a training: what it saw, what augmentation makes of it, what it answers."""
+"""Pictures of a training: what it saw, what augmentation makes of it, what it answers.
+
+Each figure is one sheet, measured in inches from its upper left corner; a pair of axes per picture would take seconds.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 
 from toolkit.plot_style import DPI, Theme, save_png, short, style
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 Images = npt.NDArray[np.uint8]
 
@@ -21,6 +20,8 @@ SAMPLES: Final = 25
 AUGMENTED: Final = 9
 PREDICTIONS: Final = 15
 _BARS: Final = 10  # classes that a picture's bars show at most
+_SIDE: Final = 1.38  # of the square that a picture is fitted into
+_TITLE: Final = 0.5  # height of the words over the whole
 
 
 def write_samples(path: Path, images_u8: Images, names: Sequence[str]) -> None:
@@ -31,17 +32,12 @@ def write_samples(path: Path, images_u8: Images, names: Sequence[str]) -> None:
         names: class name of each.
     """
     with style() as theme:
-        columns = 5
-        rows = -(-len(names) // columns)
-        figure = _figure(7.6, 1.66 * rows + 0.5)
-        grid = figure.subplots(rows, columns, squeeze=False).ravel()
-        for axes in grid:
-            axes.set_axis_off()
-        for axes, image, name in zip(grid, images_u8, names, strict=False):
-            _picture(axes, image)
-            axes.set_title(short(name, 18), fontsize=9, fontweight="normal", loc="center", pad=4, color=theme.text)
-        _title(figure, "Training pictures, as the network is fed", theme)
-        save_png(figure, path)
+        sheet = _Sheet(5 * 1.5 + 0.12, _TITLE + -(-len(names) // 5) * 1.7, theme)
+        sheet.title("Training pictures, as the network is fed")
+        for i, (image, name) in enumerate(zip(images_u8, names, strict=True)):
+            left, top = 0.12 + i % 5 * 1.5, _TITLE + 0.2 + i // 5 * 1.7
+            sheet.picture(image, left, top, _narrow(name, 18), theme.text)
+        sheet.save(path)
 
 
 def write_augmented(path: Path, original_u8: Images, augmented: npt.NDArray[np.float32], name: str) -> None:
@@ -53,14 +49,12 @@ def write_augmented(path: Path, original_u8: Images, augmented: npt.NDArray[np.f
     """
     images = [original_u8, *np.clip(augmented, 0, 255).astype(np.uint8)]
     with style() as theme:
-        figure = _figure(7.6, 3.9)
-        for index, (axes, image) in enumerate(zip(figure.subplots(2, 5).ravel(), images, strict=True)):
-            _picture(axes, image)
-            axes.set_axis_off()
-            title = "original" if index == 0 else f"augmented {index}"
-            axes.set_title(title, fontsize=9, fontweight="normal", loc="center", pad=4, color=theme.muted)
-        _title(figure, f"One picture ({short(name)}), augmented nine times", theme)
-        save_png(figure, path)
+        sheet = _Sheet(5 * 1.5 + 0.12, _TITLE + 2 * 1.7, theme)
+        sheet.title(f"One picture ({short(name)}), augmented nine times")
+        for i, image in enumerate(images):
+            caption = f"augmented {i}" if i else "original"
+            sheet.picture(image, 0.12 + i % 5 * 1.5, _TITLE + 0.2 + i // 5 * 1.7, caption, theme.muted)
+        sheet.save(path)
 
 
 def write_predictions(
@@ -77,59 +71,66 @@ def write_predictions(
         truth: (n,) class indices.
         probabilities: (n, K).
     """
-    columns, rows = 3, -(-len(truth) // 3)
     with style() as theme:
-        figure = _figure(9.6, 1.75 * rows + 0.6)
-        grid = figure.subplots(rows, 2 * columns, squeeze=False, width_ratios=[1, 0.9] * columns).ravel()
-        for axes in grid:
-            axes.set_axis_off()
+        sheet = _Sheet(3 * 3.4 + 0.12, _TITLE + -(-len(truth) // 3) * 1.85, theme)
+        predicted = probabilities.argmax(axis=1)
+        right = int((predicted == truth).sum())
+        sheet.title(f"Validation pictures: {right} of {len(truth)} right (blue), the others wrong (red)")
         for i, image in enumerate(images_u8):
-            picture, bars = grid[2 * i], grid[2 * i + 1]
-            _picture(picture, image)
-            _answer(picture, bars, int(truth[i]), probabilities[i], labels, theme)
-        right = int((probabilities.argmax(axis=1) == truth).sum())
-        _title(figure, f"Validation pictures: {right} of {len(truth)} right (blue), the others wrong (red)", theme)
-        save_png(figure, path)
+            left, top = 0.12 + i % 3 * 3.4, _TITLE + 0.35 + i // 3 * 1.85
+            best, true = int(predicted[i]), int(truth[i])
+            colour = theme.right if best == true else theme.wrong
+            words = f"{_narrow(labels[best], 16)} {probabilities[i, best]:.0%}"
+            if best != true:
+                words += f"\ntrue: {_narrow(labels[true], 16)}"
+            sheet.picture(image, left, top, words, colour)
+            shown = np.sort(np.argsort(-probabilities[i], kind="stable")[:_BARS])
+            colours = [colour if k == best else theme.right if k == true else theme.muted for k in shown]
+            names = [_narrow(labels[k], 12) for k in shown]
+            sheet.bars(names, probabilities[i, shown], colours, left + _SIDE + 0.1, top)
+        sheet.save(path)
 
 
-def _answer(
-    picture: Axes,
-    bars: Axes,
-    truth: int,
-    probabilities: npt.NDArray[np.float32],
-    labels: Sequence[str],
-    theme: Theme,
-) -> None:
-    """The words over one picture and the bars beside it."""
-    predicted = int(probabilities.argmax())
-    colour = theme.right if predicted == truth else theme.wrong
-    words = f"{short(labels[predicted], 16)} {probabilities[predicted]:.0%}"
-    if predicted != truth:
-        words += f"\ntrue: {short(labels[truth], 16)}"
-    picture.set_title(words, fontsize=9, fontweight="normal", color=colour, loc="center", pad=4)
-    shown = np.sort(np.argsort(-probabilities, kind="stable")[:_BARS])
-    colours = [colour if k == predicted else theme.right if k == truth else theme.muted for k in shown]
-    bars.set_axis_on()
-    bars.barh([short(labels[k], 12) for k in shown], probabilities[shown], color=colours, height=0.7)
-    bars.set_xlim(0, 1)
-    bars.set_xticks([])
-    bars.invert_yaxis()
-    bars.grid(visible=False)
-    bars.tick_params(axis="y", labelsize=7 if len(shown) > 5 else 8, length=0)
-    bars.spines[:].set_visible(False)
+class _Sheet:
+    def __init__(self, width: float, height: float, theme: Theme) -> None:
+        from matplotlib.figure import Figure
+
+        self._figure, self._theme = Figure(figsize=(width, height), dpi=DPI), theme
+        self._axes = self._figure.add_axes((0, 0, 1, 1), xlim=(0, width), ylim=(height, 0))
+        self._axes.set_axis_off()
+
+    def title(self, text: str) -> None:
+        self._axes.text(0.12, 0.12, text, va="top", fontsize=12, fontweight="bold")
+
+    def picture(self, image_u8: Images, left: float, top: float, caption: str, colour: str) -> None:
+        """A picture in the square whose upper left corner is given, and its caption above."""
+        grey = image_u8.shape[2] == 1
+        colours: dict[str, Any] = {"cmap": "gray", "vmin": 0, "vmax": 255} if grey else {}
+        height, width = (_SIDE * side / max(image_u8.shape[:2]) for side in image_u8.shape[:2])
+        self._axes.imshow(
+            image_u8[..., 0] if grey else image_u8,
+            extent=(left, left + width, top + height, top),
+            interpolation="nearest",
+            aspect="auto",
+            **colours,
+        )
+        self._axes.text(left, top - 0.04, caption, va="bottom", fontsize=9, color=colour)
+
+    def bars(
+        self, names: Sequence[str], values: npt.NDArray[np.float32], colours: Sequence[str], left: float, top: float
+    ) -> None:
+        """Names and bars (0..1) beside a picture, in 1.8 inches from `left` and the height of the picture."""
+        step = _SIDE / max(len(names), 4)
+        middles = top + step * (np.arange(len(names)) + 0.5)
+        self._axes.barh(middles, values * 0.75, left=left + 1.0, height=step * 0.7, color=colours)
+        for middle, name in zip(middles, names, strict=True):
+            size = 7 if len(names) > 5 else 8
+            self._axes.text(left + 0.95, middle, name, ha="right", va="center", fontsize=size, color=self._theme.muted)
+
+    def save(self, path: Path) -> None:
+        save_png(self._figure, path)
 
 
-def _picture(axes: Axes, image_u8: Images) -> None:
-    grey = image_u8.shape[2] == 1
-    colours: dict[str, Any] = {"cmap": "gray", "vmin": 0, "vmax": 255} if grey else {}
-    axes.imshow(image_u8[..., 0] if grey else image_u8, interpolation="nearest", **colours)
-
-
-def _figure(width: float, height: float) -> Figure:
-    from matplotlib.figure import Figure
-
-    return Figure(figsize=(width, height), dpi=DPI, layout="constrained")
-
-
-def _title(figure: Figure, text: str, theme: Theme) -> None:
-    figure.suptitle(text, x=0.01, ha="left", fontsize=12, fontweight="bold", color=theme.text)
+def _narrow(name: str, limit: int) -> str:
+    """`short`, with fewer letters where they may be wide ones."""
+    return short(name, limit if name.isascii() else limit * 5 // 9)

@@ -16,7 +16,7 @@ from toolkit.errors import ToolkitError
 from toolkit.progress import Progress, SilentProgress
 
 if TYPE_CHECKING:
-    from rich.console import Console
+    from rich.console import Console, RenderableType
 
 
 class LogFormat(StrEnum):
@@ -181,45 +181,45 @@ class PlainProgress(SilentProgress):
 
 
 class TerminalProgress(SilentProgress):
-    """Bars on a terminal: one per stage, with rate and time left."""
+    """Bars on a terminal: one per stage, with rate and time left, and a line of figures below it."""
 
     def __init__(self) -> None:
         self._console = terminal()
-        self._bar: Any = None
-        self._task: Any = None
+        self._live: Any = None
 
     def start(self, task: str, total: int | None = None, unit: str = "files") -> None:
-        from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+        from rich.live import Live
+        from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
         from rich.progress import Progress as RichProgress
 
         self.finish()
-        self._bar = RichProgress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[rate]}"),
-            TimeRemainingColumn(),
-            TextColumn("{task.fields[note]}"),
-            console=self._console,
-            transient=True,
-        )
-        self._bar.start()
-        self._task = self._bar.add_task(task, total=total, note="", rate="")
-        self._unit = unit
+        columns = [TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[count]}")]
+        self._bar = RichProgress(*columns, TimeRemainingColumn(), console=self._console)
+        self._task, self._unit, self._note = self._bar.add_task(task, total=total, count=""), unit, ""
+        self._live = Live(get_renderable=self._draw, console=self._console, transient=True, refresh_per_second=10)
+        self._live.start()
 
     def advance(self, n: int = 1) -> None:
-        if self._bar is not None:
-            speed = self._bar.tasks[0].speed
-            self._bar.update(self._task, advance=n, rate=f"{speed:,.0f} {self._unit}/s" if speed else "")
+        if self._live is not None:
+            self._bar.advance(self._task, n)
+            task = self._bar.tasks[0]
+            count = f"{task.completed:,.0f}" + (f"/{task.total:,.0f}" if task.total else "")
+            rate = f"  {task.speed:,.0f} {self._unit}/s" if task.speed else f" {self._unit}"
+            self._bar.update(self._task, count=count + rate)
 
     def status(self, text: str) -> None:
-        if self._bar is not None:
-            self._bar.update(self._task, note=text)
+        self._note = text
 
     def finish(self) -> None:
-        if self._bar is not None:
-            self._bar.stop()
-            self._bar = None
+        if self._live is not None:
+            self._live.stop()
+            self._live = None
+
+    def _draw(self) -> RenderableType:
+        from rich.console import Group
+        from rich.text import Text
+
+        return Group(self._bar, Text(self._note, no_wrap=True)) if self._note else Group(self._bar)
 
     def line(self, text: str) -> None:
         self._console.print(text, markup=False, soft_wrap=True)

@@ -19,7 +19,7 @@ def train(
     batch_size: Annotated[int | None, typer.Option(help="Instead of the recipe's.", min=1)] = None,
     image_size: Annotated[str, typer.Option(metavar="HxW", help="Instead of the recipe's.")] = "",
     seed: Annotated[int | None, typer.Option(help="Instead of the recipe's.", min=0)] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on from the last finished epoch.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on after the last finished epoch.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Replace a bundle, once the new one is finished.")] = False,
     cache_dir: Annotated[Path | None, typer.Option(help="Where decoded pictures are kept.")] = None,
     workers: Annotated[int, typer.Option(help="Decoding threads; 0: one per CPU.", min=0)] = 0,
@@ -46,8 +46,12 @@ def train(
         gpus=gpus,
     )
     result = training.train(data, options, console.progress())
-    left_out = f", {result.n_left_out:,} pictures left out (see data.csv)" if result.n_left_out else ""
-    console.say(
-        f"{out}: {result.bundle.recipe_name}, {len(result.history)} epochs, epoch {result.kept_epoch} kept, "
-        f"validation accuracy {result.accuracy:.4f}, {result.seconds:.0f} s{left_out}"
+    summary = (
+        f"{result.bundle.recipe_name}, {len(result.history)} epochs, epoch {result.kept_epoch} kept, "
+        f"validation accuracy {result.accuracy:.4f}"
     )
+    if not result.trained:
+        console.say(f"{out}: finished already ({summary}); nothing done; to train longer: --epochs N --force")
+        return
+    left_out = f", {result.n_left_out:,} pictures left out (see data.csv)" if result.n_left_out else ""
+    console.say(f"{out}: {summary}, {result.seconds:.0f} s{left_out}")
