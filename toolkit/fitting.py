@@ -132,7 +132,10 @@ def _dataset(batches: Batches, epoch: Callable[[], int]) -> tf.data.Dataset:
     shape = batches.pictures.shape
     signature = (tf.TensorSpec((None, None, *shape), tf.uint8), tf.TensorSpec((None, None), tf.int64))
     dataset = tf.data.Dataset.from_generator(chunks, output_signature=signature).unbatch()
-    return dataset.apply(tf.data.experimental.assert_cardinality(batches.n_steps)).prefetch(2)
+    dataset = dataset.apply(tf.data.experimental.assert_cardinality(batches.n_steps)).prefetch(2)
+    options = tf.data.Options()
+    options.autotune.enabled = False  # there is nothing to tune, and its thread may take ten seconds to end
+    return dataset.with_options(options)
 
 
 class _Recorder(keras.callbacks.Callback):  # type: ignore[misc]

@@ -127,10 +127,10 @@ def train(data: Path, options: TrainOptions, progress: Progress = SILENT) -> Tra
             progress.line(f"going on with the training in {partial}")
         with fitting.devices(options.gpus, progress):
             networks = network.build(recipe, len(dataset.labels), seed=recipe.train.seed)
-            training, validation = _batches(dataset, rows, recipe, Pictures(decoded))
+            training, validation = batches(dataset, rows, recipe, Pictures(decoded))
             fit = fitting.fit(networks, training, validation, recipe.train, partial, progress)
-        batches = (training, replace(validation, steps=0))
-        bundle = bundle_writer.write_bundle(partial, dataset, rows, recipe, networks, fit, batches)
+        whole = (training, replace(validation, steps=0))
+        bundle = bundle_writer.write_bundle(partial, dataset, rows, recipe, networks, fit, whole)
         folder.publish(partial, out)
     return _result(replace(bundle, path=out), fit.epochs, began)
 
@@ -201,7 +201,8 @@ def assign(dataset: Dataset, decoded: Decoded, recipe: Recipe, progress: Progres
     return rows
 
 
-def _batches(dataset: Dataset, rows: list[DataRow], recipe: Recipe, pictures: Pictures) -> tuple[Batches, Batches]:
+def batches(dataset: Dataset, rows: list[DataRow], recipe: Recipe, pictures: Pictures) -> tuple[Batches, Batches]:
+    """The training and the validation part."""
     settings = recipe.train
     labels = np.array([file.label for file in dataset.files], np.int64)
     index = {

@@ -1,13 +1,14 @@
 """`toolkit train` against Keras' own way: the same network, pictures and epochs, in one run.
 
-    python tools/bench_train.py FLOWER_PHOTOS [--part speed|accuracy|memory] [--epochs N] [--rounds N]
+    python tools/bench_train.py FLOWER_PHOTOS [--part speed|epoch|accuracy|memory] [--epochs N] [--rounds N]
 
-speed     whole process; a second training on unchanged data; a steady epoch against ready tensors in memory
+speed     whole process, and a second training on unchanged data; each a process of its own, in turns
+epoch     training epochs against the same network on batches that lie ready in memory, in turns in one process
 accuracy  validation accuracy over three seeds
 memory    peak resident memory for 3,000 and 12,000 training pictures
 
 FLOWER_PHOTOS is the unpacked folder. Keras' way is `image_dataset_from_directory`, `cache`, `shuffle(1000)`,
-`prefetch`. Every training is a process of its own; figures are medians over the rounds.
+`prefetch`. Figures are medians over the rounds.
 """
 
 from __future__ import annotations
@@ -22,13 +23,15 @@ import subprocess
 import sys
 import tempfile
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+
+import numpy as np
 
 KERAS = """
 import json, sys, time
-import numpy as np, tensorflow as tf, keras
-way, data, epochs, seed = sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
+import tensorflow as tf, keras
+data, epochs, seed = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
 keras.utils.set_random_seed(seed)
 load = lambda side: keras.utils.image_dataset_from_directory(
     data + "/" + side, seed=seed, image_size=(180, 180), batch_size=32, verbose=False)
@@ -40,12 +43,7 @@ model = keras.Sequential([keras.Input((180, 180, 3)), layers.Rescaling(1 / 255),
     layers.Dense(128, activation="relu"), layers.Dense(5)])
 model.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True), metrics=["accuracy"])
 assert model.count_params() == 3989285
-if way == "memory":
-    batches = [(x.numpy().astype("uint8"), y.numpy()) for x, y in train]  # one pass: each has an order of its own
-    images, labels = (np.concatenate(part) for part in zip(*batches))
-    train = tf.data.Dataset.from_tensor_slices((images, labels)).shuffle(len(labels)).batch(32).prefetch(2)
-else:
-    train = train.cache().shuffle(1000).prefetch(tf.data.AUTOTUNE)
+train = train.cache().shuffle(1000).prefetch(tf.data.AUTOTUNE)
 validation = validation.cache().prefetch(tf.data.AUTOTUNE)
 class Times(keras.callbacks.Callback):
     seconds = []
@@ -54,7 +52,7 @@ class Times(keras.callbacks.Callback):
     def on_test_begin(self, logs=None):
         self.seconds.append(time.perf_counter() - self.began)
 history = model.fit(train, validation_data=validation, epochs=epochs, verbose=0, callbacks=[Times()])
-model.save(sys.argv[5])
+model.save(sys.argv[4])
 print(json.dumps({"accuracy": history.history["val_accuracy"][-1], "seconds": Times.seconds}))
 """
 
@@ -89,10 +87,10 @@ def timed(command: list[str], output: Path) -> tuple[float, int]:
     return seconds, usage.ru_maxrss * 1024
 
 
-def keras(way: str, data: Path, epochs: int, seed: int, scratch: Path) -> Run:
-    """Keras' own way ("directory"), or from ready tensors ("memory")."""
+def keras(data: Path, epochs: int, seed: int, scratch: Path) -> Run:
+    """Keras' own way."""
     output = scratch / "keras.json"
-    arguments = [way, str(data), str(epochs), str(seed), str(scratch / "keras.keras")]
+    arguments = [str(data), str(epochs), str(seed), str(scratch / "keras.keras")]
     whole, peak = timed([sys.executable, "-c", KERAS, *arguments], output)
     fields = json.loads(output.read_text().splitlines()[-1])
     return Run(whole, fields["seconds"], fields["accuracy"], peak)
@@ -110,17 +108,13 @@ def toolkit(data: Path, epochs: int, seed: int, scratch: Path) -> Run:
 
 
 def speed(data: Path, epochs: int, rounds: int, scratch: Path) -> None:
-    """Whole times and steady epochs."""
-    runs: dict[str, list[Run]] = {"keras": [], "first": [], "second": [], "memory": []}
+    """Whole times."""
+    runs: dict[str, list[Run]] = {"keras": [], "first": [], "second": []}
     for seed in range(rounds):
         shutil.rmtree(scratch / "cache", ignore_errors=True)
         for name, some in runs.items():
-            some.append(
-                toolkit(data, epochs, seed, scratch)
-                if name in ("first", "second")
-                else keras("directory" if name == "keras" else name, data, epochs, seed, scratch)
-            )
-            run = some[-1]
+            run = (keras if name == "keras" else toolkit)(data, epochs, seed, scratch)
+            some.append(run)
             print(f"  {name:7} {run.whole_s:6.1f} s  {run.steady_s:6.2f} s  {run.accuracy:.4f}", flush=True)
     whole = {name: statistics.median(run.whole_s for run in some) for name, some in runs.items()}
     steady = {name: statistics.median(run.steady_s for run in some) for name, some in runs.items()}
@@ -128,16 +122,51 @@ def speed(data: Path, epochs: int, rounds: int, scratch: Path) -> None:
         print(f"{name:7} whole {whole[name]:6.1f} s  steady epoch {steady[name]:6.2f} s  {len(some)} runs")
     print(f"whole, first training:   {whole['first'] / whole['keras']:.2f} x Keras' way (goal <= 1.0)")
     print(f"whole, second training:  {whole['second'] / whole['keras']:.2f} x Keras' way (goal <= 0.95)")
-    print(f"speed of a steady epoch: {steady['memory'] / steady['second']:.2f} x ready tensors (goal >= 0.95)")
+
+
+def epoch(data: Path, rounds: int, scratch: Path) -> None:
+    """Training epochs of `toolkit train`, and of the same network on ready batches in memory, by turns."""
+    os.environ.update(TF_CPP_MIN_LOG_LEVEL="3", CUDA_VISIBLE_DEVICES="-1")
+    import tensorflow as tf
+    from keras.callbacks import LambdaCallback
+
+    from toolkit import fitting, network, training
+    from toolkit.dataset import find_dataset
+    from toolkit.feed import Pictures, decode_all
+    from toolkit.progress import SILENT
+
+    recipe = training.with_options(training.TrainOptions(recipe="flowers"))
+    dataset = find_dataset(data)
+    decoded = decode_all(dataset, recipe.preprocess, scratch / "cache")
+    rows = training.assign(dataset, decoded, recipe, SILENT)
+    train, validation = training.batches(dataset, rows, recipe, Pictures(decoded))
+    networks = network.build(recipe, len(dataset.labels), seed=0)
+    whole = np.random.default_rng(0).permutation(len(train.rows) // 32 * 32).reshape(-1, 32)
+    ready = tf.data.Dataset.from_tensor_slices((train.pictures.take(train.rows[whole]), train.labels[whole]))
+    ready = ready.prefetch(2)
+    times: list[float] = []
+    note = LambdaCallback(
+        on_epoch_begin=lambda *_: times.append(-time.perf_counter()),
+        on_epoch_end=lambda *_: times.append(time.perf_counter() + times.pop()),
+    )
+    speeds: dict[str, list[float]] = {"toolkit": [], "ready": []}
+    for n in range(1, rounds + 2):
+        settings = replace(recipe.train, epochs=n)
+        fitted = fitting.fit(networks, train, validation, settings, scratch, SILENT)  # goes on with epoch n
+        networks.trainer.fit(ready, verbose=0, shuffle=False, callbacks=[note])
+        if n > 1:  # the first of each traces the graph
+            speeds["toolkit"].append(fitted.epochs[-1].images_per_s)
+            speeds["ready"].append(whole.size / times[-1])
+    for name, some in speeds.items():
+        print(f"{name:7} {statistics.median(some):6.1f} images/s ({' '.join(f'{s:.1f}' for s in some)})")
+    ratio = statistics.median(a / b for a, b in zip(*speeds.values(), strict=True))
+    print(f"speed of a training epoch: {ratio:.3f} x ready batches in memory (goal >= 0.95)")
 
 
 def accuracy(data: Path, epochs: int, rounds: int, scratch: Path) -> None:
     """Validation accuracy over the seeds."""
-    for name, run in (
-        ("keras", lambda s: keras("directory", data, epochs, s, scratch)),
-        ("toolkit", lambda s: toolkit(data, epochs, s, scratch)),
-    ):
-        found = [run(seed).accuracy for seed in range(max(rounds, 3))]
+    for name, run in (("keras", keras), ("toolkit", toolkit)):
+        found = [run(data, epochs, seed, scratch).accuracy for seed in range(max(rounds, 3))]
         spread = statistics.stdev(found)
         print(f"{name:8} {' '.join(f'{a:.4f}' for a in found)}  mean {statistics.mean(found):.4f} sd {spread:.4f}")
 
@@ -148,7 +177,7 @@ def memory(photos: Path, scratch: Path) -> None:
     for n in (3000, 12000):
         data = linked(photos, scratch / f"pictures-{n}", n)
         peaks["toolkit"].append(toolkit(data, 1, 0, scratch).peak_bytes)
-        peaks["keras"].append(keras("directory", data, 1, 0, scratch).peak_bytes)
+        peaks["keras"].append(keras(data, 1, 0, scratch).peak_bytes)
     for name, (small, large) in peaks.items():
         grown = (large - small) / 9000 / 1e6
         print(
@@ -174,7 +203,7 @@ def main() -> None:
     """Parse and run."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("photos", type=Path)
-    parser.add_argument("--part", choices=["speed", "accuracy", "memory"], default="speed")
+    parser.add_argument("--part", choices=["speed", "epoch", "accuracy", "memory"], default="speed")
     parser.add_argument("--epochs", type=int, default=4)
     parser.add_argument("--rounds", type=int, default=1)
     options = parser.parse_args()
@@ -186,6 +215,9 @@ def main() -> None:
         data = scratch / "split"
         command = [sys.executable, "-m", "toolkit", "split", str(options.photos), "--ratio", "0.8", "--out", str(data)]
         subprocess.run([*command, "--quiet"], check=True)
+        if options.part == "epoch":
+            epoch(data, options.rounds, scratch)
+            return
         part = speed if options.part == "speed" else accuracy
         part(data, options.epochs, options.rounds, scratch)
 
