@@ -19,7 +19,7 @@ from toolkit.examine import lying_extension, parallel_map
 from toolkit.files import atomic_write
 from toolkit.header import MAX_PIXELS, DecodeError, Header, read_header
 from toolkit.limits import usable_cpus
-from toolkit.looks import Looks, look
+from toolkit.looks import LEAST_SIDE, Looks, look
 from toolkit.progress import SILENT, Progress
 from toolkit.scan import printable
 from toolkit.sources import PARTS, Load, Problem, Source, SourceFile, open_source
@@ -235,7 +235,8 @@ def _look_at(file: SourceFile, load: Load, max_pixels: int) -> _Seen:
     try:
         data = load()
         digest = hashlib.sha256(data).hexdigest()
-        return _Seen(file, digest, read_header(data, max_pixels), look(data, max_pixels))
+        header = read_header(data, max_pixels)
+        return _Seen(file, digest, header, look(data, header))
     except DecodeError as error:
         return _Seen(file, problem=Problem(error.kind, error.message))
     except InputError as error:
@@ -303,7 +304,7 @@ def _odd(pictures: Sequence[_Seen], options: CheckOptions) -> Iterator[Finding]:
             yield _finding("odd_shape", one, f"{size}, {shape:.1f} to 1", shape)
         if looks.contrast < options.blank:
             yield _finding("blank", one, f"contrast {looks.contrast:.1f} of 255", looks.contrast)
-        elif min(width, height) >= 128 and looks.sharpness < options.blurred:
+        elif min(width, height) >= LEAST_SIDE and looks.sharpness < options.blurred:
             yield _finding("blurred", one, f"sharpness {looks.sharpness:.3f}", looks.sharpness)
         if looks.high < options.dark:
             yield _finding("dark", one, f"95 % of its grey levels lie below {looks.high:.0f} of 255", looks.high)

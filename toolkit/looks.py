@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
 import cv2
 import numpy as np
+from cv2.typing import MatLike
 
-from toolkit.preprocess import MAX_PIXELS, Image, Preprocess, decode
+from toolkit.header import Header
+from toolkit.preprocess import Image, Preprocess, decode
 from toolkit.similarity import Sketch, sketch_of
 
-_SIDE = 256
+LEAST_SIDE: Final = 128
+"""Sharpness says nothing about pictures with a shorter side."""
+
+_SIDE: Final = 256
+_SMALL: Final = 64
 
 
 @dataclass(frozen=True, slots=True)
 class Looks:
-    """Measures of one picture, scaled to 256x256 for all of them.
+    """Measures of one picture, scaled to 256x256, or to 64x64 where a side is shorter than `LEAST_SIDE`.
 
     Attributes:
         low, high: the grey levels, 0..255, under which 5 % and 95 % of the pixels lie.
@@ -33,29 +40,40 @@ class Looks:
     sketch: Sketch
 
 
-def look(data: bytes, max_pixels: int = MAX_PIXELS) -> Looks:
-    """Measure one picture file.
+def look(data: bytes, header: Header) -> Looks:
+    """Measure one picture file, whose header is read already.
 
     Raises:
         DecodeError: as `preprocess.decode`.
     """
-    rgb = decode(data, Preprocess(height=_SIDE, width=_SIDE), max_pixels=max_pixels)
-    grey = np.asarray(cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY), np.uint8)
-    return measure(rgb, grey)
+    side = _SIDE if min(header.width, header.height) >= LEAST_SIDE else _SMALL
+    rgb = decode(data, Preprocess(height=side, width=side), max_pixels=header.width * header.height)
+    return measure(rgb, np.asarray(cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY), np.uint8))
 
 
 def measure(rgb: Image, grey: Image) -> Looks:
-    """Measure decoded pixels, uint8 (256, 256, 3) and their grey levels (256, 256)."""
-    small = np.sort(cv2.resize(grey, (64, 64), interpolation=cv2.INTER_AREA), axis=None)
-    contrast = float(grey.std(dtype=np.float32))
-    edges = float(cv2.Laplacian(grey, cv2.CV_32F).std())
-    tiny = cv2.resize(rgb, (32, 32), interpolation=cv2.INTER_AREA)
-    colour = np.sort(tiny.max(axis=2) - tiny.min(axis=2), axis=None)
+    """Measure decoded pixels, uint8 (H, W, 3) and their grey levels (H, W), both sides 64 or more."""
+    low, high = _percentiles(cv2.resize(grey, (_SMALL, _SMALL), interpolation=cv2.INTER_AREA))
+    contrast = _deviation(grey)
+    red, green, blue = cv2.split(cv2.resize(rgb, (32, 32), interpolation=cv2.INTER_AREA))
+    _, colour = _percentiles(cv2.max(cv2.max(red, green), blue) - cv2.min(cv2.min(red, green), blue))
     return Looks(
-        low=float(small[len(small) // 20]),
-        high=float(small[-len(small) // 20]),
+        low=low,
+        high=high,
         contrast=contrast,
-        sharpness=edges / max(contrast, 1.0),
-        colour=float(colour[-len(colour) // 20]),
+        sharpness=_deviation(cv2.Laplacian(grey, cv2.CV_16S)) / max(contrast, 1.0),
+        colour=colour,
         sketch=sketch_of(grey),
     )
+
+
+def _percentiles(levels: MatLike) -> tuple[float, float]:
+    """The 5th and the 95th percentile of uint8 levels."""
+    up_to = np.bincount(levels.ravel(), minlength=256).cumsum()
+    tail = levels.size // 20
+    return float(up_to.searchsorted(tail, "right")), float(up_to.searchsorted(levels.size - tail))
+
+
+def _deviation(values: MatLike) -> float:
+    """The standard deviation, several times as fast as numpy's."""
+    return float(cv2.meanStdDev(values)[1][0, 0])
