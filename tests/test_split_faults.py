@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import os
 import shutil
 import signal
@@ -9,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -38,6 +40,12 @@ def tree(out: Path) -> dict[str, bytes]:
 
 def command(pets: Path, out: Path, *options: str) -> list[str]:
     return [sys.executable, "-m", "toolkit", "split", str(pets), "--out", str(out), "--quiet", "--no-verify", *options]
+
+
+def assigned(out: Path) -> dict[str, tuple[str, str]]:
+    """Path in the source -> subset and place, of the pictures that are in one."""
+    with (out / "split.csv").open(newline="", encoding="utf-8") as file:
+        return {row["path"]: (row["subset"], row["target"]) for row in csv.DictReader(file) if row["subset"]}
 
 
 def n_placed(out: Path) -> int:
@@ -76,6 +84,62 @@ def test_killed_and_started_again_it_is_as_if_nothing_had_happened(
     assert found == expected
 
 
+@pytest.mark.parametrize("n_new", [-1, 0, 20])
+def test_an_update_that_was_killed_is_completed_and_moves_nothing(pets: Path, tmp_path: Path, n_new: int) -> None:
+    later = [path for place, path in enumerate(sorted(pets.rglob("*.jpg"))) if place % 4]
+    for attempt in range(5):
+        source, out = tmp_path / f"{attempt}/pets", tmp_path / f"{attempt}/out"
+        shutil.copytree(pets, source)
+        for path in later:
+            (source / path.relative_to(pets)).unlink()
+        subprocess.run(command(source, out), env=environment(), check=True)
+        before = assigned(out)
+        for path in later:
+            shutil.copy2(path, source / path.relative_to(pets))
+        whole = shutil.copytree(out, tmp_path / f"{attempt}/whole")
+        n_before = n_placed(out)
+        process = start_until(source, out, n_new if n_new < 0 else n_before + n_new, "--update")
+        process.send_signal(signal.SIGKILL)
+        if process.wait() == -signal.SIGKILL and n_placed(out) < n_before + len(later) // 2:
+            break
+    else:
+        pytest.fail("never killed in time")
+    subprocess.run(command(source, whole, "--update"), env=environment(), check=True)
+    plain = run_cli("split", source, "--out", out, "--no-verify", cwd=tmp_path)
+    if n_new >= 0:
+        assert plain.returncode == 3
+        assert "--update" in plain.stderr
+    subprocess.run(command(source, out, "--update"), env=environment(), check=True)
+    after = assigned(out)
+    assert len(after) > len(before)
+    assert {path: after[path] for path in before} == before
+    expected, found = tree(whole), tree(out)
+    del expected["split.json"], found["split.json"]
+    assert found == expected
+
+
+def test_moving_to_another_disk_loses_nothing_when_it_is_killed(pets: Path, other_disk: Path) -> None:
+    contents = sorted(path.read_bytes() for path in pets.rglob("*.jpg"))
+    for attempt in range(5):
+        source, out = pets.with_name(f"{attempt}"), other_disk / f"{attempt}"
+        shutil.copytree(pets, source)
+        process = start_until(source, out, 20, "--mode", "move")
+        process.send_signal(signal.SIGKILL)
+        killed = process.wait() == -signal.SIGKILL
+        left = [path.read_bytes() for folder in (source, out) for path in folder.rglob("*.jpg")]
+        assert set(left) == set(contents)
+        if killed and not (out / "split.csv").exists():
+            break
+    else:
+        pytest.fail("never killed in time")
+    subprocess.run(command(source, out, "--mode", "move"), env=environment(), check=True)
+    placed = [path.read_bytes() for path in out.rglob("*.jpg")]
+    left = [path.read_bytes() for path in source.rglob("*.jpg")]
+    assert sorted(placed + left) == contents
+    assert len(placed) == len(assigned(out))
+    assert not list(out.rglob(".placing*"))
+
+
 def test_two_at_once(pets: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     first = start_until(pets, out, -1)
@@ -90,19 +154,34 @@ def test_two_at_once(pets: Path, tmp_path: Path) -> None:
     assert n_placed(out) > 0
 
 
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A disk of 2 MB."""
-    disk = tmp_path / "disk"
+@contextmanager
+def mounted(disk: Path, size: str) -> Iterator[Path]:
+    """A disk of its own at `disk`."""
     disk.mkdir()
     mount = shutil.which("mount")
     if os.geteuid() or mount is None:
-        pytest.skip("mounting a small disk needs root")
-    mounted = subprocess.run([mount, "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(disk)], check=False)
-    if mounted.returncode:
+        pytest.skip("mounting a disk needs root")
+    done = subprocess.run([mount, "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(disk)], check=False)
+    if done.returncode:
         pytest.skip("no disk can be mounted here")
-    yield disk
-    subprocess.run(["umount", str(disk)], check=True)
+    try:
+        yield disk
+    finally:
+        subprocess.run(["umount", str(disk)], check=True)
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A disk of 2 MB."""
+    with mounted(tmp_path / "disk", "2m") as disk:
+        yield disk
+
+
+@pytest.fixture
+def other_disk(tmp_path: Path) -> Iterator[Path]:
+    """A disk with room, and another one than that of the pictures."""
+    with mounted(tmp_path / "disk", "200m") as disk:
+        yield disk
 
 
 def test_a_full_disk_is_a_plain_error_and_is_completed_when_there_is_room(pets: Path, small_disk: Path) -> None:

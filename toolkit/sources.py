@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import shlex
 import stat
 import unicodedata
 from collections.abc import Callable, Collection, Iterable, Iterator
@@ -19,7 +20,7 @@ from typing import Final
 
 from toolkit import archive
 from toolkit.errors import InputError
-from toolkit.scan import printable, walk
+from toolkit.scan import is_picture_name, printable, walk
 
 PARTS: Final = frozenset({"train", "training", "validation", "val", "valid", "test", "testing"})
 """Folders of these names, in any case, are the parts of a split, not classes."""
@@ -143,12 +144,22 @@ def open_source(path: Path) -> Source:
     above = _above_classes(file[0] for file in listed)
     files = sorted((_classed(_place(file[0], above), *file[1:]) for file in listed), key=lambda file: file.name)
     if not any(file.label for file in files):
-        raise InputError(
-            f"{printable(str(path))}: expected one folder per class in it, found none with a file",
-            hint="put the pictures of each class into a folder with the class's name, such as PetImages/Cat",
-        )
+        raise _no_classes(path, files)
     root = None if members else os.path.abspath(path / above)
     return Source(path, files, root, {_place(name, above): member for name, member in members.items()})
+
+
+def _no_classes(path: Path, files: Collection[SourceFile]) -> InputError:
+    if path.is_dir() and any(is_picture_name(file.name) for file in files):
+        around = os.path.normpath(path / "..")
+        return InputError(
+            f"{printable(str(path))}: expected one folder per class in it, found pictures: is this one of the classes?",
+            hint=f"give the folder around the class folders: {shlex.quote(printable(around))}",
+        )
+    return InputError(
+        f"{printable(str(path))}: expected one folder per class in it, found none with a file",
+        hint="put the pictures of each class into a folder with the class's name, such as PetImages/Cat",
+    )
 
 
 def _no_source(path: Path) -> InputError:

@@ -68,7 +68,7 @@ def parse_ratio(text: str) -> tuple[Decimal, ...]:
     """`0.9` -> train and validation, `0.8,0.1,0.1` -> train, validation and test. Exact decimals.
 
     Raises:
-        UsageError: no number, outside 0..1, or three parts that do not add up to 1.
+        UsageError: no number, a part that would be empty, or parts that do not add up to 1.
 
     >>> parse_ratio("0.9")
     (Decimal('0.9'), Decimal('0.1'))
@@ -77,8 +77,8 @@ def parse_ratio(text: str) -> tuple[Decimal, ...]:
         parts = tuple(Decimal(part.strip()) for part in text.split(","))
     except InvalidOperation:
         raise _bad_ratio(text, "that is no decimal number") from None
-    if not all(part.is_finite() and 0 <= part <= 1 for part in parts):
-        raise _bad_ratio(text, "each part must lie between 0 and 1")
+    if not all(part.is_finite() and 0 < part < 1 for part in parts):
+        raise _bad_ratio(text, "each part must be more than 0 and less than 1, or one of them would be empty")
     if len(parts) == 1:
         parts = (parts[0], 1 - parts[0])
     if not 2 <= len(parts) <= 3 or sum(parts) != 1:

@@ -202,10 +202,6 @@ class TerminalProgress(SilentProgress):
     def advance(self, n: int = 1) -> None:
         if self._live is not None:
             self._bar.advance(self._task, n)
-            task = self._bar.tasks[0]
-            count = f"{task.completed:,.0f}" + (f"/{task.total:,.0f}" if task.total else "")
-            rate = f"  {task.speed:,.0f} {self._unit}/s" if task.speed else f" {self._unit}"
-            self._bar.update(self._task, count=count + rate)
 
     def status(self, text: str) -> None:
         self._note = text
@@ -219,6 +215,11 @@ class TerminalProgress(SilentProgress):
         from rich.console import Group
         from rich.text import Text
 
+        # Here, ten times a second, and not for every file: the speed is worked out from the last thousand steps.
+        task = self._bar.tasks[0]
+        count = f"{task.completed:,.0f}" + (f"/{task.total:,.0f}" if task.total else "")
+        rate = f"  {task.speed:,.0f} {self._unit}/s" if task.speed else f" {self._unit}"
+        self._bar.update(self._task, count=count + rate)
         return Group(self._bar, Text(self._note, no_wrap=True)) if self._note else Group(self._bar)
 
     def line(self, text: str) -> None:
