@@ -31,6 +31,7 @@ class DeviceSession:
         self.device = session.device
         self.note = session.note
         self.fingerprint = session.fingerprint
+        self.n_bytes = session.n_bytes
         self._session = session
         self._place = place
         self._most: int | None = None

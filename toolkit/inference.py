@@ -5,10 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 import threading
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from itertools import chain, islice
+from math import prod
 from pathlib import Path
 from typing import Final
 
@@ -18,19 +20,26 @@ from toolkit.inputs import Counts, Inputs
 from toolkit.limits import usable_cpus
 from toolkit.locking import lock
 from toolkit.metrics import ConfusionMatrix, report, write_confusion_csv, write_report_csv
-from toolkit.pipeline import BatchResult, Item, Labeller, OrderedMap, Result, one_opencv_thread
+from toolkit.pipeline import BatchResult, Labeller
 from toolkit.preprocess import MAX_PIXELS
 from toolkit.progress import SILENT, Progress
 from toolkit.resume import Earlier, Partial, finished
 from toolkit.scan import Sample, printable
 from toolkit.session import Device, Probabilities, Session, open_session
 from toolkit.tables import ERROR, OK, UNSURE, Layout, Row, side_path
+from toolkit.workers import CAN_FORK, Processes, in_threads
 
 ROWS_VERSION: Final = 1
 """Raised when the same model and options give other rows than before."""
 
 CPU_BATCH_VALUES: Final = 500_000
 """About how many input values a run on the CPU is given, so that its activations stay in the cache."""
+
+CPU_WEIGHT_BYTES: Final = 4 << 20
+"""About how many bytes of weights a picture may cost: a large network is given more pictures at once."""
+
+FORK_VALUES: Final = 16_000
+"""Input values a worker below which its Python holds the others up: about 50 us a picture, at 30 ns a value."""
 
 GPU_BATCH: Final = 128
 
@@ -79,6 +88,7 @@ class InferOptions:
         update: rows of unchanged files in the result file are kept.
         max_failures: `InferResult.check` raises above it; None: only if every file fails.
         batch_size, workers: None chooses from the machine and the model.
+        processes: workers may be forked where that is faster; only for a program without other threads.
         max_pixels: larger pictures are refused from their header.
     """
 
@@ -90,6 +100,7 @@ class InferOptions:
     max_failures: MaxFailures | None = None
     batch_size: int | None = None
     workers: int | None = None
+    processes: bool = False
     max_pixels: int = MAX_PIXELS
 
     def __post_init__(self) -> None:
@@ -171,19 +182,24 @@ class InferResult:
 def make_labeller(session: Session, options: InferOptions) -> Labeller:
     """A labeller whose batches suit the device and the model. Their sizes are never a matter of the load.
 
-    On the CPU the session is given 4..64 pictures at once, fewer the larger they are, and a worker decodes up to four
-    times as many before it runs them: going to and fro between decoder and network empties the caches each time.
+    On the CPU the session is given 4..64 pictures at once, fewer the larger they are and the smaller the network, and a
+    worker decodes four times as many before it runs them: going to and fro between the two empties the caches.
     """
     if options.batch_size is not None:
         size, run = options.batch_size, None
     elif session.device != "cpu":
         size, run = GPU_BATCH, None
     else:
-        height, width, channels = session.contract.preprocess.shape
-        fitting = CPU_BATCH_VALUES // (height * width * channels)
-        run = max(4, min(64, 1 << max(0, fitting.bit_length() - 1)))
-        size = min(64, 4 * run)
+        fitting = CPU_BATCH_VALUES // prod(session.contract.preprocess.shape)
+        worthwhile = min(16, -(-session.n_bytes // CPU_WEIGHT_BYTES))
+        run = max(4, min(64, _power_of_two(fitting)), 2 * _power_of_two(worthwhile - 1))
+        size = 4 * run
     return Labeller(session, max_pixels=options.max_pixels, batch_size=size, run_size=run)
+
+
+def _power_of_two(n: int) -> int:
+    """The largest power of two up to `n`; 0 for less than 1."""
+    return 1 << n.bit_length() - 1 if n > 0 else 0
 
 
 def batches(samples: Iterable[Sample], size: int) -> Iterator[list[Sample]]:
@@ -206,7 +222,7 @@ def predict(
     labeller = make_labeller(session, options)
     progress.start("labelling")
     try:
-        for result in _in_parallel(labeller, batches(samples, labeller.batch_size), options):
+        for result in in_threads(labeller, batches(samples, labeller.batch_size), options.workers or usable_cpus()):
             yield from predictions(result)
             progress.advance(len(result.samples))
     finally:
@@ -272,21 +288,54 @@ def infer(
     session = open_session(model, device=options.device, threads=1)
     table = layout(session, options)
     result = InferResult(out=out, device=session.device, note=session.note)
-    with lock(out), ExitStack() as opened:
+    labeller = make_labeller(session, options)
+    work = _until(stop, batches(inputs.samples(result.counts), labeller.batch_size))
+    first = list(islice(work, options.workers or usable_cpus()))
+    with row_workers(table, labeller, options, n_batches=len(first)) as label, lock(out), ExitStack() as opened:
         progress.start("labelling")
         try:
-            _Run(result, table, progress, opened).all(inputs, session, options, stop)
+            _Run(result, table, progress, opened).all(inputs, chain(first, work), label, options, stop)
         finally:
             progress.finish()
     return result
 
 
+RowWorkers = Callable[[Iterator[list[Sample]]], Iterator[list[Row]]]
+"""Batches -> the rows of each, in order."""
+
+
+@contextmanager
+def row_workers(table: Layout, labeller: Labeller, options: InferOptions, *, n_batches: int) -> Iterator[RowWorkers]:
+    """Workers for at least `n_batches`: processes where they may be and Python's share is large, else threads."""
+
+    def rows(samples: list[Sample]) -> list[Row]:
+        return table.rows(labeller(samples)) if samples else []
+
+    workers = options.workers or usable_cpus()
+    tiny = prod(table.contract.preprocess.shape) < FORK_VALUES * workers
+    if options.processes and CAN_FORK and tiny and labeller.on_cpu and n_batches >= workers > 1:
+        with Processes(rows, workers) as processes:
+            yield processes.map
+    else:
+        yield lambda items: in_threads(rows, items, workers)
+
+
 @dataclass(frozen=True, slots=True)
 class _Work:
-    """A batch of the ordered inputs, and the rows of those of its samples that have one already."""
+    """A batch of the ordered inputs: the samples that are to be labelled, and the rows of the others in their places.
 
-    samples: list[Sample]
-    kept: list[Row | None]
+    `kept` holds None for each missing sample; it is None itself where no row is kept.
+    """
+
+    missing: list[Sample]
+    kept: list[Row | None] | None = None
+
+    def completed(self, rows: list[Row]) -> list[Row]:
+        """All rows of the batch, in order."""
+        if self.kept is None:
+            return rows
+        new = iter(rows)
+        return [row if row is not None else next(new) for row in self.kept]
 
 
 class _Run:
@@ -301,10 +350,15 @@ class _Run:
         self._progress = progress
         self._confusion = ConfusionMatrix(table.labels)
 
-    def all(self, inputs: Inputs, session: Session, options: InferOptions, stop: threading.Event) -> None:
+    def all(
+        self,
+        inputs: Inputs,
+        work: Iterator[list[Sample]],
+        label: RowWorkers,
+        options: InferOptions,
+        stop: threading.Event,
+    ) -> None:
         result, partial = self._result, self._partial
-        labeller = make_labeller(session, options)
-        work = _until(stop, batches(inputs.samples(result.counts), labeller.batch_size))
         stopped, old = self._stopped(), self._old() if options.update else None
         start = stopped or old
         different = self._same(start, work, stopped=start is stopped) if start else None
@@ -317,7 +371,15 @@ class _Run:
             return
         rest = self._opened(partial.begin(start))
         todo = self._planned(chain([different] if different else [], work), rest, old)
-        for rows in _in_parallel(lambda item: self._rows(item, labeller), todo, options):
+        under_way: deque[_Work] = deque()
+
+        def missing() -> Iterator[list[Sample]]:
+            for batch in todo:
+                under_way.append(batch)
+                yield batch.missing
+
+        for new in label(missing()):
+            rows = under_way.popleft().completed(new)
             partial.append(rows)
             self._count(rows)
         result.n_continued = sum(source.n_taken for source in (stopped, rest) if source is not None)
@@ -368,16 +430,12 @@ class _Run:
         for samples in work:
             whole = rest.take_all(samples) if rest is not None else None
             if whole is not None:
-                yield _Work(samples, [*whole])
+                yield _Work([], [*whole])
             elif old is not None:
-                yield _Work(samples, [old.take(sample) for sample in samples])
+                kept = [old.take(sample) for sample in samples]
+                yield _Work([sample for sample, row in zip(samples, kept, strict=True) if row is None], kept)
             else:
-                yield _Work(samples, [None] * len(samples))
-
-    def _rows(self, work: _Work, labeller: Labeller) -> list[Row]:
-        missing = [sample for sample, row in zip(work.samples, work.kept, strict=True) if row is None]
-        new = iter(self._table.rows(labeller(missing)) if missing else ())
-        return [row if row is not None else next(new) for row in work.kept]
+                yield _Work(samples)
 
     def _count(self, rows: list[Row]) -> None:
         result = self._result
@@ -403,11 +461,6 @@ class _Run:
         else:  # those of an earlier run would be about other rows
             for kind in ("report.csv", "confusion.csv"):
                 side_path(self._result.out, kind).unlink(missing_ok=True)
-
-
-def _in_parallel(function: Callable[[Item], Result], items: Iterator[Item], options: InferOptions) -> Iterator[Result]:
-    with one_opencv_thread(), OrderedMap(function, items, options.workers or usable_cpus()) as results:
-        yield from results
 
 
 def _until(stop: threading.Event, work: Iterator[list[Sample]]) -> Iterator[list[Sample]]:

@@ -23,6 +23,7 @@ class LiteRtSession:
         self.device = "cpu"
         self.note = ""
         self.fingerprint = file_digest(path)
+        self.n_bytes = path.stat().st_size
         self._path = path
         self._threads = threads
         self._local = threading.local()

@@ -1,4 +1,4 @@
-"""Samples -> probabilities, in parallel and in order.
+"""Samples -> probabilities, a batch at a time.
 
 Workers share nothing but the session: each reads, decodes and runs whole batches by itself, into a buffer of its own.
 On small machines this beats decoders that feed one runner through a queue, and where one device serves all workers
@@ -10,11 +10,9 @@ from __future__ import annotations
 import os
 import stat
 import threading
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
-from typing import Final, Generic, TypeVar
+from dataclasses import dataclass
+from typing import Final
 
-import cv2
 import numpy as np
 
 from toolkit.preprocess import DecodeError, Image, decode
@@ -23,9 +21,6 @@ from toolkit.session import Probabilities, Session
 
 MAX_FILE_BYTES: Final = 1 << 30
 """Larger files are no photos; they are refused before they are read."""
-
-Item = TypeVar("Item")
-Result = TypeVar("Result")
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +58,7 @@ class Labeller:
         self._n_classes = len(session.contract.labels)
         self._max_pixels = max_pixels
         self.batch_size = batch_size
+        self.on_cpu = session.device == "cpu"
         self._run_size = run_size or batch_size
         self._local = threading.local()
 
@@ -80,7 +76,7 @@ class Labeller:
             except DecodeError as error:
                 errors[i] = error.message
             except ReadError as error:
-                sample = replace(sample, size=-1, mtime_ns=0)  # noqa: PLW2901
+                sample = sample._replace(size=-1, mtime_ns=0)  # noqa: PLW2901
                 errors[i] = str(error)
             seen.append(sample)
         probabilities = np.zeros((len(samples), self._n_classes), np.float32)
@@ -122,11 +118,11 @@ def read(sample: Sample) -> tuple[Sample, bytes]:
             status = os.fstat(handle)
             after = (status.st_size, status.st_mtime_ns)
             if after == before and len(data) == after[0]:
-                return (sample if sample.size >= 0 else replace(sample, size=after[0], mtime_ns=after[1])), data
+                return (sample if sample.size >= 0 else sample._replace(size=after[0], mtime_ns=after[1])), data
             if status.st_size > MAX_FILE_BYTES:
                 raise DecodeError("too_large", f"too large: {status.st_size:,} bytes in one file")
             before = after
-            sample = replace(sample, size=after[0], mtime_ns=after[1])
+            sample = sample._replace(size=after[0], mtime_ns=after[1])
             os.lseek(handle, 0, os.SEEK_SET)
         raise ReadError("cannot be read: it changed again and again while it was read")
     except OSError as error:
@@ -147,102 +143,3 @@ def _read_all(handle: int, expected: int) -> bytes:
 
 def _reason(error: OSError | ValueError) -> str:
     return (error.strerror or str(error)) if isinstance(error, OSError) else str(error)
-
-
-class OrderedMap(Generic[Item, Result]):
-    """`function` over `items` in `workers` threads, results in the order of the items.
-
-    At most `4 * workers` items are under way or waiting to be taken, so memory does not grow with their number.
-    Use it as a context manager: on leaving, what is in flight is finished and the threads have ended.
-    """
-
-    def __init__(self, function: Callable[[Item], Result], items: Iterator[Item], workers: int) -> None:
-        self._function = function
-        self._items = items
-        self._limit = 4 * workers
-        self._source = threading.Lock()
-        self._lock = threading.Lock()
-        self._ready = threading.Condition(self._lock)
-        self._room = threading.Condition(self._lock)
-        self._results: dict[int, tuple[Result | None, BaseException | None]] = {}
-        self._taken = 0
-        self._given = 0
-        self._closed = False
-        self._threads = [threading.Thread(target=self._work, name=f"worker-{i}") for i in range(workers)]
-
-    def __enter__(self) -> OrderedMap[Item, Result]:
-        for thread in self._threads:
-            thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.stop()
-        for thread in self._threads:
-            thread.join()
-
-    def stop(self) -> None:
-        """Take no more items; what is in flight is finished and still comes out."""
-        with self._lock:
-            self._closed = True
-            self._room.notify_all()
-            self._ready.notify_all()
-
-    def __iter__(self) -> Iterator[Result]:
-        while True:
-            with self._lock:
-                while self._given not in self._results:
-                    if self._closed and self._given == self._taken:
-                        return
-                    self._ready.wait()
-                result, error = self._results.pop(self._given)
-                self._given += 1
-                self._room.notify()
-            if error is not None:
-                raise error
-            yield result  # type: ignore[misc]
-
-    def _work(self) -> None:
-        while (taken := self._take()) is not None:
-            index, item = taken
-            try:
-                outcome: tuple[Result | None, BaseException | None] = (self._function(item), None)
-            except BaseException as error:
-                outcome = (None, error)
-            self._put(index, outcome)
-
-    def _take(self) -> tuple[int, Item] | None:
-        """The next item and its place; None at the end."""
-        with self._source:
-            with self._lock:
-                while not self._closed and self._taken - self._given >= self._limit:
-                    self._room.wait()
-                if self._closed:
-                    return None
-                index = self._taken
-                self._taken += 1
-            try:
-                return index, next(self._items)
-            except StopIteration:
-                with self._lock:
-                    self._taken -= 1
-            except BaseException as error:
-                self._put(index, (None, error))
-            self.stop()
-            return None
-
-    def _put(self, index: int, outcome: tuple[Result | None, BaseException | None]) -> None:
-        with self._lock:
-            self._results[index] = outcome
-            if index == self._given:
-                self._ready.notify()
-
-
-class one_opencv_thread:  # noqa: N801
-    """Context in which OpenCV does not start threads of its own beside the workers."""
-
-    def __enter__(self) -> None:
-        self._before = cv2.getNumThreads()
-        cv2.setNumThreads(1)
-
-    def __exit__(self, *_: object) -> None:
-        cv2.setNumThreads(self._before)

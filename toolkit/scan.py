@@ -9,9 +9,8 @@ from __future__ import annotations
 import os
 import stat as stat_module
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 from toolkit.errors import InputError
 from toolkit.header import SUFFIXES
@@ -20,8 +19,7 @@ PICTURE_SUFFIXES: Final = frozenset().union(*SUFFIXES.values())
 """Suffixes, in lower case, of the formats that the decoder reads."""
 
 
-@dataclass(frozen=True, slots=True)
-class Sample:
+class Sample(NamedTuple):
     """One input file.
 
     Attributes:

@@ -32,12 +32,14 @@ class Session(Protocol):
         device: where it really runs, "cpu" or "cuda".
         note: why it does not run where it was wished to; "" otherwise.
         fingerprint: SHA-256 (hex) of the file.
+        n_bytes: the file's size, most of it weights.
     """
 
     contract: Contract
     device: str
     note: str
     fingerprint: str
+    n_bytes: int
 
     def run(self, images_u8: Image) -> Probabilities:
         """Probabilities of a batch.
@@ -134,6 +136,7 @@ class OnnxSession:
             options.inter_op_num_threads = 1
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         self.fingerprint = file_digest(path)
+        self.n_bytes = path.stat().st_size
         try:
             self.inner: Any = onnxruntime.InferenceSession(os.fspath(path), options, providers=list(providers))
         except Exception as error:

@@ -22,14 +22,15 @@ from pathlib import Path
 
 import numpy as np
 
-from toolkit.inference import InferOptions, batches, layout, make_labeller
+from toolkit.inference import InferOptions, batches, layout, make_labeller, row_workers
 from toolkit.inputs import Counts, Inputs
 from toolkit.limits import usable_cpus
-from toolkit.pipeline import OrderedMap, one_opencv_thread, read
+from toolkit.pipeline import read
 from toolkit.preprocess import DecodeError, Image, Preprocess, decode
 from toolkit.scan import Sample
 from toolkit.session import Session, open_session
 from toolkit.tables import encode
+from toolkit.workers import one_opencv_thread
 
 ROUNDS = 5
 N_PICTURES = 1000
@@ -69,14 +70,12 @@ def run_all(session: Session, images: Image, batch: int, threads: int) -> int:
 
 def whole(session: Session, samples: list[Sample]) -> int:
     """E: what `infer` does, without the file."""
-    options = InferOptions()
+    options = InferOptions(processes=True)
     table = layout(session, options)
     labeller = make_labeller(session, options)
     n = 0
-    with OrderedMap(
-        lambda part: table.rows(labeller(part)), batches(samples, labeller.batch_size), usable_cpus()
-    ) as results:
-        for rows in results:
+    with row_workers(table, labeller, options, n_batches=len(samples) // labeller.batch_size) as label:
+        for rows in label(batches(samples, labeller.batch_size)):
             encode(rows)
             n += len(rows)
     return n

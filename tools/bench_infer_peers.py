@@ -23,10 +23,11 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from toolkit.pipeline import one_opencv_thread, read
+from toolkit.pipeline import read
 from toolkit.preprocess import decode
 from toolkit.scan import sample, walk
 from toolkit.session import open_session
+from toolkit.workers import one_opencv_thread
 
 ROUNDS = 5
 LARGE = (4000, 3000)

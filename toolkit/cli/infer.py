@@ -80,6 +80,7 @@ def infer(
         max_failures=MaxFailures.parse(max_failures) if max_failures is not None else None,
         batch_size=batch_size,
         workers=workers,
+        processes=True,
         max_pixels=max_pixels,
     )
     files = Inputs(
