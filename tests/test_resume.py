@@ -29,6 +29,7 @@ from toolkit.inputs import Inputs
 from toolkit.locking import lock
 from toolkit.preprocess import Colour
 from toolkit.progress import SilentProgress
+from toolkit.workers import CAN_FORK
 
 DIGITS = tuple("0123456789")
 OPTIONS = InferOptions(batch_size=4, workers=2)
@@ -332,8 +333,9 @@ def many(fashion_images: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
 
 def kill_often(folder: Path, kills: int) -> None:
     """Kill at random moments of the whole process, and see that the next run ends as an undisturbed one does."""
-    command = ("infer", "photos", "-o", "labels.csv", "-m", "model.onnx", "--batch-size", "16")
-    assert run_cli(*command[:2], "-o", "whole16.csv", *command[4:], cwd=folder).returncode == 0
+    inputs = ("photos",) * 4
+    command = ("infer", *inputs, "-m", "model.onnx", "--batch-size", "16", "-o", "labels.csv")
+    assert run_cli(*command[:-1], "whole16.csv", cwd=folder).returncode == 0
     whole = (folder / "whole16.csv").read_bytes()
     begun = time.monotonic()
     assert run_cli(*command, cwd=folder).returncode == 0
@@ -380,6 +382,34 @@ def test_signals(many: Path, number: int, code: int) -> None:
     done = run_cli(*command, "--batch-size", "4", "--log-format", "json", cwd=many)
     summary = json.loads(done.stderr)
     assert (summary["files"], summary["continued"], summary["event"]) == (16_000, n_kept, "finished")
+
+
+def children(process: subprocess.Popen[str]) -> list[int]:
+    listed = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text()
+    return [int(pid) for pid in listed.split()]
+
+
+@pytest.mark.skipif(not CAN_FORK, reason="workers are processes on Linux alone")
+def test_a_worker_process_is_killed(many: Path) -> None:
+    """As the system does where memory runs out: an error, what is done is kept, and the same command goes on."""
+    command = ("infer", *("photos",) * 4, "-m", "model.onnx", "--batch-size", "4", "--workers", "2", "-o")
+    partial = many / "one.csv.partial"
+    assert run_cli(*command, "undisturbed.csv", cwd=many).returncode == 0
+    process = start(*command, "one.csv", cwd=many)
+    while not (partial.exists() and partial.stat().st_size > 10_000):
+        time.sleep(0.005)
+        assert process.poll() is None
+    workers = children(process)
+    assert len(workers) == 2
+    os.kill(workers[0], signal.SIGKILL)
+    stderr = process.communicate(timeout=30)[1]
+    assert process.returncode == 8, stderr
+    assert "a worker process was ended by signal 9" in stderr
+    assert partial.exists()
+    done = run_cli(*command, "one.csv", cwd=many)
+    assert done.returncode == 0
+    assert "by an earlier run" in done.stderr
+    assert (many / "one.csv").read_bytes() == (many / "undisturbed.csv").read_bytes()
 
 
 def test_locked_out_for_lack_of_rights(tmp_path: Path) -> None:
