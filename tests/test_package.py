@@ -45,7 +45,7 @@ def test_the_distribution_says_what_it_is(wheel: zipfile.ZipFile) -> None:
     assert "Name: toolkit-images\n" in metadata
     assert "License-Expression: MIT\n" in metadata
     assert "Requires-Python: <3.14,>=3.11\n" in metadata
-    assert wheel.read(f"{info}/entry_points.txt").decode() == "[console_scripts]\ntoolkit = toolkit.cli:main\n"
+    assert wheel.read(f"{info}/entry_points.txt").decode() == "[console_scripts]\ntoolkit = toolkit.__main__:run\n"
 
 
 def test_python_m_toolkit_prints_the_version(tmp_path: Path) -> None:

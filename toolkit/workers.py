@@ -6,7 +6,6 @@ on an item is mostly Python's own, they only wait for each other; processes that
 
 from __future__ import annotations
 
-import multiprocessing
 import pickle
 import signal
 import sys
@@ -14,13 +13,15 @@ import threading
 import traceback
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from multiprocessing.connection import Connection, wait
-from multiprocessing.context import ForkProcess
-from typing import Final, Generic, TypeVar
+from typing import TYPE_CHECKING, Final, Generic, TypeVar, cast
 
 import cv2
 
 from toolkit.errors import MachineError
+
+if TYPE_CHECKING:
+    from multiprocessing.connection import Connection
+    from multiprocessing.context import ForkProcess
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -52,6 +53,8 @@ class Processes(Generic[Item, Result]):
         self._processes: dict[Connection, ForkProcess] = {}
 
     def __enter__(self) -> Processes[Item, Result]:
+        import multiprocessing
+
         context = multiprocessing.get_context("fork")
         with one_opencv_thread():
             for _ in range(self._workers):
@@ -75,6 +78,8 @@ class Processes(Generic[Item, Result]):
             MachineError: a process was killed, or died.
             Exception: what `function` or `items` raised, after the results of the items before.
         """
+        from multiprocessing.connection import wait
+
         todo = _Todo(items)
         under_way: dict[Connection, deque[int]] = {pipe: deque() for pipe in self._processes}
         done: dict[int, _Outcome[Result]] = {}
@@ -88,8 +93,8 @@ class Processes(Generic[Item, Result]):
                         indices.append(todo.index)
                         todo.step()
             for ready in wait([pipe for pipe, indices in under_way.items() if indices]):
-                assert isinstance(ready, Connection)
-                done[under_way[ready].popleft()] = self._receive(ready)
+                pipe = cast("Connection", ready)
+                done[under_way[pipe].popleft()] = self._receive(pipe)
             while given in done:
                 result, error = done.pop(given)
                 given += 1

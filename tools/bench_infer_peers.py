@@ -1,9 +1,12 @@
-"""`toolkit infer` against bare pieces and full decoding: `python tools/bench_infer_peers.py PICTURES MODEL`
+"""`toolkit infer` against bare pieces, full decoding and Keras: `python tools/bench_infer_peers.py PICTURES BUNDLE`
 
-Medians of five, the sides in turn: seconds on the clock, and of processor.
+PICTURES is a folder of at least 2,000 pictures that TensorFlow can read, BUNDLE what `toolkit train` and
+`toolkit export --onnx` made. Medians of five, the sides in turn: seconds on the clock, and of processor.
 
     help    `toolkit --help` beyond `import typer, rich`; wanted <= 0.3 s
     one     one picture against a bare script with numpy, cv2, onnxruntime and typer; wanted <= 1.5 times
+    Keras   2,000 pictures against `image_dataset_from_directory` and `predict`: the whole process, wanted >= 4 times as
+            fast; and steady, what it takes beyond its start (in Keras' the second `predict`), wanted >= 1.5 times
     12 MP   12-megapixel JPEGs, scaled up with noise from PICTURES, read and decoded as `infer` does against in full;
             wanted >= 2 times. The network comes to the same on both sides and is left out.
 """
@@ -42,6 +45,21 @@ pixels = cv2.resize(pixels, (width, height)).reshape(1, height, width, channels)
 print(session.run(None, {session.get_inputs()[0].name: pixels})[0])
 """
 
+N_PICTURES = 2000
+
+KERAS = """
+import json, sys, time
+import keras, tensorflow as tf
+model = keras.saving.load_model(sys.argv[1])
+load = lambda: keras.utils.image_dataset_from_directory(sys.argv[2], labels=None, shuffle=False, batch_size=32,
+    image_size=tuple(model.input_shape[1:3]), verbose=False).prefetch(tf.data.AUTOTUNE)
+model.predict(load(), verbose=0)
+if len(sys.argv) > 3:
+    begun = time.perf_counter()
+    model.predict(load(), verbose=0)
+    print(time.perf_counter() - begun)
+"""
+
 
 def medians(*sides: Callable[[], object]) -> list[tuple[float, float]]:
     """Of every side the median seconds, on the clock and of the processor."""
@@ -55,8 +73,16 @@ def medians(*sides: Callable[[], object]) -> list[tuple[float, float]]:
     return [(statistics.median(w for w, _ in one), statistics.median(c for _, c in one)) for one in taken]
 
 
-def python(*arguments: str) -> Callable[[], object]:
-    return lambda: subprocess.run([sys.executable, *arguments], check=True, capture_output=True)
+def python(*arguments: str) -> Callable[[], subprocess.CompletedProcess[bytes]]:
+    """Python with `arguments` in a process of its own; modules are compiled once, as an installer does."""
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    environment |= {"TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": "-1"}
+    return lambda: subprocess.run([sys.executable, *arguments], check=True, capture_output=True, env=environment)
+
+
+def toolkit(*arguments: str) -> Callable[[], subprocess.CompletedProcess[bytes]]:
+    """The command `toolkit`, as its installed script starts it."""
+    return python("-c", "from toolkit.__main__ import run; run()", *arguments)
 
 
 def large_pictures(folder: Path, originals: list[str]) -> list[str]:
@@ -73,33 +99,58 @@ def large_pictures(folder: Path, originals: list[str]) -> list[str]:
     return paths
 
 
-def main() -> None:
-    source, model = sys.argv[1:]
-    originals = [entry.path for entry in islice(walk(source), N_LARGE)]
-    (bare, bare_cpu), (toolkit, toolkit_cpu) = medians(
-        python("-c", "import typer, rich"), python("-m", "toolkit", "--help")
+def help_and_one(originals: list[str], model: str, out: str) -> None:
+    """What a command costs that has next to nothing to do."""
+    (bare, bare_cpu), (ours, ours_cpu) = medians(python("-c", "import typer, rich"), toolkit("--help"))
+    print(f"help   {ours - bare:+.2f} s beyond typer and rich, processor {ours_cpu - bare_cpu:+.2f} s", flush=True)
+    (bare, bare_cpu), (ours, ours_cpu) = medians(
+        python("-c", BARE, model, originals[0]),
+        toolkit("infer", originals[0], "--model", model, "--out", out, "--device", "cpu"),
     )
+    print(f"one    {ours / bare:.2f} times {bare:.2f} s, processor {ours_cpu / bare_cpu:.2f} times", flush=True)
+
+
+def large(originals: list[str], model: str, folder: Path) -> None:
+    """12-megapixel pictures."""
+    samples = [sample(path, path) for path in large_pictures(folder, originals)]
+    spec = open_session(Path(model), device="cpu", threads=1).contract.preprocess
+    flag = cv2.IMREAD_COLOR_RGB if spec.channels == 3 else cv2.IMREAD_GRAYSCALE
+    with one_opencv_thread():
+        (full, full_cpu), (ours, ours_cpu) = medians(
+            lambda: [cv2.resize(cv2.imread(s.path, flag), (spec.width, spec.height)) for s in samples],
+            lambda: [decode(read(s)[1], spec) for s in samples],
+        )
+    print(f"12 MP  {full / ours:.2f} times as fast as in full, processor {full_cpu / ours_cpu:.2f} times", flush=True)
+
+
+def keras(pictures: list[str], bundle: Path, folder: Path) -> None:
+    """Keras' own way with the same network on the same pictures."""
+    for i, path in enumerate(pictures):
+        os.symlink(os.path.abspath(path), folder / f"{i:05}{os.path.splitext(path)[1]}")
+    model, out = str(bundle / "model.keras"), str(folder.parent / "labels.csv")
+    steady = [float(python("-c", KERAS, model, str(folder), "twice")().stdout) for _ in range(ROUNDS)]
+    (theirs, _), (start, _), (ours, _) = medians(
+        python("-c", KERAS, model, str(folder)),
+        toolkit("infer", pictures[0], "--model", str(bundle), "--out", out, "--device", "cpu"),
+        toolkit("infer", str(folder), "--model", str(bundle), "--out", out, "--device", "cpu"),
+    )
+    n = len(pictures)
     print(
-        f"help   {toolkit - bare:+.2f} s beyond typer and rich, processor {toolkit_cpu - bare_cpu:+.2f} s", flush=True
+        f"Keras  {n:,} pictures in {theirs:.1f} s, toolkit in {ours:.1f} s: {theirs / ours:.2f} times as fast;  steady "
+        f"{n / statistics.median(steady):,.0f}/s and {n / (ours - start):,.0f}/s: "
+        f"{statistics.median(steady) / (ours - start):.2f} times"
     )
+
+
+def main() -> None:
+    source, bundle = sys.argv[1], Path(sys.argv[2])
+    pictures = [entry.path for entry in islice(walk(source), N_PICTURES)]
+    model = str(bundle / "model.onnx")
     with tempfile.TemporaryDirectory() as name:
-        out = os.path.join(name, "labels.csv")
-        (bare, bare_cpu), (toolkit, toolkit_cpu) = medians(
-            python("-c", BARE, model, originals[0]),
-            python("-m", "toolkit", "infer", originals[0], "--model", model, "--out", out, "--device", "cpu"),
-        )
-        print(
-            f"one    {toolkit / bare:.2f} times {bare:.2f} s, processor {toolkit_cpu / bare_cpu:.2f} times", flush=True
-        )
-        samples = [sample(path, path) for path in large_pictures(Path(name), originals)]
-        spec = open_session(Path(model), device="cpu", threads=1).contract.preprocess
-        flag = cv2.IMREAD_COLOR_RGB if spec.channels == 3 else cv2.IMREAD_GRAYSCALE
-        with one_opencv_thread():
-            (full, full_cpu), (ours, ours_cpu) = medians(
-                lambda: [cv2.resize(cv2.imread(s.path, flag), (spec.width, spec.height)) for s in samples],
-                lambda: [decode(read(s)[1], spec) for s in samples],
-            )
-        print(f"12 MP  {full / ours:.2f} times as fast as in full, processor {full_cpu / ours_cpu:.2f} times")
+        (folder := Path(name) / "pictures").mkdir()
+        help_and_one(pictures, model, os.path.join(name, "labels.csv"))
+        large(pictures[:N_LARGE], model, Path(name))
+        keras(pictures, bundle, folder)
 
 
 if __name__ == "__main__":
