@@ -6,9 +6,6 @@ TensorFlow is imported while the pictures are decoded: either takes seconds, and
 from __future__ import annotations
 
 import hashlib
-import importlib
-import os
-import threading
 import time
 from collections import Counter
 from dataclasses import asdict, dataclass, replace
@@ -25,6 +22,7 @@ from toolkit.dataset import Dataset, find_dataset, hold_out
 from toolkit.errors import InputError, UsageError, missing_extra
 from toolkit.feed import Batches, Decoded, Pictures, decode_all, default_cache_dir
 from toolkit.history import Epoch, read_history
+from toolkit.importing import BackgroundImport
 from toolkit.locking import lock
 from toolkit.progress import SILENT, Progress
 from toolkit.recipes import Recipe, load_recipe
@@ -110,7 +108,9 @@ def train(data: Path, options: TrainOptions, progress: Progress = SILENT) -> Tra
             folder.check_out(out, force=options.force)
             if find_spec("tensorflow") is None:
                 raise missing_extra("tensorflow", "train", "training")
-            importing = _Import("toolkit.network", "toolkit.fitting", "toolkit.bundle_writer")
+            importing = BackgroundImport(
+                "toolkit.network", "toolkit.fitting", "toolkit.bundle_writer", purpose="training"
+            )
         cache_dir = options.cache_dir or default_cache_dir()
         decoded = decode_all(dataset, recipe.preprocess, cache_dir, workers=options.workers, progress=progress)
         _say_cache(decoded, progress)
@@ -270,36 +270,6 @@ def _say_cache(decoded: Decoded, progress: Progress) -> None:
         f"decoded pictures: {decoded.n_bytes / 1e6:,.0f} MB {what} {decoded.path.parent} "
         "(--cache-dir; may be deleted at any time)"
     )
-
-
-class _Import:
-    """Imports modules in the background."""
-
-    def __init__(self, *names: str) -> None:
-        self._names = names
-        self._failure: BaseException | None = None
-        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-        self._thread = threading.Thread(target=self._run, daemon=True)
-        self._thread.start()
-
-    def _run(self) -> None:
-        try:
-            for name in self._names:
-                importlib.import_module(name)
-        except BaseException as error:
-            self._failure = error
-
-    def wait(self) -> None:
-        """Until they are imported.
-
-        Raises:
-            MachineError: TensorFlow is not installed.
-        """
-        self._thread.join()
-        if isinstance(self._failure, ModuleNotFoundError) and self._failure.name in ("tensorflow", "keras", "h5py"):
-            raise missing_extra("tensorflow", "train", "training") from None
-        if self._failure is not None:
-            raise self._failure
 
 
 def image_size(text: str) -> tuple[int, int]:

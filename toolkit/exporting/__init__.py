@@ -10,6 +10,7 @@ from pathlib import Path
 
 from toolkit.errors import missing_extra
 from toolkit.exporting.options import Artefact, ExportOptions, ExportResult, Format, Output, Quantize, Values
+from toolkit.importing import without_collector
 from toolkit.progress import SILENT, Progress
 
 __all__ = ["Artefact", "ExportOptions", "ExportResult", "Format", "Output", "Quantize", "Values", "export"]
@@ -25,8 +26,10 @@ def export(model: Path, options: ExportOptions, progress: Progress = SILENT) -> 
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     progress.start("loading TensorFlow", unit="")
     try:
-        import tensorflow as tf  # noqa: F401
-        import tf2onnx  # noqa: F401
+        with without_collector():
+            import keras  # noqa: F401
+            import tensorflow as tf  # noqa: F401
+            import tf2onnx  # noqa: F401
     except ImportError as error:
         raise missing_extra(error.name or "tensorflow", "train", "exporting") from None
     finally:
