@@ -112,12 +112,16 @@ def test_cpu_quota(tmp_path: Path) -> None:
     assert usable_cpus(tmp_path, own) == 1
 
 
-def test_doctor(tmp_path: Path) -> None:
+def test_doctor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TOOLKIT_CACHE", str(tmp_path / "cache"))
+    (tmp_path / "cache" / "flowers").mkdir(parents=True)
+    (tmp_path / "cache" / "flowers" / "pictures.u8").write_bytes(bytes(3_000_000))
     done = run_cli("doctor", "--json", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     findings = {f["subject"]: f for f in json.loads(done.stdout)}
     assert findings["processors"]["found"].startswith(f"{usable_cpus()} ")
     assert findings["onnxruntime"]["verdict"] == "ok"
+    assert findings["cache of train"]["found"].startswith(f"3 MB of decoded pictures in {tmp_path / 'cache'},")
     cuda = findings["CUDA"]
     assert cuda["verdict"] == "ok" or (cuda["found"] and cuda["repair"])
     assert "CUDA" in run_cli("doctor", cwd=tmp_path).stdout

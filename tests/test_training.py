@@ -170,6 +170,29 @@ def test_cron_runs_resume_again_and_again(bundle: Bundle, flowers: Path, cache: 
     assert "--epochs N --force" in run.stderr
 
 
+def test_the_old_bundle_stays_until_the_new_one_is_finished(
+    bundle: Bundle, flowers: Path, cache: Path, tmp_path: Path
+) -> None:
+    class Stop(SilentProgress):
+        def line(self, text: str) -> None:
+            if text.startswith("epoch 1/"):
+                raise KeyboardInterrupt
+
+    out = tmp_path / "model"
+    shutil.copytree(bundle.path, out)
+    options = replace(_options(out, cache), seed=9, force=True)
+    with pytest.raises(KeyboardInterrupt):
+        train(flowers, options, Stop())
+    assert load_bundle(out).contract == bundle.contract
+    with pytest.raises(InputError, match="trained bundle already"):
+        train(flowers, replace(options, force=False, resume=True))
+    result = train(flowers, replace(options, resume=True))
+    assert [row.epoch for row in result.history] == [1, 2]
+    assert result.bundle.contract.fingerprint != bundle.contract.fingerprint
+    assert load_bundle(out) == result.bundle
+    assert [path.name for path in tmp_path.iterdir()] == ["model"]
+
+
 def test_two_trainings_never_share_an_output(flowers: Path, cache: Path, tmp_path: Path) -> None:
     from toolkit.locking import lock
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Final
 
 from toolkit import __version__, cuda
+from toolkit.cache import cache_bytes, default_cache_dir
 from toolkit.limits import memory_limit, usable_cpus
 
 
@@ -52,7 +53,7 @@ EXTRAS: Final = (
 
 def examine() -> list[Finding]:
     """Everything that `toolkit doctor` reports, in its order. Loads neither TensorFlow nor a model."""
-    return [_toolkit(), _processors(), _memory(), _disk(), *_base(), _cuda(), *_extras()]
+    return [_toolkit(), _processors(), _memory(), _disk(), _cache(), *_base(), _cuda(), *_extras()]
 
 
 def _toolkit() -> Finding:
@@ -74,6 +75,12 @@ def _memory() -> Finding:
 def _disk() -> Finding:
     free = shutil.disk_usage(Path.cwd()).free / 2**30
     return Finding("disk", Verdict.OK if free >= 1 else Verdict.BROKEN, f"{free:.1f} GiB free here")
+
+
+def _cache() -> Finding:
+    place = default_cache_dir()
+    found = f"{cache_bytes(place) / 1e6:,.0f} MB of decoded pictures in {place}, which may be deleted at any time"
+    return Finding("cache of train", Verdict.OK, found)
 
 
 def _base() -> Iterator[Finding]:

@@ -61,13 +61,6 @@ class Decoded:
         return len(self.errors) * _row_bytes(self.spec)
 
 
-def default_cache_dir() -> Path:
-    """Where decoded pictures are kept: `$TOOLKIT_CACHE`, else `toolkit-images` in the user's cache folder."""
-    if named := os.environ.get("TOOLKIT_CACHE"):
-        return Path(named)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "toolkit-images"
-
-
 def decode_all(
     dataset: Dataset, spec: Preprocess, cache_dir: Path, *, workers: int = 0, progress: Progress = SILENT
 ) -> Decoded:

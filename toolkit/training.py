@@ -18,9 +18,10 @@ import numpy as np
 from toolkit import bundle as bundles
 from toolkit import bundle_folder as folder
 from toolkit.bundle import Bundle, DataRow
+from toolkit.cache import default_cache_dir
 from toolkit.dataset import Dataset, find_dataset, hold_out
 from toolkit.errors import InputError, UsageError, missing_extra
-from toolkit.feed import Batches, Decoded, Pictures, decode_all, default_cache_dir
+from toolkit.feed import Batches, Decoded, Pictures, decode_all
 from toolkit.history import Epoch, read_history
 from toolkit.importing import BackgroundImport
 from toolkit.locking import lock
