@@ -33,7 +33,7 @@ for folder, folders, files in os.walk(sys.argv[1]):
 
 @dataclass(frozen=True)
 class Cost:
-    """What a process took: seconds on the clock, seconds of processor, bytes at the peak."""
+    """What a process with its children took: seconds on the clock, seconds of processor, bytes at the peaks of all."""
 
     wall: float
     cpu: float
@@ -45,10 +45,27 @@ def cost(*arguments: str) -> Cost:
     begun = time.perf_counter()
     quiet = [(os.POSIX_SPAWN_OPEN, 2, os.devnull, os.O_WRONLY, 0)]
     process = os.posix_spawn(sys.executable, [sys.executable, *arguments], os.environ, file_actions=quiet)
-    _, status, usage = os.wait4(process, 0)
+    peaks: dict[str, int] = {}
+    while not (ended := os.wait4(process, os.WNOHANG))[0]:
+        peaks |= peak_memories(str(process))
+        time.sleep(0.02)
+    _, status, usage = ended
     if status:
         raise SystemExit(f"{' '.join(arguments)}: ended with {os.waitstatus_to_exitcode(status)}")
-    return Cost(time.perf_counter() - begun, usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024)
+    return Cost(time.perf_counter() - begun, usage.ru_utime + usage.ru_stime, sum(peaks.values()))
+
+
+def peak_memories(pid: str) -> dict[str, int]:
+    """The highest resident memory so far of a process and of its children, bytes; what they share counts for each."""
+    found = {}
+    try:
+        status = Path(f"/proc/{pid}/status").read_text()
+        found[pid] = int(status.partition("VmHWM:")[2].split()[0]) * 1024
+        for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
+            found |= peak_memories(child)
+    except (OSError, IndexError):  # it has just ended
+        pass
+    return found
 
 
 def infer(folder: Path, model: str, out: Path, *more: str) -> Cost:
