@@ -282,7 +282,10 @@ def infer(
     options = options or InferOptions()
     stop = stop or threading.Event()
     if out.is_dir():
-        raise UsageError(f"{printable(str(out))}: expected the name of a file, found a folder")
+        raise UsageError(
+            f"{printable(str(out))}: expected the name of a file, found a folder",
+            hint=f"--out {printable(str(out / 'labels.csv'))}",
+        )
     format_of(out)
     inputs.check()
     session = open_session(model, device=options.device, threads=1)

@@ -75,6 +75,9 @@ def resolve_model(path: Path) -> Path:
         )
     if path.suffix.lower() == ".keras":
         raise ModelError(f"{shown}: a .keras file is not run directly", hint=f"toolkit export {shown} --onnx")
+    if path.name == BUNDLE_FILE:
+        folder = printable(str(path.parent))
+        raise ModelError(f"{shown}: expected a bundle's folder, found a file of it", hint=f"--model {folder}")
     if path.suffix.lower() not in (".onnx", ".tflite"):
         raise ModelError(f"{shown}: expected a bundle, a .onnx or a .tflite file", hint="see toolkit export --help")
     return path

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import signal
 import sys
 import tempfile
@@ -83,6 +84,12 @@ def say(text: str, **fields: object) -> None:
     """A line on stderr: the summary of a run. Not with --quiet. `fields` are what a JSON log says beside it."""
     if not Settings.quiet:
         _log("info", text, fields)
+
+
+def suggest(*words: str) -> None:
+    """On a terminal, the command that people give next."""
+    if on_terminal() and not Settings.quiet and not Settings.json:
+        say(f"  next: {shlex.join(words)}")
 
 
 def _log(level: str, text: str, fields: dict[str, object]) -> None:

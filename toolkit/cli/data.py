@@ -96,6 +96,9 @@ def _report_split(result: SplitResult) -> None:
         for line in _deviations(result):
             console.say(line)
     console.say(_split_summary(result))
+    if result.outcome != "planned":
+        recipe = "cats-dogs-150" if len(result.counts()) == 2 else "flowers"
+        console.suggest("toolkit", "train", str(result.out), "--recipe", recipe)
 
 
 def _split_details(result: SplitResult) -> list[str]:

@@ -183,6 +183,11 @@ def _say_result(result: ExportResult) -> None:
         )
     for line in _aligned(rows):
         console.say(line)
+    runnable = [artefact.path for artefact in result.artefacts if artefact.path.suffix in {".onnx", ".tflite"}]
+    if runnable:
+        model = runnable[0].parent if runnable[0].name == "model.onnx" else runnable[0]
+        chosen = () if str(model) == "model" else ("--model", str(model))
+        console.suggest("toolkit", "infer", "photos/", "--out", "labels.csv", *chosen)
     if result.kit_path:
         console.say(
             f"{result.kit_path}: model, samples and clients; try: python {result.kit_path / 'classify.py'} PICTURE"

@@ -55,3 +55,4 @@ def train(
         return
     left_out = f", {result.n_left_out:,} pictures left out (see data.csv)" if result.n_left_out else ""
     console.say(f"{out}: {summary}, {result.seconds:.0f} s{left_out}")
+    console.suggest("toolkit", "export", str(out), "--onnx")
