@@ -18,8 +18,9 @@ from conftest import run_cli
 from toolkit.errors import InputError
 from toolkit.evaluation import EvaluateOptions, Evaluation, held_out
 from toolkit.figures import overall, per_class
-from toolkit.inference import InferOptions, infer, predict
+from toolkit.inference import infer
 from toolkit.inputs import Counts, Inputs
+from toolkit.labelling import InferOptions, predict
 from toolkit.progress import SilentProgress
 from toolkit.report import evaluate
 from toolkit.report_files import classification_report

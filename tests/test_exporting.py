@@ -32,8 +32,8 @@ from toolkit.exporting.keras_file import load_keras
 from toolkit.exporting.network import find_output, find_values
 from toolkit.exporting.runners import open_runner
 from toolkit.exporting.sources import Source
-from toolkit.inference import InferOptions, predict
 from toolkit.inspection import inspect
+from toolkit.labelling import InferOptions, predict
 from toolkit.preprocess import Preprocess, decode
 from toolkit.recipes import available, load_recipe
 from toolkit.scan import sample

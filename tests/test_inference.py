@@ -15,7 +15,7 @@ import pytest
 from conftest import ROOT, run_cli
 from networks import contract, write_mean_network
 
-from toolkit.inference import InferOptions, predict
+from toolkit.labelling import InferOptions, predict
 from toolkit.preprocess import decode
 from toolkit.scan import sample
 from toolkit.session import open_session

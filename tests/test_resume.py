@@ -24,8 +24,9 @@ from hypothesis import strategies as st
 from networks import contract, write_conv_network, write_mean_network
 
 from toolkit.errors import InputError, LockedError, MachineError
-from toolkit.inference import InferOptions, InferResult, infer
+from toolkit.inference import InferResult, infer
 from toolkit.inputs import Inputs
+from toolkit.labelling import InferOptions
 from toolkit.locking import lock
 from toolkit.preprocess import Colour
 from toolkit.progress import SilentProgress

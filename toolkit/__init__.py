@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from toolkit.errors import ToolkitError
     from toolkit.evaluation import EvaluateOptions
     from toolkit.exporting import ExportOptions
-    from toolkit.inference import InferOptions
+    from toolkit.labelling import InferOptions
     from toolkit.model import Model, Predictions, load
     from toolkit.splitting import SplitOptions
     from toolkit.training import TrainOptions
@@ -53,7 +53,7 @@ _HOMES = {
     "CheckOptions": "toolkit.checking",
     "EvaluateOptions": "toolkit.evaluation",
     "ExportOptions": "toolkit.exporting",
-    "InferOptions": "toolkit.inference",
+    "InferOptions": "toolkit.labelling",
     "Model": "toolkit.model",
     "Predictions": "toolkit.model",
     "SplitOptions": "toolkit.splitting",

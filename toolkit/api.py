@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from toolkit.checking import CheckOptions, CheckResult
     from toolkit.evaluation import EvaluateOptions, Evaluation
     from toolkit.exporting import ExportOptions, ExportResult
-    from toolkit.inference import InferOptions, InferResult
+    from toolkit.inference import InferResult
+    from toolkit.labelling import InferOptions
     from toolkit.splitting import SplitOptions, SplitResult
     from toolkit.training import TrainOptions, TrainResult
 

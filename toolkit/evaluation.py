@@ -17,8 +17,8 @@ from toolkit.curves import LIMIT, ClassCurves, ScoreStore
 from toolkit.errors import InputError
 from toolkit.files import atomic_write
 from toolkit.gallery import Gallery, Shown
-from toolkit.inference import InferOptions, Prediction, layout, predict
 from toolkit.inputs import Counts, Inputs
+from toolkit.labelling import InferOptions, Prediction, layout, predict
 from toolkit.metrics import ConfusionMatrix, Report, report
 from toolkit.pipeline import BatchResult
 from toolkit.preprocess import MAX_PIXELS, Preprocess, decode

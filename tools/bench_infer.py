@@ -23,8 +23,8 @@ from pathlib import Path
 
 import numpy as np
 
-from toolkit.inference import InferOptions, batches, layout, make_labeller, row_workers
 from toolkit.inputs import Counts, Inputs
+from toolkit.labelling import InferOptions, batches, layout, make_labeller, row_workers
 from toolkit.limits import usable_cpus
 from toolkit.pipeline import read
 from toolkit.preprocess import DecodeError, Image, Preprocess, decode

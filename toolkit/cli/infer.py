@@ -67,9 +67,9 @@ def infer(
 
     Example: toolkit infer photos/ --out labels.csv
     """
-    from toolkit.inference import InferOptions, MaxFailures
     from toolkit.inference import infer as run
     from toolkit.inputs import Inputs, Shard
+    from toolkit.labelling import InferOptions, MaxFailures
 
     options = InferOptions(
         device=device,  # type: ignore[arg-type]
