@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+import unicodedata
 from collections import Counter, defaultdict
 from dataclasses import replace
 from decimal import Decimal
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from toolkit.errors import UsageError
+from toolkit.examine import Examined
+from toolkit.header import Header
+from toolkit.sources import Problem, SourceFile
 from toolkit.split_fill import fill, fill_one
 from toolkit.split_plan import Picture, borders, parse_ratio, plan, subsets
+from toolkit.split_rows import build
 
 
 def digest(i: int) -> str:
@@ -83,6 +89,31 @@ def test_groups_of_one_class_come_as_near_as_any_choice(sizes: list[int], wanted
     assert abs(got - wanted) == min(abs(total - wanted) for total in every)
 
 
+parts_of_names = st.text("aAé\u0301.", min_size=1, max_size=3).filter(lambda part: part.strip("."))
+names = st.lists(st.lists(parts_of_names, min_size=2, max_size=3).map("/".join), min_size=1, max_size=30, unique=True)
+
+
+@given(names, st.randoms(use_true_random=False), ratios, st.booleans())
+def test_every_file_has_one_row_and_every_kept_one_a_place_of_its_own(
+    paths: list[str], random: Any, ratio: tuple[Decimal, ...], keep: bool
+) -> None:
+    """Whatever the names, copies and problems are, and on systems that fold case or composed characters."""
+    examined = []
+    for path in paths:
+        label = unicodedata.normalize("NFC", path.partition("/")[0])
+        problem = random.choice([None, None, None, Problem("truncated", "truncated: it ends early")])
+        file = SourceFile(path, label, 1, 1)
+        header = None if problem else Header("jpeg", 1, 1)
+        examined.append(Examined(file, digest(random.randrange(40)), header, problem))
+    kept = [e for e in examined if e.header]
+    choices = plan([Picture(e.file.name, e.file.label, e.digest) for e in kept], ratio, keep_duplicates=keep)
+    rows = build(examined, choices, {}, [])
+    assert [row.path for row in rows] == paths
+    assert all(bool(row.subset) == bool(row.target) == (not row.reason) for row in rows)
+    targets = [unicodedata.normalize("NFC", row.target).casefold() for row in rows if row.target]
+    assert len(targets) == len(set(targets))
+
+
 def test_groups_are_exact_where_they_can_be_far_from_the_border() -> None:
     sizes = [2] * 3000 + [1]
     assert sum(sizes[i] for i in fill_one(sizes, 999)) == 999
@@ -112,7 +143,9 @@ def test_copies_and_two_labels_are_left_out_and_named() -> None:
     assert kept[0].subset == kept[1].subset != ""
 
 
-@pytest.mark.parametrize("text", ["", "x", "1.5", "-0.1", "0.5,0.6", "0.5,0.2,0.2,0.1", "nan", "inf"])
+@pytest.mark.parametrize(
+    "text", ["", "x", "1.5", "-0.1", "0.5,0.6", "0.5,0.2,0.2,0.1", "nan", "inf", "0", "1", "0.9,0.1,0"]
+)
 def test_wrong_ratios(text: str) -> None:
     with pytest.raises(UsageError, match="--ratio"):
         parse_ratio(text)

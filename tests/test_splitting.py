@@ -51,11 +51,22 @@ def test_pet_images_as_a_user_types_it(pet_images: Path, tmp_path: Path) -> None
     assert "left alone" in again.stderr
 
 
-def test_archive_and_folder_split_alike(data_dir: Path, flower_photos: Path, tmp_path: Path) -> None:
-    options = {"ratio": parse_ratio("0.8"), "seed": 123}
-    split(data_dir / "flower_photos.tgz", SplitOptions(out=tmp_path / "archive", **options))  # type: ignore[arg-type]
-    split(flower_photos, SplitOptions(out=tmp_path / "folder", **options))  # type: ignore[arg-type]
-    assert (tmp_path / "archive/split.csv").read_bytes() == (tmp_path / "folder/split.csv").read_bytes()
+def test_flowers_split_alike_from_archive_and_folder_and_under_other_names(
+    data_dir: Path, flower_photos: Path, tmp_path: Path
+) -> None:
+    def run(source: Path, name: str) -> bytes:
+        split(source, SplitOptions(out=tmp_path / name, ratio=parse_ratio("0.8"), seed=123))
+        return (tmp_path / name / "split.csv").read_bytes()
+
+    archive = run(data_dir / "flower_photos.tgz", "archive")
+    assert run(data_dir / "flower_photos.tgz", "again") == archive
+    assert run(flower_photos, "folder") == archive
+    for place, path in enumerate(sorted(flower_photos.glob("*/*.jpg"))):
+        target = tmp_path / "renamed" / path.parent.name / f"{place * 7919 % 3989:04}.JPG"
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(path, target)
+    run(tmp_path / "renamed", "other names")
+    assert mapping(tmp_path / "other names") == mapping(tmp_path / "archive")
 
 
 def test_another_split_is_never_written_into(pet_images: Path, tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 R = TypeVar("R")
 
-CHUNK_FILES: Final = 128
+CHUNK_FILES: Final = 64
 CHUNK_BYTES: Final = 8 << 20
 """A task is this many files or bytes, whichever comes first, so that little is spent on handing tasks over."""
 

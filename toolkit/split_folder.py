@@ -133,7 +133,7 @@ def apply(source: Source, out: Path, rows: list[Row], state: State, old: Earlier
     write_rows(out / PLAN, rows)
     write_state(out, replace(state, complete=False))
     _remove(out, stale)
-    for folder in {os.path.dirname(targets[file.name]) for file in files}:
+    for folder in {targets[file.name].rpartition("/")[0] for file in files}:
         os.makedirs(folder, exist_ok=True)
     progress.start("placing", len(files))
     try:

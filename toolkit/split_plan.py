@@ -210,10 +210,12 @@ def _units(
 
 
 def _name(unit: list[Picture]) -> str:
+    if len(unit) == 1:
+        return unit[0].group
     groups = sorted({picture.group for picture in unit} - {""})
     if groups:
         return "+".join(groups)
-    return "like " + min(picture.path for picture in unit) if len(unit) > 1 else ""
+    return "like " + min(picture.path for picture in unit)
 
 
 def _size(unit: list[int], pictures: Sequence[Picture]) -> dict[str, int]:
@@ -227,7 +229,7 @@ def _assign(pictures: Sequence[Picture], units: list[list[int]], ratio: Sequence
     ends = {label: borders(n, ratio) for label, n in totals.items()}
     free = sorted(
         (u for u, side in enumerate(sides) if not side),
-        key=lambda u: rank(min(pictures[i].digest for i in units[u]), seed),
+        key=lambda u: rank(min([pictures[i].digest for i in units[u]]), seed),
     )
     sizes = {u: _size(units[u], pictures) for u in free}
     for part, subset in enumerate(SUBSETS[: len(ratio) - 1]):

@@ -52,7 +52,8 @@ class Row:
 
     def printed(self) -> tuple[str, ...]:
         """The cells as they stand in the file."""
-        return tuple(map(printable, _cells(self)))
+        cells: tuple[str, ...] = _cells(self)
+        return cells if "".join(cells).isascii() else tuple(map(printable, cells))
 
 
 COLUMNS: Final = tuple(field.name for field in fields(Row))
