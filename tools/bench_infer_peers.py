@@ -51,8 +51,10 @@ KERAS = """
 import json, sys, time
 import keras, tensorflow as tf
 model = keras.saving.load_model(sys.argv[1])
-load = lambda: keras.utils.image_dataset_from_directory(sys.argv[2], labels=None, shuffle=False, batch_size=32,
-    image_size=tuple(model.input_shape[1:3]), verbose=False).prefetch(tf.data.AUTOTUNE)
+height, width, channels = model.input_shape[1:]
+options = dict(labels=None, shuffle=False, batch_size=32, image_size=(height, width), verbose=False)
+colour = {1: "grayscale", 3: "rgb"}[channels]
+load = lambda: keras.utils.image_dataset_from_directory(sys.argv[2], color_mode=colour, **options).prefetch(-1)
 model.predict(load(), verbose=0)
 if len(sys.argv) > 3:
     begun = time.perf_counter()
