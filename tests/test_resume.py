@@ -368,7 +368,7 @@ def test_killed_fifty_times(many: Path) -> None:
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_signals(many: Path, number: int, code: int) -> None:
     partial = many / "labels.csv.partial"
-    command = ("infer", "photos", "photos", "photos", "photos", "-o", "labels.csv", "-m", "model.onnx")
+    command = ("infer", *("photos",) * 10, "-o", "labels.csv", "-m", "model.onnx")
     process = start(*command, "--batch-size", "4", cwd=many)
     while not (partial.exists() and partial.stat().st_size > 10_000):
         time.sleep(0.01)
@@ -382,7 +382,7 @@ def test_signals(many: Path, number: int, code: int) -> None:
     assert f"stopped after {n_kept:,} files" in stderr
     done = run_cli(*command, "--batch-size", "4", "--log-format", "json", cwd=many)
     summary = json.loads(done.stderr)
-    assert (summary["files"], summary["continued"], summary["event"]) == (16_000, n_kept, "finished")
+    assert (summary["files"], summary["continued"], summary["event"]) == (40_000, n_kept, "finished")
 
 
 def children(process: subprocess.Popen[str]) -> list[int]:
@@ -393,7 +393,7 @@ def children(process: subprocess.Popen[str]) -> list[int]:
 @pytest.mark.skipif(not CAN_FORK, reason="workers are processes on Linux alone")
 def test_a_worker_process_is_killed(many: Path) -> None:
     """As the system does where memory runs out: an error, what is done is kept, and the same command goes on."""
-    command = ("infer", *("photos",) * 4, "-m", "model.onnx", "--batch-size", "4", "--workers", "2", "-o")
+    command = ("infer", *("photos",) * 10, "-m", "model.onnx", "--batch-size", "4", "--workers", "2", "-o")
     partial = many / "one.csv.partial"
     assert run_cli(*command, "undisturbed.csv", cwd=many).returncode == 0
     process = start(*command, "one.csv", cwd=many)
