@@ -7,6 +7,9 @@ it). Then, in turns, each into a new folder: a bare loop that reads, hashes and 
 --mode hardlink`; a bare loop that reads and hashes them; `split --no-verify` with copies, symbolic links and moves, and
 split-folders likewise. Needs split-folders. For links and moves split-folders reads no file at all; the stable rule
 needs every file's content, so that the bare loop that reads and hashes is the bound there.
+
+Seen on two cores, 20,000 photos of 38 KB, split-folders 0.6.1: verified 1.18 of the bare loop, 91 MB; copies 0.88 of
+split-folders; symbolic links 1.55 and moves 2.02 of it, which is 2.0 times reading and hashing alone.
 """
 
 from __future__ import annotations

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -81,6 +82,7 @@ def split(
         max_pixels=max_pixels,
         workers=workers,
     )
+    gc.set_threshold(20_000, 50, 100)  # the rows live until the end: looking for garbage among them takes a tenth
     _report_split(run(source, options, console.progress()))
 
 
