@@ -226,7 +226,7 @@ class TerminalProgress(SilentProgress):
         task = self._bar.tasks[0]
         count = f"{task.completed:,.0f}" + (f"/{task.total:,.0f}" if task.total else "")
         rate = f"  {task.speed:,.0f} {self._unit}/s" if task.speed else f" {self._unit}"
-        self._bar.update(self._task, count=count + rate)
+        self._bar.update(self._task, count=count + rate if task.completed or task.total else "")
         return Group(self._bar, Text(self._note, no_wrap=True)) if self._note else Group(self._bar)
 
     def line(self, text: str) -> None:
