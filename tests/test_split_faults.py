@@ -100,7 +100,7 @@ def test_an_update_that_was_killed_is_completed_and_moves_nothing(pets: Path, tm
         n_before = n_placed(out)
         process = start_until(source, out, n_new if n_new < 0 else n_before + n_new, "--update")
         process.send_signal(signal.SIGKILL)
-        if process.wait() == -signal.SIGKILL and n_placed(out) < n_before + len(later) // 2:
+        if process.wait() == -signal.SIGKILL and (n_new < 0 or (out / PLAN).exists()):
             break
     else:
         pytest.fail("never killed in time")
@@ -138,6 +138,15 @@ def test_moving_to_another_disk_loses_nothing_when_it_is_killed(pets: Path, othe
     assert sorted(placed + left) == contents
     assert len(placed) == len(assigned(out))
     assert not list(out.rglob(".placing*"))
+
+
+def test_a_hard_link_to_another_disk_is_a_plain_error(pets: Path, other_disk: Path) -> None:
+    done = run_cli("split", pets, "--out", other_disk / "out", "--no-verify", "--mode", "hardlink", cwd=other_disk)
+    assert done.returncode == 8, done.stderr
+    assert "--mode copy" in done.stderr
+    assert not (other_disk / "out/split.csv").exists()
+    subprocess.run(command(pets, other_disk / "out"), env=environment(), check=True)
+    assert n_placed(other_disk / "out") == len(assigned(other_disk / "out"))
 
 
 def test_two_at_once(pets: Path, tmp_path: Path) -> None:
