@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import io
 import os
 import re
 import signal
@@ -133,3 +134,22 @@ def test_codecs_do_not_write_to_the_terminal(tmp_path: Path) -> None:
     command = [sys.executable, "-c", script]
     done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=True, env=environment())
     assert done.stderr == "ours\n"
+
+
+def test_a_terminal_shows_a_bar_with_a_line_of_figures_below(monkeypatch: pytest.MonkeyPatch) -> None:
+    from rich.console import Console
+
+    text = io.StringIO()
+    monkeypatch.setattr(console, "terminal", lambda: Console(file=text, force_terminal=True, width=100))
+    progress = console.TerminalProgress()
+    progress.start("training", 2000, "images")
+    progress.advance(400)
+    progress.status("epoch 1/2  step 4/10")
+    progress.line("epoch 0 is over")
+    progress.start("loading", unit="")
+    progress.finish()
+    shown = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", text.getvalue())
+    assert re.search(r"training .*400/2,000 .*images", shown)
+    assert re.search(r"(?m)^epoch 1/2  step 4/10", shown)
+    assert "epoch 0 is over\n" in shown
+    assert re.search(r"loading [^\d\n]*\n", shown), "no count where nothing is counted"
