@@ -97,6 +97,30 @@ def test_the_allowed_layers_and_arguments_are_those_of_keras() -> None:
         assert set(arguments.checks) - known <= ({"name", "use_bias"} if "kwargs" in known else set()), kind
 
 
+def test_every_augmentation_changes_a_real_picture_and_never_its_shape(flower_photos: Path) -> None:
+    from toolkit import network
+
+    text = load_recipe("flowers").text.replace("= 180", "= 32")
+    numbers = {"RandomTranslation": "height_factor = 0.2\nwidth_factor = 0.2", "RandomZoom": "height_factor = 0.3"}
+    numbers |= {
+        "RandomFlip": 'mode = "horizontal"',
+        "RandomShear": "x_factor = 0.4",
+        "RandomPosterization": "factor = 2",
+    }
+    numbers |= {"RandomErasing": "factor = 1.0", "RandomGrayscale": "factor = 1.0"}
+    picture = decode(sorted(flower_photos.glob("roses/*.jpg"))[0].read_bytes(), Preprocess(height=32, width=32))
+    for kind in AUGMENTATIONS:
+        augment = f'[[augment]]\nclass = "{kind}"\n{numbers.get(kind, "factor = 0.5")}\n\n'
+        recipe = parse_recipe(text.replace("[[layers]]", f"{augment}[[layers]]", 1), source=kind, name=kind)
+        layers = network.build(recipe, 5, seed=1).augment
+        assert layers is not None
+        images = np.repeat(picture[None], 8, axis=0).astype(np.float32)
+        augmented = np.asarray(layers(images, training=True))
+        assert augmented.shape == images.shape, kind
+        assert not np.array_equal(augmented, images), kind
+        assert -1 <= augmented.min() <= augmented.max() <= 256, kind
+
+
 def test_the_bundle_is_complete(bundle: Bundle) -> None:
     names = {p.name for p in bundle.path.iterdir()}
     pictures = {"curves.png", "samples.png", "augmented.png", "predictions.png"}
