@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from toolkit.errors import LockedError, MachineError
@@ -44,18 +45,15 @@ def lock(out: Path, at: Path | None = None) -> Iterator[None]:
     try:
         yield
     finally:
-        path.unlink(missing_ok=True)
-        os.close(handle)
+        _release(handle, path)
 
 
 def _acquire(path: Path) -> int | None:
     """The handle of the locked file; None where another process has it."""
-    import fcntl
-
     while True:
-        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        handle = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0), 0o666)
         try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            _lock(handle)
         except BlockingIOError:
             os.close(handle)
             return None
@@ -67,6 +65,31 @@ def _acquire(path: Path) -> int | None:
             os.truncate(handle, 0)
             os.write(handle, f"{os.getpid()}\n".encode())
             return handle
+        os.close(handle)
+
+
+if sys.platform == "win32":  # an open file cannot be removed there, and its first byte is what is locked
+    import msvcrt
+
+    def _lock(handle: int) -> None:
+        try:
+            msvcrt.locking(handle, msvcrt.LK_NBLCK, 1)
+        except OSError as error:
+            raise BlockingIOError(error.errno, error.strerror) from None
+
+    def _release(handle: int, path: Path) -> None:
+        os.close(handle)
+        with suppress(OSError):  # the next run has opened it already
+            path.unlink()
+
+else:
+    import fcntl
+
+    def _lock(handle: int) -> None:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+    def _release(handle: int, path: Path) -> None:
+        path.unlink(missing_ok=True)
         os.close(handle)
 
 
