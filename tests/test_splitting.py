@@ -155,6 +155,16 @@ def test_modes(pets: Path, tmp_path: Path, mode: Mode) -> None:
         assert len(list((tmp_path / "out").rglob("*.jpg"))) == 20
 
 
+@pytest.mark.parametrize("before", [Mode.COPY, Mode.HARDLINK])
+@pytest.mark.parametrize("mode", [Mode.COPY, Mode.MOVE])
+def test_force_with_another_mode_does_what_the_mode_says(pets: Path, tmp_path: Path, before: Mode, mode: Mode) -> None:
+    out = tmp_path / "out"
+    split(pets, SplitOptions(out=out, mode=before))
+    split(pets, SplitOptions(out=out, mode=mode, force=True))
+    assert len(list(pets.rglob("*.jpg"))) == (0 if mode is Mode.MOVE else 20)
+    assert [path.stat().st_nlink for path in out.rglob("*.jpg")] == [1] * 20
+
+
 @pytest.mark.parametrize(("mode", "step"), [(Mode.COPY, "copy"), (Mode.MOVE, "place")])
 def test_a_run_that_died_half_way_is_completed(
     pets: Path, tmp_path: Path, mode: Mode, step: str, monkeypatch: pytest.MonkeyPatch
@@ -178,6 +188,65 @@ def test_a_run_that_died_half_way_is_completed(
     assert result.outcome == "completed"
     assert [row.printed() for row in result.rows] == [row.printed() for row in whole.rows]
     assert sum(p.is_file() for p in (tmp_path / "out").rglob("*.jpg")) == 20
+
+
+def die_after(n: int, step: str, source: Path, options: SplitOptions, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`split` that is stopped when `n` files are in their places."""
+    real, left = getattr(split_folder, step), [None] * n
+
+    def counted(*arguments: Any) -> None:
+        if not left:
+            raise KeyboardInterrupt
+        left.pop()
+        real(*arguments)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(split_folder, step, counted)
+        with pytest.raises(KeyboardInterrupt):
+            split(source, options)
+
+
+@pytest.fixture
+def moved(pets: Path, pet_images: Path, tmp_path: Path) -> Path:
+    """A split by --mode move, after which ten new pictures came into the source."""
+    split(pets, SplitOptions(out=tmp_path / "moved", mode=Mode.MOVE))
+    for i in range(10, 20):
+        shutil.copy2(pet_images / "Cat" / f"{i}.jpg", pets / "Cat")
+    return tmp_path / "moved"
+
+
+def test_an_update_that_copies_and_died_copies_on_beside_moved_originals(
+    pets: Path, moved: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options = SplitOptions(out=moved, mode=Mode.COPY, update=True)
+    die_after(3, "copy", pets, options, monkeypatch)
+    assert split(pets, options).outcome == "completed"
+    assert len(list(pets.rglob("*.jpg"))) == 10
+    assert len(list(moved.rglob("*.jpg"))) == 30
+
+
+def test_what_a_move_that_died_had_moved_keeps_its_row_with_other_settings(
+    pets: Path, moved: Path, pet_images: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    die_after(3, "place", pets, SplitOptions(out=moved, mode=Mode.MOVE, update=True), monkeypatch)
+    shutil.copy2(pet_images / "Cat/20.jpg", pets / "Cat")
+    split(pets, SplitOptions(out=moved, mode=Mode.MOVE, update=True, seed=5))
+    placed = sorted(path.relative_to(moved).as_posix() for path in moved.rglob("*.jpg"))
+    assert placed == sorted(row["target"] for row in read_table(moved))
+    assert len(placed) == 31
+
+
+def test_a_new_picture_with_the_name_of_a_moved_one_does_not_replace_it(
+    pets: Path, moved: Path, pet_images: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options = SplitOptions(out=moved, mode=Mode.MOVE, update=True)
+    die_after(3, "place", pets, options, monkeypatch)
+    namesake = next(pets / f"Cat/{i}.jpg" for i in range(10, 20) if not (pets / f"Cat/{i}.jpg").exists())
+    shutil.copy2(pet_images / "Cat/20.jpg", namesake)
+    assert split(pets, options).outcome == "completed"
+    assert namesake.read_bytes() == (pet_images / "Cat/20.jpg").read_bytes()
+    rows = [row for row in read_table(moved) if row["path"] == f"Cat/{namesake.name}"]
+    assert [(moved / row["target"]).read_bytes() for row in rows] == [(pet_images / "Cat" / namesake.name).read_bytes()]
 
 
 def test_unusual_names_each_have_their_outcome(pets: Path, tmp_path: Path) -> None:

@@ -67,6 +67,11 @@ class Earlier:
     planned: list[Row]
 
     @property
+    def moving(self) -> bool:
+        """Whether it was stopped while it moved originals; what it moved is known to its plan alone."""
+        return not self.state.complete and self.state.settings["mode"] == Mode.MOVE
+
+    @property
     def targets(self) -> set[str]:
         """Every file that it placed or may have placed."""
         return {row.target for row in (*self.rows, *self.planned) if row.target}
@@ -161,7 +166,9 @@ def finish_move(out: Path, earlier: Earlier, progress: Progress) -> list[Row]:
     for row in todo:
         origin = _unprinted(earlier.state.source, row.path)
         target = os.path.join(out, row.target)
-        if os.path.lexists(origin):
+        if os.path.lexists(origin) and os.path.lexists(target) and _digest(origin) != row.sha256:
+            progress.warn(f"{printable(origin)}: came after its namesake had been moved; it is left there")
+        elif os.path.lexists(origin):
             os.makedirs(os.path.dirname(target), exist_ok=True)
             _move(origin, target)
         elif not os.path.lexists(target):
@@ -175,6 +182,11 @@ def finish_move(out: Path, earlier: Earlier, progress: Progress) -> list[Row]:
 def _complete(out: Path, state: State) -> None:
     os.replace(out / PLAN, out / TABLE)
     write_state(out, state)
+
+
+def _digest(path: str) -> str:
+    with open(path, "rb") as file:  # noqa: PTH123
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _unprinted(root: str, name: str) -> str:
@@ -204,6 +216,8 @@ def is_placed(file: SourceFile, origin: str, target: str, mode: Mode) -> bool:
         if mode is Mode.HARDLINK:
             return os.path.samestat(found, os.stat(origin))
     except OSError:
+        return False
+    if mode is Mode.MOVE or _is_hard_link(origin, target):
         return False
     return (found.st_size, found.st_mtime_ns) == (file.size, file.mtime_ns)
 
@@ -252,8 +266,20 @@ def _hard_link(origin: str, target: str) -> None:
         ) from None
 
 
+def _is_hard_link(origin: str, target: str) -> bool:
+    """Whether the two are names of one file."""
+    try:
+        found = os.lstat(target)
+        return found.st_nlink > 1 and os.path.samestat(found, os.stat(origin))
+    except FileNotFoundError:
+        return False
+
+
 def _move(origin: str, target: str) -> None:
     """A rename; to another disk a copy that is whole before the original goes."""
+    if _is_hard_link(origin, target):
+        os.unlink(origin)  # a rename would leave both names
+        return
     try:
         os.replace(origin, target)
     except OSError as error:

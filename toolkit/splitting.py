@@ -166,6 +166,9 @@ def split(source: Path, options: SplitOptions | None = None, progress: Progress 
         earlier = read_earlier(out)
         if earlier and (moved := _moved_before(source, out, options, earlier, progress)):
             return moved
+        if earlier and earlier.moving and options.update and not options.dry_run:
+            finish_move(out, earlier, progress)
+            earlier = read_earlier(out)
         return _split(open_source(source), out, options, earlier, progress)
 
 
@@ -322,7 +325,7 @@ def _moved_before(
     ):
         return None
     result = SplitResult(out=out, rows=earlier.rows, outcome="unchanged", ratio=options.ratio)
-    if not state.complete:
+    if earlier.moving:
         if options.dry_run:
             return replace(result, rows=earlier.planned, outcome="planned")
         rows = finish_move(out, earlier, progress)
