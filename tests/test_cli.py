@@ -153,3 +153,11 @@ def test_a_terminal_shows_a_bar_with_a_line_of_figures_below(monkeypatch: pytest
     assert re.search(r"(?m)^epoch 1/2  step 4/10", shown)
     assert "epoch 0 is over\n" in shown
     assert re.search(r"loading [^\d\n]*\n", shown), "no count where nothing is counted"
+
+
+@pytest.mark.parametrize("closed", [">&-", "2>&-", "<&- >&- 2>&-"])
+def test_a_caller_may_have_closed_the_standard_streams(closed: str) -> None:
+    shell = ["sh", "-c", f'"$0" -m toolkit recipe list {closed}', sys.executable]
+    done = subprocess.run(shell, env=environment(), capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert bool(done.stdout) == (closed == "2>&-")
