@@ -118,6 +118,24 @@ def test_a_signal_ends_with_its_code(number: signal.Signals, code: int, tmp_path
     assert "Traceback" not in said
 
 
+def test_a_second_signal_ends_at_once_and_leaves_the_cursor_visible() -> None:
+    script = (
+        "import signal\n"
+        "from toolkit.cli import console\n"
+        "with console.StopSignals():\n"
+        "    console.progress().start('labelling')\n"
+        "    signal.raise_signal(signal.SIGINT)\n"
+        "    signal.raise_signal(signal.SIGINT)\n"
+    )
+    ours, theirs = os.openpty()
+    with os.fdopen(ours, "rb", buffering=0) as terminal:
+        done = subprocess.run([sys.executable, "-c", script], stderr=theirs, env=environment(TERM="xterm"), check=False)
+        shown = terminal.read(1 << 16)
+        os.close(theirs)
+    assert done.returncode == -signal.SIGINT
+    assert 0 <= shown.find(b"\x1b[?25l") < shown.rfind(b"\x1b[?25h")
+
+
 def test_names_that_are_not_utf8_can_be_printed(capsys: pytest.CaptureFixture[str]) -> None:
     console.error(errors.InputError("caf\udce9.jpg: empty"))
     assert "caf\\udce9.jpg: empty" in capsys.readouterr().err

@@ -163,6 +163,8 @@ class StopSignals:
 
     def _stop(self, number: int, _frame: FrameType | None) -> None:
         if self.event.is_set():
+            if on_terminal():
+                os.write(sys.stderr.fileno(), b"\x1b[?25h\n")  # the cursor, which a bar hides
             signal.signal(number, signal.SIG_DFL)
             signal.raise_signal(number)
         self.exit_code = 128 + number
