@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import subprocess
@@ -116,6 +117,25 @@ def test_a_worker_that_dies(end: signal.Signals | None, words: str) -> None:
         found.extend(processes.map(range(20)))
     assert found == [*range(len(found))]
     assert len(found) <= 5
+
+
+@forks
+def test_where_the_system_refuses_a_process_the_others_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    pids: list[int] = []
+
+    def fork() -> int:
+        if len(pids) == 2:
+            raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+        pids.append(real())
+        return pids[-1]
+
+    real = os.fork
+    monkeypatch.setattr(os, "fork", fork)
+    with pytest.raises(MachineError, match="no worker process can be started"), Processes(slowly, 3):
+        pass
+    for pid in pids:
+        with pytest.raises(ChildProcessError):
+            os.waitpid(pid, os.WNOHANG)
 
 
 PARENT = """

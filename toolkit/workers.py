@@ -53,16 +53,29 @@ class Processes(Generic[Item, Result]):
         self._processes: dict[Connection, ForkProcess] = {}
 
     def __enter__(self) -> Processes[Item, Result]:
+        """Start them.
+
+        Raises:
+            MachineError: the system refuses another process.
+        """
         import multiprocessing
 
         context = multiprocessing.get_context("fork")
-        with one_opencv_thread():
-            for _ in range(self._workers):
-                ours, theirs = context.Pipe()
-                process = context.Process(target=_serve, args=(self._function, theirs, [*self._processes, ours]))
-                process.start()
-                theirs.close()
-                self._processes[ours] = process
+        try:
+            with one_opencv_thread():
+                for _ in range(self._workers):
+                    ours, theirs = context.Pipe()
+                    process = context.Process(target=_serve, args=(self._function, theirs, [*self._processes, ours]))
+                    process.start()
+                    theirs.close()
+                    self._processes[ours] = process
+        except BaseException as error:
+            self.__exit__()
+            if isinstance(error, OSError):
+                raise MachineError(
+                    f"no worker process can be started ({error.strerror})", hint="--workers 1 needs no such process"
+                ) from None
+            raise
         return self
 
     def __exit__(self, *_: object) -> None:
