@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import json
 import os
@@ -12,6 +13,7 @@ from conftest import run_cli
 from hypothesis import given
 from hypothesis import strategies as st
 
+from toolkit import doctor
 from toolkit.inputs import Counts, Inputs, Shard
 from toolkit.limits import memory_limit, usable_cpus
 
@@ -110,6 +112,26 @@ def test_cpu_quota(tmp_path: Path) -> None:
     (tmp_path / "cpu" / "old" / "cpu.cfs_quota_us").write_text("100000")
     (tmp_path / "cpu" / "old" / "cpu.cfs_period_us").write_text("100000")
     assert usable_cpus(tmp_path, own) == 1
+
+
+def test_doctor_without_a_home_or_with_a_cache_of_another_user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_home() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    def refused(_: Path) -> int:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+    def cache() -> doctor.Finding:
+        return next(finding for finding in doctor.examine() if finding.subject == "cache of train")
+
+    for name in ("TOOLKIT_CACHE", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(Path, "home", no_home)
+    assert (cache().verdict, "no home" in cache().found) == (doctor.Verdict.OFF, True)
+    monkeypatch.setenv("TOOLKIT_CACHE", str(tmp_path))
+    assert cache().verdict is doctor.Verdict.OK
+    monkeypatch.setattr(doctor, "cache_bytes", refused)
+    assert (cache().verdict, "Permission denied" in cache().found) == (doctor.Verdict.OFF, True)
 
 
 def test_doctor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,6 +15,7 @@ from typing import Final
 
 from toolkit import __version__, cuda
 from toolkit.cache import cache_bytes, default_cache_dir
+from toolkit.errors import MachineError
 from toolkit.limits import memory_limit, usable_cpus
 
 
@@ -78,8 +79,11 @@ def _disk() -> Finding:
 
 
 def _cache() -> Finding:
-    place = default_cache_dir()
-    found = f"{cache_bytes(place) / 1e6:,.0f} MB of decoded pictures in {place}, which may be deleted at any time"
+    try:
+        place = default_cache_dir()
+        found = f"{cache_bytes(place) / 1e6:,.0f} MB of decoded pictures in {place}, which may be deleted at any time"
+    except (OSError, MachineError) as error:
+        return Finding("cache of train", Verdict.OFF, str(error), "give train a folder with --cache-dir")
     return Finding("cache of train", Verdict.OK, found)
 
 
