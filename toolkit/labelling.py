@@ -125,7 +125,7 @@ def make_labeller(session: Session, options: InferOptions) -> Labeller:
     """A labeller whose batches suit the device and the model. Their sizes are never a matter of the load.
 
     On the CPU the session is given 4..64 pictures at once, fewer the larger they are and the smaller the network, and a
-    worker decodes twice as many before it runs them: going to and fro between the two empties the caches.
+    worker decodes four times as many before it runs them: going to and fro between the two empties the caches.
     """
     if options.batch_size is not None:
         size, run = options.batch_size, None
@@ -135,7 +135,7 @@ def make_labeller(session: Session, options: InferOptions) -> Labeller:
         fitting = CPU_BATCH_VALUES // prod(session.contract.preprocess.shape)
         worthwhile = min(16, -(-session.n_bytes // CPU_WEIGHT_BYTES))
         run = max(4, min(64, _power_of_two(fitting)), 2 * _power_of_two(worthwhile - 1))
-        size = 2 * run
+        size = 4 * run
     return Labeller(session, max_pixels=options.max_pixels, batch_size=size, run_size=run)
 
 

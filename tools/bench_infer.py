@@ -34,7 +34,8 @@ from toolkit.tables import encode
 from toolkit.workers import one_opencv_thread
 
 ROUNDS = 5
-N_PICTURES = 10_000
+MOST, LEAST = 10_000, 4_000
+"""Pictures of a round: a folder of fewer is gone through again, so that the last batches do not count."""
 
 
 def rates(work: Callable[[], int]) -> tuple[float, float]:
@@ -120,7 +121,8 @@ def bound(sides: dict[str, list[tuple[float, float]]], clock: int) -> str:
 def main() -> None:
     pictures, *models = sys.argv[1:]
     every = list(Inputs(paths=(pictures,)).samples(Counts()))
-    samples = every[:: max(1, len(every) // N_PICTURES)][:N_PICTURES]
+    samples = every[:: max(1, len(every) // MOST)][:MOST]
+    samples *= -(-LEAST // len(samples))
     with one_opencv_thread():
         for model in models:
             bench(Path(model), samples)
