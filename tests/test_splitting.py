@@ -308,6 +308,13 @@ def test_hostile_archives(pets: Path, tmp_path: Path) -> None:
     (tmp_path / "short.tgz").write_bytes(archive.read_bytes()[:5000])
     with pytest.raises(InputError, match="damaged"):
         split(tmp_path / "short.tgz", SplitOptions(out=tmp_path / "short"))
+    whole = archive.read_bytes()
+    for part in (0.1, 0.5, 0.9):  # the pictures may all be readable still; gzip's checksum knows better
+        at = int(len(whole) * part)
+        (tmp_path / "flipped.tgz").write_bytes(whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :])
+        with pytest.raises(InputError, match="damaged"):
+            split(tmp_path / "flipped.tgz", SplitOptions(out=tmp_path / "flipped"))
+        assert not (tmp_path / "flipped").exists()
 
 
 def test_strict_and_groups_on_the_command_line(pets: Path, tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ Nothing is ever unpacked under a name that the archive chooses: a member is byte
 
 from __future__ import annotations
 
+import gzip
 import re
 import tarfile
 import zipfile
@@ -13,7 +14,7 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Final
+from typing import IO, Final, cast
 
 from toolkit.errors import InputError
 
@@ -25,6 +26,9 @@ MAX_MEMBER_BYTES: Final = 1 << 29
 
 MAX_TOTAL_BYTES: Final = 1 << 30
 """An archive may unpack to this much, or to `MAX_RATIO` times its own size if that is more."""
+
+MAX_TAIL_BYTES: Final = 64 << 20
+"""What may follow the end of a .tar; a block of zeros usually."""
 
 MAX_RATIO: Final = 30
 """Pictures are compressed already; an archive of them hardly shrinks."""
@@ -158,7 +162,7 @@ def _unzip(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> bytes | InputErro
 
 
 def _tar(path: Path, wanted: frozenset[int]) -> Iterator[tuple[Member, bytes | InputError]]:
-    with tarfile.open(path, "r|*", errorlevel=1) as archive:
+    with _unzipped(path) as stream, tarfile.open(fileobj=stream, mode="r|", errorlevel=1) as archive:
         index = -1
         for info in archive:
             if info.isdir():
@@ -171,6 +175,16 @@ def _tar(path: Path, wanted: frozenset[int]) -> Iterator[tuple[Member, bytes | I
             member = Member(name, info.size, max(0, int(info.mtime * 1_000_000_000)), index, refusal)
             file = archive.extractfile(info) if index in wanted else None
             yield member, file.read() if file else b""
+        for _ in range(MAX_TAIL_BYTES >> 20):  # what gzip knows of its bytes is compared at the very end
+            if not stream.read(1 << 20):
+                return
+        raise tarfile.ReadError("it goes on behind its end")
+
+
+def _unzipped(path: Path) -> IO[bytes]:
+    with path.open("rb") as file:
+        zipped = file.read(2) == b"\x1f\x8b"
+    return cast(IO[bytes], gzip.open(path)) if zipped else path.open("rb")
 
 
 def _refusal(name: str, size: int) -> str:
