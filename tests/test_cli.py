@@ -179,3 +179,19 @@ def test_a_caller_may_have_closed_the_standard_streams(closed: str) -> None:
     done = subprocess.run(shell, env=environment(), capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
     assert bool(done.stdout) == (closed == "2>&-")
+
+
+def test_a_stopped_training_says_how_to_go_on() -> None:
+    code = (
+        "import sys, toolkit.training\n"
+        "def stopped(*_): raise KeyboardInterrupt\n"
+        "toolkit.training.train = stopped\n"
+        "from toolkit.__main__ import run\n"
+        "sys.argv = ['toolkit', 'train', 'photos', '--out', 'night']\n"
+        "run()"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environment(PYTHONPATH=str(ROOT)), capture_output=True, check=False
+    )
+    assert done.returncode == 130
+    assert b"night: stopped; the same command with --resume goes on" in done.stderr

@@ -45,7 +45,11 @@ def train(
         workers=workers,
         gpus=gpus,
     )
-    result = training.train(data, options, console.progress())
+    try:
+        result = training.train(data, options, console.progress())
+    except KeyboardInterrupt:
+        console.say(f"{out}: stopped; the same command with --resume goes on after the last finished epoch")
+        raise
     summary = (
         f"{result.bundle.recipe_name}, {len(result.history)} epochs, epoch {result.kept_epoch} kept, "
         f"validation accuracy {result.accuracy:.4f}"
