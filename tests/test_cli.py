@@ -187,7 +187,7 @@ def test_a_stopped_training_says_how_to_go_on() -> None:
         "def stopped(*_): raise KeyboardInterrupt\n"
         "toolkit.training.train = stopped\n"
         "from toolkit.__main__ import run\n"
-        "sys.argv = ['toolkit', 'train', 'photos', '--out', 'night']\n"
+        "sys.argv = ['toolkit', 'train', 'photos', '--recipe', 'fashion', '--out', 'night']\n"
         "run()"
     )
     done = subprocess.run(
