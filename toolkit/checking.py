@@ -15,9 +15,9 @@ import cv2
 
 from toolkit import similarity
 from toolkit.errors import InputError, UsageError
-from toolkit.examine import lying_extension, parallel_map
+from toolkit.examine import lying_extension, parallel_map, problem_of
 from toolkit.files import atomic_write
-from toolkit.header import MAX_PIXELS, DecodeError, Header, read_header
+from toolkit.header import MAX_PIXELS, Header, read_header
 from toolkit.limits import usable_cpus
 from toolkit.looks import LEAST_SIDE, Looks, look
 from toolkit.progress import SILENT, Progress
@@ -237,12 +237,8 @@ def _look_at(file: SourceFile, load: Load, max_pixels: int) -> _Seen:
         digest = hashlib.sha256(data).hexdigest()
         header = read_header(data, max_pixels)
         return _Seen(file, digest, header, look(data, header))
-    except DecodeError as error:
-        return _Seen(file, problem=Problem(error.kind, error.message))
-    except InputError as error:
-        return _Seen(file, problem=Problem("unreadable", error.message))
-    except OSError as error:
-        return _Seen(file, problem=Problem("unreadable", f"cannot be read: {error.strerror}"))
+    except (InputError, OSError) as error:
+        return _Seen(file, problem=problem_of(error))
 
 
 def _finding(kind: str, one: _Seen, detail: str, value: float | None = None, partner: str = "") -> Finding:

@@ -83,18 +83,22 @@ class Examination:
 
 def examine(file: SourceFile, load: Load, look: Look) -> Examined:
     """Read, hash and look at one file. What is wrong with it is part of the result, never raised."""
+    digest = ""
     try:
         data = load()
-    except InputError as error:
-        return Examined(file, problem=Problem("unreadable", error.message))
-    except OSError as error:
-        return Examined(file, problem=Problem("unreadable", f"cannot be read: {error.strerror}"))
-    digest = hashlib.sha256(data).hexdigest()
-    try:
+        digest = hashlib.sha256(data).hexdigest()
         header, sketch = look(data)
-    except DecodeError as error:
-        return Examined(file, digest, problem=Problem(error.kind, error.message))
+    except (InputError, OSError) as error:
+        return Examined(file, digest, problem=problem_of(error))
     return Examined(file, digest, header, sketch=sketch)
+
+
+def problem_of(error: InputError | OSError) -> Problem:
+    """What is wrong with a file that could not be read or decoded."""
+    if isinstance(error, DecodeError):
+        return Problem(error.kind, error.message)
+    reason = error.message if isinstance(error, InputError) else f"cannot be read: {error.strerror}"
+    return Problem("unreadable", reason)
 
 
 Look = Callable[[bytes], "tuple[Header, Sketch | None]"]
