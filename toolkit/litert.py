@@ -10,9 +10,10 @@ import numpy as np
 
 from toolkit.contract_files import read_contract
 from toolkit.errors import ModelError, missing_extra
+from toolkit.files import file_digest
 from toolkit.preprocess import Image
 from toolkit.scan import printable
-from toolkit.session import Probabilities, file_digest, first_line
+from toolkit.session import Probabilities, first_line
 
 
 class LiteRtSession:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,6 +12,7 @@ import numpy.typing as npt
 
 from toolkit.contract import METADATA_KEY, Contract
 from toolkit.errors import MachineError, ModelError
+from toolkit.files import file_digest
 from toolkit.preprocess import Image
 from toolkit.scan import printable
 
@@ -188,12 +188,6 @@ def missing_contract(path: Path) -> ModelError:
         f"{printable(str(path))}: this file carries no toolkit contract (labels, input size, resize policy)",
         hint=f"toolkit adopt {printable(str(path))} --labels labels.txt --image-size HxW",
     )
-
-
-def file_digest(path: Path) -> str:
-    """SHA-256 (hex) of the file's bytes."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def first_line(error: BaseException, limit: int = 200) -> str:

@@ -19,6 +19,7 @@ from typing import Final
 
 from toolkit.errors import InputError, MachineError
 from toolkit.examine import parallel_map
+from toolkit.files import file_digest
 from toolkit.locking import lock
 from toolkit.progress import Progress
 from toolkit.scan import printable
@@ -166,7 +167,7 @@ def finish_move(out: Path, earlier: Earlier, progress: Progress) -> list[Row]:
     for row in todo:
         origin = _unprinted(earlier.state.source, row.path)
         target = os.path.join(out, row.target)
-        if os.path.lexists(origin) and os.path.lexists(target) and _digest(origin) != row.sha256:
+        if os.path.lexists(origin) and os.path.lexists(target) and file_digest(origin) != row.sha256:
             progress.warn(f"{printable(origin)}: came after its namesake had been moved; it is left there")
         elif os.path.lexists(origin):
             os.makedirs(os.path.dirname(target), exist_ok=True)
@@ -182,11 +183,6 @@ def finish_move(out: Path, earlier: Earlier, progress: Progress) -> list[Row]:
 def _complete(out: Path, state: State) -> None:
     os.replace(out / PLAN, out / TABLE)
     write_state(out, state)
-
-
-def _digest(path: str) -> str:
-    with open(path, "rb") as file:  # noqa: PTH123
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _unprinted(root: str, name: str) -> str:
