@@ -10,14 +10,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
-from typing import Final
 
 from toolkit.errors import InputError
-from toolkit.scan import class_folders, is_picture_name, printable, walk
+from toolkit.scan import TRAIN_NAMES, VALIDATION_NAMES, class_folders, is_picture_name, printable, walk
 from toolkit.split_plan import Picture, plan
-
-TRAIN_NAMES: Final = ("train", "training")
-VALIDATION_NAMES: Final = ("validation", "val", "valid", "test", "testing")
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,6 +18,10 @@ from toolkit.header import SUFFIXES
 PICTURE_SUFFIXES: Final = frozenset().union(*SUFFIXES.values())
 """Suffixes, in lower case, of the formats that the decoder reads."""
 
+TRAIN_NAMES: Final = ("train", "training")
+VALIDATION_NAMES: Final = ("validation", "val", "valid", "test", "testing")
+"""Folders of a split tree; of those for validation the first that is there is taken."""
+
 
 class Sample(NamedTuple):
     """One input file.

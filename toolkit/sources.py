@@ -20,9 +20,9 @@ from typing import Final
 
 from toolkit import archive
 from toolkit.errors import InputError
-from toolkit.scan import is_picture_name, printable, walk
+from toolkit.scan import TRAIN_NAMES, VALIDATION_NAMES, is_picture_name, printable, walk
 
-PARTS: Final = frozenset({"train", "training", "validation", "val", "valid", "test", "testing"})
+PARTS: Final = frozenset(TRAIN_NAMES + VALIDATION_NAMES)
 """Folders of these names, in any case, are the parts of a split, not classes."""
 
 
