@@ -39,12 +39,10 @@ class Fit:
     Attributes:
         epochs: all of them, those before an interruption included.
         best: index in `epochs` of the best one.
-        early: whether it stopped before the last epoch asked for.
     """
 
     epochs: tuple[Epoch, ...]
     best: int
-    early: bool
 
 
 @contextmanager
@@ -112,7 +110,7 @@ def fit(
             )
         finally:
             progress.finish()
-    return Fit(tuple(recorder.epochs), recorder.best, len(recorder.epochs) < settings.epochs)
+    return Fit(tuple(recorder.epochs), recorder.best)
 
 
 def predict(network: keras.Model, batches: Batches) -> npt.NDArray[np.float32]:
