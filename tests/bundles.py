@@ -10,11 +10,11 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from toolkit import bundle as bundles
-from toolkit import network
-from toolkit.contract import Contract
-from toolkit.preprocess import DecodeError, decode, verify
-from toolkit.recipes import Recipe
+from toolkit.images.decode import DecodeError, decode, verify
+from toolkit.model_files import bundle as bundles
+from toolkit.model_files.contract import Contract
+from toolkit.training import keras_model as network
+from toolkit.training.recipe import Recipe
 
 
 def unpack_some(archive: Path, target: Path, folder: str, per_class: int) -> Path:

@@ -8,7 +8,8 @@ import numpy as np
 from networks import contract, write_linear_network
 
 from toolkit.demo import unpack_pictures
-from toolkit.preprocess import Colour, decode
+from toolkit.images.decode import decode
+from toolkit.images.spec import Colour
 
 
 def unpack(directory: Path) -> Path:

@@ -10,8 +10,9 @@ import numpy.typing as npt
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from toolkit.contract import LABELS_KEY, METADATA_KEY, Contract
-from toolkit.preprocess import Colour, Image, Preprocess
+from toolkit.images.decode import Image
+from toolkit.images.spec import Colour, Preprocess
+from toolkit.model_files.contract import LABELS_KEY, METADATA_KEY, Contract
 
 
 def contract(labels: tuple[str, ...] = ("Cat", "Dog"), size: int = 32, colour: Colour = Colour.RGB) -> Contract:

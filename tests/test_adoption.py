@@ -11,11 +11,11 @@ import pytest
 from conftest import run_cli
 from onnx import TensorProto, helper, numpy_helper
 
-from toolkit.adoption import PRESETS, AdoptOptions, adopt, carried_labels
-from toolkit.contract_files import read_contract
-from toolkit.errors import InputError, MismatchError, ModelError, ToolkitError, UsageError
-from toolkit.preprocess import Resize
-from toolkit.session import open_session
+from toolkit.adopting.adopt import PRESETS, AdoptOptions, adopt, carried_labels
+from toolkit.core.errors import InputError, MismatchError, ModelError, ToolkitError, UsageError
+from toolkit.images.spec import Resize
+from toolkit.inference.session import open_session
+from toolkit.model_files.contract_io import read_contract
 
 TORCH = Path(__file__).parent / "torch_onnx"
 NAMES = ("dynamic_logits", "fixed1_logits", "fixed4_softmax", "dynamic_float16")

@@ -10,8 +10,9 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from toolkit import bundle_folder
-from toolkit.bundle import (
+from toolkit.core.errors import InputError, ModelError
+from toolkit.images.spec import Preprocess
+from toolkit.model_files.bundle import (
     BUNDLE_JSON,
     Bundle,
     DataRow,
@@ -21,9 +22,8 @@ from toolkit.bundle import (
     write_check,
     write_data_csv,
 )
-from toolkit.contract import Contract
-from toolkit.errors import InputError, ModelError
-from toolkit.preprocess import Preprocess
+from toolkit.model_files.contract import Contract
+from toolkit.training import workspace as bundle_folder
 
 
 @pytest.fixture

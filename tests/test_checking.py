@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 from conftest import run_cli
 
-from toolkit import similarity
-from toolkit.check_page import write_page
-from toolkit.checking import CheckOptions, check, parse_kinds
-from toolkit.errors import UsageError
-from toolkit.preprocess import DecodeError, Image
+from toolkit.checking.check import CheckOptions, check, parse_kinds
+from toolkit.checking.page import write_page
+from toolkit.core.errors import UsageError
+from toolkit.images import near_duplicates as similarity
+from toolkit.images.decode import DecodeError, Image
 
 
 def photos(root: Path) -> list[Path]:

@@ -17,8 +17,9 @@ from pathlib import Path
 import pytest
 from conftest import ROOT, environment
 
-from toolkit import cli, errors
+from toolkit import cli
 from toolkit.cli import console
+from toolkit.core import errors
 
 
 @contextmanager
@@ -183,9 +184,9 @@ def test_a_caller_may_have_closed_the_standard_streams(closed: str) -> None:
 
 def test_a_stopped_training_says_how_to_go_on() -> None:
     code = (
-        "import sys, toolkit.training\n"
+        "import sys, toolkit.training.train\n"
         "def stopped(*_): raise KeyboardInterrupt\n"
-        "toolkit.training.train = stopped\n"
+        "toolkit.training.train.train = stopped\n"
         "from toolkit.__main__ import run\n"
         "sys.argv = ['toolkit', 'train', 'photos', '--recipe', 'fashion', '--out', 'night']\n"
         "run()"

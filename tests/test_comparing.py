@@ -10,9 +10,9 @@ import pandas as pd
 import pytest
 from conftest import run_cli
 
-from toolkit.comparing import compare, paired_difference
-from toolkit.errors import UsageError
-from toolkit.figures import Gate, parse_gates
+from toolkit.core.errors import UsageError
+from toolkit.evaluation.compare import compare, paired_difference
+from toolkit.evaluation.summary import Gate, parse_gates
 
 
 @pytest.fixture(scope="module")

@@ -12,12 +12,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from onnx import TensorProto, helper
 
-from toolkit import flatbuffer, wire
-from toolkit.contract import METADATA_KEY, Contract
-from toolkit.contract_files import file_format, labels_text, read_contract
-from toolkit.errors import ModelError
-from toolkit.inspection import inspect
-from toolkit.preprocess import Colour, Preprocess, Resize
+from toolkit.core.errors import ModelError
+from toolkit.images.spec import Colour, Preprocess, Resize
+from toolkit.model_files import flatbuffer_reader as flatbuffer
+from toolkit.model_files import protobuf_reader as wire
+from toolkit.model_files.contract import METADATA_KEY, Contract
+from toolkit.model_files.contract_io import file_format, labels_text, read_contract
+from toolkit.model_files.inspect import inspect
 
 CONTRACT = Contract(
     labels=("Cat", "Dog, large", "猫"),

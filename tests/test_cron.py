@@ -13,7 +13,7 @@ import pytest
 from conftest import ROOT
 from networks import contract, write_conv_network
 
-from toolkit.locking import lock
+from toolkit.core.locking import lock
 
 
 @pytest.fixture

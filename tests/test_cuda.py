@@ -14,10 +14,10 @@ import pytest
 from conftest import ROOT
 from networks import contract, write_conv_network
 
-from toolkit import cuda
-from toolkit.device_session import DeviceSession
-from toolkit.errors import MachineError
-from toolkit.session import OnnxSession, open_session
+from toolkit.core.errors import MachineError
+from toolkit.inference import cuda
+from toolkit.inference.cuda_session import DeviceSession
+from toolkit.inference.session import OnnxSession, open_session
 
 GPU = ["CUDAExecutionProvider", "CPUExecutionProvider"]
 ONE = {"onnxruntime-gpu"}

@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 from conftest import ROOT
 
+from toolkit.core.errors import InputError
 from toolkit.demo import unpack_pictures
-from toolkit.errors import InputError
-from toolkit.preprocess import Colour, Preprocess, decode
+from toolkit.images.decode import decode
+from toolkit.images.spec import Colour, Preprocess
 
 PACKED = ROOT / "toolkit" / "_demo" / "fashion.zip"
 

@@ -15,15 +15,15 @@ import pytest
 import sklearn.metrics as reference
 from conftest import run_cli
 
-from toolkit.errors import InputError
-from toolkit.evaluation import EvaluateOptions, Evaluation, held_out
-from toolkit.figures import overall, per_class
-from toolkit.inference import infer
-from toolkit.inputs import Counts, Inputs
-from toolkit.labelling import InferOptions, predict
-from toolkit.progress import SilentProgress
-from toolkit.report import evaluate
-from toolkit.report_files import classification_report
+from toolkit.core.errors import InputError
+from toolkit.core.progress import SilentProgress
+from toolkit.evaluation.evaluate import EvaluateOptions, Evaluation, held_out
+from toolkit.evaluation.report import evaluate
+from toolkit.evaluation.report_files import classification_report
+from toolkit.evaluation.summary import overall, per_class
+from toolkit.inference.infer import infer
+from toolkit.inference.inputs import Counts, Inputs
+from toolkit.inference.predict import InferOptions, predict
 
 PLOTS = {"confusion", "classes", "reliability", "confidence", "thresholds", "precision_recall", "roc"}
 

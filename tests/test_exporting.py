@@ -19,24 +19,28 @@ from ai_edge_litert.interpreter import Interpreter
 from bundles import make_bundle, pictures_of, unpack_some
 from conftest import run_cli
 
-from toolkit import cli, flatbuffer, network
-from toolkit.bundle import load_bundle
+from toolkit import cli
 from toolkit.cli import console
-from toolkit.contract import LABELS_KEY, METADATA_KEY, Contract
-from toolkit.contract_files import read_contract, tflite_metadata
-from toolkit.errors import InputError, MismatchError, ModelError, UsageError
-from toolkit.exporting import ExportOptions, Format, Output, Quantize, Values, export
-from toolkit.exporting import exporter as exporter_module
-from toolkit.exporting.exporter import artefact_name
+from toolkit.core.errors import InputError, MismatchError, ModelError, UsageError
+from toolkit.data.walk import sample
+from toolkit.exporting import artefacts
+from toolkit.exporting.artefacts import artefact_name
+from toolkit.exporting.export import export
 from toolkit.exporting.keras_file import load_keras
-from toolkit.exporting.network import find_output, find_values
+from toolkit.exporting.load import Source
+from toolkit.exporting.options import ExportOptions, Format, Output, Quantize, Values
 from toolkit.exporting.runners import open_runner
-from toolkit.exporting.sources import Source
-from toolkit.inspection import inspect
-from toolkit.labelling import InferOptions, predict
-from toolkit.preprocess import Preprocess, decode
-from toolkit.recipes import available, load_recipe
-from toolkit.scan import sample
+from toolkit.exporting.serving_graph import find_output, find_values
+from toolkit.images.decode import decode
+from toolkit.images.spec import Preprocess
+from toolkit.inference.predict import InferOptions, predict
+from toolkit.model_files import flatbuffer_reader as flatbuffer
+from toolkit.model_files.bundle import load_bundle
+from toolkit.model_files.contract import LABELS_KEY, METADATA_KEY, Contract
+from toolkit.model_files.contract_io import read_contract, tflite_metadata
+from toolkit.model_files.inspect import inspect
+from toolkit.training import keras_model as network
+from toolkit.training.recipe import available, load_recipe
 
 FILES = [
     (Format.ONNX, None),
@@ -226,8 +230,8 @@ def test_a_wrong_export_is_caught(
     quantize: Quantize | None,
     fault: Callable[[Source], Source],
 ) -> None:
-    right = exporter_module._writer
-    monkeypatch.setattr(exporter_module, "_writer", lambda source, *rest: right(fault(source), *rest))
+    right = artefacts._writer
+    monkeypatch.setattr(artefacts, "_writer", lambda source, *rest: right(fault(source), *rest))
     kept = tmp_path / artefact_name(kind, options(kind, quantize))
     kept.mkdir() if kind is Format.SAVEDMODEL else kept.touch()
     with pytest.raises(MismatchError, match="does not compute"):
@@ -240,13 +244,13 @@ def test_a_wrong_export_is_caught(
 def test_a_contract_with_other_labels_is_caught(
     fashion_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: Format
 ) -> None:
-    right = exporter_module._writer
+    right = artefacts._writer
 
     def writer(*arguments: Any) -> Callable[[Path, Contract], None]:
         write = right(*arguments)
         return lambda path, contract: write(path, replace(contract, labels=contract.labels[::-1]))
 
-    monkeypatch.setattr(exporter_module, "_writer", writer)
+    monkeypatch.setattr(artefacts, "_writer", writer)
     with pytest.raises(MismatchError, match="contract in it"):
         export(fashion_bundle, options(kind, out=tmp_path))
     assert list(tmp_path.iterdir()) == []
@@ -255,8 +259,8 @@ def test_a_contract_with_other_labels_is_caught(
 def test_the_command_ends_with_5_and_force_keeps_the_file_with_its_miss(
     fashion_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    right = exporter_module._writer
-    monkeypatch.setattr(exporter_module, "_writer", lambda source, *rest: right(_wrong_scaling(source), *rest))
+    right = artefacts._writer
+    monkeypatch.setattr(artefacts, "_writer", lambda source, *rest: right(_wrong_scaling(source), *rest))
     monkeypatch.setattr(console, "keep_native_messages_out", lambda: None)
     line = ["toolkit", "export", str(fashion_bundle), "--onnx", "--out", str(tmp_path)]
     monkeypatch.setattr(sys, "argv", line)

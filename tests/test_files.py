@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from conftest import environment
 
-from toolkit.files import atomic_write
+from toolkit.core.files import atomic_write
 
 
 def test_what_is_written_becomes_the_file(tmp_path: Path) -> None:
@@ -55,7 +55,7 @@ def test_kill_minus_nine_leaves_the_old_file(tmp_path: Path) -> None:
     path.write_text("old")
     script = (
         "import sys, time, pathlib\n"
-        "from toolkit.files import atomic_write\n"
+        "from toolkit.core.files import atomic_write\n"
         "with atomic_write(pathlib.Path(sys.argv[1])) as temporary:\n"
         "    temporary.write_text('half')\n"
         "    pathlib.Path(sys.argv[2]).touch()\n"

@@ -15,7 +15,7 @@ from conftest import ROOT, run_cli
 from onnx import TensorProto
 from PIL import Image
 
-from toolkit.contract import METADATA_KEY
+from toolkit.model_files.contract import METADATA_KEY
 
 TORCH = ROOT / "tests" / "torch_onnx"
 CONTRACT = networks.contract()

@@ -15,10 +15,10 @@ import pytest
 from conftest import ROOT, run_cli
 from networks import contract, write_mean_network
 
-from toolkit.labelling import InferOptions, predict
-from toolkit.preprocess import decode
-from toolkit.scan import sample
-from toolkit.session import open_session
+from toolkit.data.walk import sample
+from toolkit.images.decode import decode
+from toolkit.inference.predict import InferOptions, predict
+from toolkit.inference.session import open_session
 
 FAULTS = {
     "Cat/666.jpg": "empty",

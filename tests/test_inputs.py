@@ -14,8 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from toolkit import doctor
-from toolkit.inputs import Counts, Inputs, Shard
-from toolkit.limits import memory_limit, usable_cpus
+from toolkit.core.machine import memory_limit, usable_cpus
+from toolkit.inference.inputs import Counts, Inputs, Shard
 
 PNG = b"\x89PNG\r\n\x1a\n...."
 

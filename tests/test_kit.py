@@ -20,9 +20,10 @@ from bundles import make_bundle, unpack_some
 from selenium import webdriver
 from selenium.webdriver.support.ui import WebDriverWait
 
-from toolkit.errors import UsageError
-from toolkit.exporting import ExportOptions, export
-from toolkit.recipes import load_recipe
+from toolkit.core.errors import UsageError
+from toolkit.exporting.export import export
+from toolkit.exporting.options import ExportOptions
+from toolkit.training.recipe import load_recipe
 
 
 @pytest.fixture(scope="module")

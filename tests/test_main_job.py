@@ -128,9 +128,9 @@ def test_onnx_and_keras_agree_on_real_photos(job: Path) -> None:
 import json, pathlib, sys
 import numpy as np
 import keras
-from toolkit.contract_files import read_contract
-from toolkit.preprocess import decode
-from toolkit.session import open_session
+from toolkit.model_files.contract_io import read_contract
+from toolkit.images.decode import decode
+from toolkit.inference.session import open_session
 contract = read_contract(pathlib.Path("model/model.onnx"))
 paths = sorted(pathlib.Path("PetImages-split/validation").rglob("*.jpg"))
 images = np.stack([decode(p.read_bytes(), contract.preprocess) for p in paths])

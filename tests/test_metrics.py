@@ -13,7 +13,7 @@ import sklearn.metrics as reference
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from toolkit.metrics import (
+from toolkit.metrics.classification import (
     ERROR,
     UNSURE,
     ConfusionMatrix,
@@ -194,7 +194,7 @@ def test_a_failed_write_leaves_the_old_report(tmp_path: Path, monkeypatch: pytes
     def fail(_value: float) -> str:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("toolkit.metrics.digits", fail)
+    monkeypatch.setattr("toolkit.metrics.classification.digits", fail)
     with pytest.raises(OSError, match="No space"):
         write_report_csv(report(confusion), path)
     assert path.read_bytes() == before

@@ -11,8 +11,8 @@ import pytest
 from PIL import Image
 
 import toolkit
-from toolkit.preprocess import decode
-from toolkit.session import open_session
+from toolkit.images.decode import decode
+from toolkit.inference.session import open_session
 
 
 @pytest.fixture

@@ -15,10 +15,11 @@ import numpy as np
 import pytest
 from networks import contract, write_linear_network
 
-from toolkit.evaluation import Evaluation
-from toolkit.page import page
-from toolkit.preprocess import Colour, decode
-from toolkit.report import evaluate
+from toolkit.evaluation.evaluate import Evaluation
+from toolkit.evaluation.report import evaluate
+from toolkit.evaluation.report_page import page
+from toolkit.images.decode import decode
+from toolkit.images.spec import Colour
 
 webdriver = pytest.importorskip("selenium.webdriver")
 

@@ -6,13 +6,13 @@ import matplotlib as mpl
 import numpy as np
 import pytest
 
-from toolkit import plots
-from toolkit.confusion_plot import MAX_NUMBERED, confusion, frequent_confusions
-from toolkit.curves import ScoreStore
-from toolkit.history import Epoch
-from toolkit.metrics import ConfusionMatrix, report
-from toolkit.plot_style import DARK, LIGHT, Theme, pixels, short, style
-from toolkit.probabilities import ProbabilityTally
+from toolkit.metrics.classification import ConfusionMatrix, report
+from toolkit.metrics.pr_roc import ScoreStore
+from toolkit.metrics.probabilistic import ProbabilityTally
+from toolkit.model_files.history import Epoch
+from toolkit.plotting import evaluation as plots
+from toolkit.plotting.confusion import MAX_NUMBERED, confusion, frequent_confusions
+from toolkit.plotting.style import DARK, LIGHT, Theme, pixels, short, style
 
 
 def answers(n_classes: int, n: int) -> tuple[ConfusionMatrix, ProbabilityTally, ScoreStore]:

@@ -13,7 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
-from toolkit.preprocess import Colour, DecodeError, Preprocess, Resize, decode, fit, verify
+from toolkit.images.decode import DecodeError, decode, fit, verify
+from toolkit.images.spec import Colour, Preprocess, Resize
 
 Variant = tuple[str, dict[str, object]]
 LOSSLESS: list[Variant] = [

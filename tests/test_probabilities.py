@@ -11,8 +11,8 @@ import sklearn.metrics as reference
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from toolkit.curves import ScoreStore
-from toolkit.probabilities import CALIBRATION_BINS, ProbabilityTally
+from toolkit.metrics.pr_roc import ScoreStore
+from toolkit.metrics.probabilistic import CALIBRATION_BINS, ProbabilityTally
 
 Doubles = npt.NDArray[np.float64]
 

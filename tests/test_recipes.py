@@ -11,10 +11,10 @@ from conftest import run_cli
 from hypothesis import given
 from hypothesis import strategies as st
 
-from toolkit.errors import InputError, MachineError, UsageError
-from toolkit.recipe_schema import AUGMENTATIONS, LAYERS
-from toolkit.recipes import RecipeError, available, copy_recipe, load_recipe, parse_recipe
-from toolkit.shapes import check_classes, check_memory, trace
+from toolkit.core.errors import InputError, MachineError, UsageError
+from toolkit.training.recipe import RecipeError, available, copy_recipe, load_recipe, parse_recipe
+from toolkit.training.recipe_schema import AUGMENTATIONS, LAYERS
+from toolkit.training.shape_check import check_classes, check_memory, trace
 
 PARAMETERS = {
     "cats-dogs-150": 9_494_561,
@@ -44,7 +44,7 @@ def test_places_keeps_its_order_of_classes() -> None:
 
 def test_listing_and_checking_recipes_load_no_tensorflow() -> None:
     code = (
-        "import sys; from toolkit import recipes, shapes; "
+        "import sys; from toolkit.training import recipe as recipes, shape_check as shapes; "
         "[shapes.trace(recipes.load_recipe(n), recipes.load_recipe(n).classes) for n in recipes.available()]; "
         "sys.exit('tensorflow' in sys.modules or 'keras' in sys.modules)"
     )

@@ -23,14 +23,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from networks import contract, write_conv_network, write_mean_network
 
-from toolkit.errors import InputError, LockedError, MachineError
-from toolkit.inference import InferResult, infer
-from toolkit.inputs import Inputs
-from toolkit.labelling import InferOptions
-from toolkit.locking import lock
-from toolkit.preprocess import Colour
-from toolkit.progress import SilentProgress
-from toolkit.workers import CAN_FORK
+from toolkit.core.errors import InputError, LockedError, MachineError
+from toolkit.core.locking import lock
+from toolkit.core.parallel import CAN_FORK
+from toolkit.core.progress import SilentProgress
+from toolkit.images.spec import Colour
+from toolkit.inference.infer import InferResult, infer
+from toolkit.inference.inputs import Inputs
+from toolkit.inference.predict import InferOptions
 
 DIGITS = tuple("0123456789")
 OPTIONS = InferOptions(batch_size=4, workers=2)

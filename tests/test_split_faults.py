@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 from conftest import environment, run_cli
 
-from toolkit.split_table import PLAN
+from toolkit.splitting.table import PLAN
 
 N_PICTURES = 200
 

@@ -14,13 +14,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from toolkit.errors import UsageError
-from toolkit.examine import Examined
-from toolkit.header import Header
-from toolkit.sources import Problem, SourceFile
-from toolkit.split_fill import fill, fill_one
-from toolkit.split_plan import Picture, borders, parse_ratio, plan, subsets
-from toolkit.split_rows import build
+from toolkit.core.errors import UsageError
+from toolkit.data.class_source import Problem, SourceFile
+from toolkit.data.probe import Examined
+from toolkit.images.header import Header
+from toolkit.splitting.group_fill import fill, fill_one
+from toolkit.splitting.plan import Picture, borders, parse_ratio, plan, subsets
+from toolkit.splitting.rows import build
 
 
 def digest(i: int) -> str:

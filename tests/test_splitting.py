@@ -16,11 +16,11 @@ from typing import Any
 import pytest
 from conftest import run_cli
 
-from toolkit import split_folder
-from toolkit.errors import InputError, UsageError
-from toolkit.split_folder import Mode
-from toolkit.split_plan import parse_ratio
-from toolkit.splitting import SplitOptions, split
+from toolkit.core.errors import InputError, UsageError
+from toolkit.splitting import place as split_folder
+from toolkit.splitting.place import Mode
+from toolkit.splitting.plan import parse_ratio
+from toolkit.splitting.split import SplitOptions, split
 
 
 def read_table(out: Path) -> list[dict[str, str]]:

@@ -15,16 +15,17 @@ import numpy as np
 import pytest
 from conftest import ROOT, run_cli
 
-from toolkit.bundle import Bundle, load_bundle
-from toolkit.dataset import find_dataset, hold_out
-from toolkit.errors import InputError, LockedError
-from toolkit.feed import Batches, Pictures, decode_all
-from toolkit.preprocess import Preprocess, decode
-from toolkit.progress import SilentProgress
-from toolkit.recipe_schema import AUGMENTATIONS, LAYERS
-from toolkit.recipes import Recipe, available, load_recipe, parse_recipe
-from toolkit.split_plan import parse_ratio, subsets
-from toolkit.training import TrainOptions, train
+from toolkit.core.errors import InputError, LockedError
+from toolkit.core.progress import SilentProgress
+from toolkit.images.decode import decode
+from toolkit.images.spec import Preprocess
+from toolkit.model_files.bundle import Bundle, load_bundle
+from toolkit.splitting.plan import parse_ratio, subsets
+from toolkit.training.batches import Batches, Pictures, decode_all
+from toolkit.training.dataset import find_dataset, hold_out
+from toolkit.training.recipe import Recipe, available, load_recipe, parse_recipe
+from toolkit.training.recipe_schema import AUGMENTATIONS, LAYERS
+from toolkit.training.train import TrainOptions, train
 
 # Keras 3.15 with numpy 2.4, whenever it saves.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
@@ -64,7 +65,7 @@ def _options(out: Path, cache: Path) -> TrainOptions:
 
 @pytest.mark.parametrize("name", sorted(available()))
 def test_every_recipe_builds_to_its_parameters_and_trains_a_batch(name: str, request: pytest.FixtureRequest) -> None:
-    from toolkit import network
+    from toolkit.training import keras_model as network
 
     recipe = load_recipe(name)
     assert network.build(recipe, recipe.classes, seed=0).network.count_params() == recipe.parameters
@@ -98,7 +99,7 @@ def test_the_allowed_layers_and_arguments_are_those_of_keras() -> None:
 
 
 def test_every_augmentation_changes_a_real_picture_and_never_its_shape(flower_photos: Path) -> None:
-    from toolkit import network
+    from toolkit.training import keras_model as network
 
     text = load_recipe("flowers").text.replace("= 180", "= 32")
     numbers = {"RandomTranslation": "height_factor = 0.2\nwidth_factor = 0.2", "RandomZoom": "height_factor = 0.3"}
@@ -137,7 +138,7 @@ def test_the_bundle_is_complete(bundle: Bundle) -> None:
 def test_the_network_takes_raw_values_has_no_augmentation_and_gives_what_check_says(bundle: Bundle) -> None:
     import keras
 
-    from toolkit.network import probabilities
+    from toolkit.training.keras_model import probabilities
 
     network = keras.saving.load_model(bundle.keras_path)
     assert not {layer.__class__.__name__ for layer in network.layers} & set(AUGMENTATIONS)
@@ -218,7 +219,7 @@ def test_the_old_bundle_stays_until_the_new_one_is_finished(
 
 
 def test_two_trainings_never_share_an_output(flowers: Path, cache: Path, tmp_path: Path) -> None:
-    from toolkit.locking import lock
+    from toolkit.core.locking import lock
 
     with lock(tmp_path / "model"), pytest.raises(LockedError):
         train(flowers, _options(tmp_path / "model", cache))
@@ -227,8 +228,8 @@ def test_two_trainings_never_share_an_output(flowers: Path, cache: Path, tmp_pat
 _TRAIN = """
 import os, signal, sys
 from pathlib import Path
-from toolkit.progress import SilentProgress
-from toolkit.training import TrainOptions, train
+from toolkit.core.progress import SilentProgress
+from toolkit.training.train import TrainOptions, train
 class Stop(SilentProgress):
     def line(self, text):
         if text.startswith("epoch 2/") and sys.argv[4] != "no":
@@ -270,8 +271,8 @@ import tensorflow as tf
 cpu = tf.config.list_physical_devices("CPU")[0]
 tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
 from contextlib import contextmanager
-from toolkit import fitting
-from toolkit.training import TrainOptions, train
+from toolkit.training import fit as fitting
+from toolkit.training.train import TrainOptions, train
 devices = fitting.devices
 fitting.devices = lambda gpus, progress: devices(gpus, progress, names=("CPU:0", "CPU:1"))
 data, out, cache = map(Path, sys.argv[1:4])
@@ -411,7 +412,7 @@ def test_copies_and_a_picture_under_two_labels_are_left_out_of_plain_folders(flo
 
 @pytest.mark.parametrize("old_is_there", [False, True])
 def test_a_bundle_that_was_finished_but_not_yet_in_place_is_kept(tmp_path: Path, old_is_there: bool) -> None:
-    from toolkit.bundle_folder import partial_dir, recover
+    from toolkit.training.workspace import partial_dir, recover
 
     out = tmp_path / "model"
     for folder, text in ((partial_dir(out), "new"), (out, "old")) if old_is_there else ((partial_dir(out), "new"),):

@@ -13,8 +13,8 @@ from collections.abc import Callable, Iterator
 import pytest
 from conftest import ROOT, environment
 
-from toolkit.errors import MachineError, ModelError
-from toolkit.workers import AHEAD_BYTES, CAN_FORK, Processes, in_threads
+from toolkit.core.errors import MachineError, ModelError
+from toolkit.core.parallel import AHEAD_BYTES, CAN_FORK, Processes, in_threads
 
 forks = pytest.mark.skipif(not CAN_FORK, reason="processes are forked on Linux alone")
 
@@ -140,7 +140,7 @@ def test_where_the_system_refuses_a_process_the_others_end(monkeypatch: pytest.M
 
 PARENT = """
 import os, time
-from toolkit.workers import Processes
+from toolkit.core.parallel import Processes
 with Processes(lambda n: time.sleep(0.01) or os.getpid(), 3) as processes:
     for pid in processes.map(range(10**9)):
         print(pid, flush=True)

@@ -4,7 +4,7 @@ The public names are imported when they are first used, so that `import toolkit`
 
 >>> import toolkit
 >>> toolkit.ToolkitError.__module__
-'toolkit.errors'
+'toolkit.core.errors'
 """
 
 from __future__ import annotations
@@ -13,16 +13,16 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from toolkit.adoption import AdoptOptions
+    from toolkit.adopting.adopt import AdoptOptions
     from toolkit.api import adopt, check, evaluate, export, infer, split, train
-    from toolkit.checking import CheckOptions
-    from toolkit.errors import ToolkitError
-    from toolkit.evaluation import EvaluateOptions
-    from toolkit.exporting import ExportOptions
-    from toolkit.labelling import InferOptions
-    from toolkit.model import Model, Predictions, load
-    from toolkit.splitting import SplitOptions
-    from toolkit.training import TrainOptions
+    from toolkit.checking.check import CheckOptions
+    from toolkit.core.errors import ToolkitError
+    from toolkit.evaluation.evaluate import EvaluateOptions
+    from toolkit.exporting.options import ExportOptions
+    from toolkit.inference.predict import InferOptions
+    from toolkit.inference.predictor import Model, Predictions, load
+    from toolkit.splitting.split import SplitOptions
+    from toolkit.training.train import TrainOptions
 
 __version__ = "0.1.0"
 
@@ -49,22 +49,22 @@ __all__ = [
 ]
 
 _HOMES = {
-    "AdoptOptions": "toolkit.adoption",
-    "CheckOptions": "toolkit.checking",
-    "EvaluateOptions": "toolkit.evaluation",
-    "ExportOptions": "toolkit.exporting",
-    "InferOptions": "toolkit.labelling",
-    "Model": "toolkit.model",
-    "Predictions": "toolkit.model",
-    "SplitOptions": "toolkit.splitting",
-    "ToolkitError": "toolkit.errors",
-    "TrainOptions": "toolkit.training",
+    "AdoptOptions": "toolkit.adopting.adopt",
+    "CheckOptions": "toolkit.checking.check",
+    "EvaluateOptions": "toolkit.evaluation.evaluate",
+    "ExportOptions": "toolkit.exporting.options",
+    "InferOptions": "toolkit.inference.predict",
+    "Model": "toolkit.inference.predictor",
+    "Predictions": "toolkit.inference.predictor",
+    "SplitOptions": "toolkit.splitting.split",
+    "ToolkitError": "toolkit.core.errors",
+    "TrainOptions": "toolkit.training.train",
     "evaluate": "toolkit.api",
     "adopt": "toolkit.api",
     "check": "toolkit.api",
     "export": "toolkit.api",
     "infer": "toolkit.api",
-    "load": "toolkit.model",
+    "load": "toolkit.inference.predictor",
     "split": "toolkit.api",
     "train": "toolkit.api",
 }

@@ -10,17 +10,17 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from toolkit.progress import SILENT, Progress
+from toolkit.core.progress import SILENT, Progress
 
 if TYPE_CHECKING:
-    from toolkit.adoption import AdoptOptions, AdoptResult
-    from toolkit.checking import CheckOptions, CheckResult
-    from toolkit.evaluation import EvaluateOptions, Evaluation
-    from toolkit.exporting import ExportOptions, ExportResult
-    from toolkit.inference import InferResult
-    from toolkit.labelling import InferOptions
-    from toolkit.splitting import SplitOptions, SplitResult
-    from toolkit.training import TrainOptions, TrainResult
+    from toolkit.adopting.adopt import AdoptOptions, AdoptResult
+    from toolkit.checking.check import CheckOptions, CheckResult
+    from toolkit.evaluation.evaluate import EvaluateOptions, Evaluation
+    from toolkit.exporting.options import ExportOptions, ExportResult
+    from toolkit.inference.infer import InferResult
+    from toolkit.inference.predict import InferOptions
+    from toolkit.splitting.split import SplitOptions, SplitResult
+    from toolkit.training.train import TrainOptions, TrainResult
 
 StrPath = str | os.PathLike[str]
 
@@ -31,7 +31,7 @@ def split(source: StrPath, options: SplitOptions | None = None, *, progress: Pro
     Raises:
         InputError: no such source, no class folders, or another split is in the way.
     """
-    from toolkit.splitting import split as run
+    from toolkit.splitting.split import split as run
 
     return run(Path(source), options, progress)
 
@@ -42,7 +42,7 @@ def check(source: StrPath, options: CheckOptions | None = None, *, progress: Pro
     Raises:
         InputError: no such source, no class folders, or a damaged archive.
     """
-    from toolkit.checking import check as run
+    from toolkit.checking.check import check as run
 
     return run(Path(source), options, progress)
 
@@ -55,7 +55,7 @@ def train(data: StrPath, options: TrainOptions, *, progress: Progress = SILENT) 
         ModelError: the recipe is unknown or wrong.
         MachineError: TensorFlow is missing, or a batch needs more memory than there is.
     """
-    from toolkit.training import train as run
+    from toolkit.training.train import train as run
 
     return run(Path(data), options, progress)
 
@@ -68,7 +68,7 @@ def export(model: StrPath, options: ExportOptions, *, progress: Progress = SILEN
         MismatchError: an artefact does not compute what the model computes; it was not kept.
         MachineError: TensorFlow is missing.
     """
-    from toolkit.exporting import export as run
+    from toolkit.exporting.export import export as run
 
     return run(Path(model), options, progress)
 
@@ -81,7 +81,7 @@ def adopt(path: StrPath, options: AdoptOptions) -> AdoptResult:
         UsageError: something about it is neither in the file nor in the options.
         MismatchError: the new file does not compute what the original computes; it was not kept.
     """
-    from toolkit.adoption import adopt as run
+    from toolkit.adopting.adopt import adopt as run
 
     return run(Path(path), options)
 
@@ -102,8 +102,8 @@ def infer(
         LockedError: another run holds `out`.
         MachineError: CUDA was asked for and is not usable.
     """
-    from toolkit.inference import infer as run
-    from toolkit.inputs import Inputs
+    from toolkit.inference.infer import infer as run
+    from toolkit.inference.inputs import Inputs
 
     several = [inputs] if isinstance(inputs, (str, os.PathLike)) else inputs
     paths = tuple(os.fspath(path) for path in several)
@@ -124,6 +124,6 @@ def evaluate(
         InputError: no such folder, no pictures, or none in a folder named like a class of the model.
         ModelError, MachineError: the model cannot be run.
     """
-    from toolkit.report import evaluate as run
+    from toolkit.evaluation.report import evaluate as run
 
     return run(Path(data), Path(model), Path(out), options, progress)

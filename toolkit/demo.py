@@ -10,7 +10,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Final
 
-from toolkit.errors import InputError, missing_extra
+from toolkit.core.errors import InputError, missing_extra
 
 PICTURES: Final = "fashion"
 

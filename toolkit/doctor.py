@@ -13,10 +13,11 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Final
 
-from toolkit import __version__, cuda
-from toolkit.cache import cache_bytes, default_cache_dir
-from toolkit.errors import MachineError
-from toolkit.limits import memory_limit, usable_cpus
+from toolkit import __version__
+from toolkit.core.cache import cache_bytes, default_cache_dir
+from toolkit.core.errors import MachineError
+from toolkit.core.machine import memory_limit, usable_cpus
+from toolkit.inference import cuda
 
 
 class Verdict(StrEnum):

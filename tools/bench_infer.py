@@ -23,15 +23,16 @@ from pathlib import Path
 
 import numpy as np
 
-from toolkit.inputs import Counts, Inputs
-from toolkit.labelling import InferOptions, batches, layout, make_labeller, row_workers
-from toolkit.limits import usable_cpus
-from toolkit.pipeline import read
-from toolkit.preprocess import DecodeError, Image, Preprocess, decode
-from toolkit.scan import Sample
-from toolkit.session import Session, open_session
-from toolkit.tables import encode
-from toolkit.workers import one_opencv_thread
+from toolkit.core.machine import usable_cpus
+from toolkit.data.walk import Sample
+from toolkit.images.decode import DecodeError, Image, decode
+from toolkit.images.opencv_threads import one_opencv_thread
+from toolkit.images.spec import Preprocess
+from toolkit.inference.inputs import Counts, Inputs
+from toolkit.inference.labeller import read
+from toolkit.inference.predict import InferOptions, batches, layout, make_labeller, row_workers
+from toolkit.inference.result_table import encode
+from toolkit.inference.session import Session, open_session
 
 ROUNDS = 5
 MOST, LEAST = 10_000, 4_000

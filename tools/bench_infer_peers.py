@@ -26,11 +26,11 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from toolkit.pipeline import read
-from toolkit.preprocess import decode
-from toolkit.scan import sample, walk
-from toolkit.session import open_session
-from toolkit.workers import one_opencv_thread
+from toolkit.data.walk import sample, walk
+from toolkit.images.decode import decode
+from toolkit.images.opencv_threads import one_opencv_thread
+from toolkit.inference.labeller import read
+from toolkit.inference.session import open_session
 
 ROUNDS = 5
 LARGE = (4000, 3000)

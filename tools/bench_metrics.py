@@ -14,9 +14,9 @@ import time
 
 import numpy as np
 
-from toolkit.curves import ScoreStore
-from toolkit.metrics import ConfusionMatrix, report
-from toolkit.probabilities import ProbabilityTally
+from toolkit.metrics.classification import ConfusionMatrix, report
+from toolkit.metrics.pr_roc import ScoreStore
+from toolkit.metrics.probabilistic import ProbabilityTally
 
 CHUNK = 1000
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
-from toolkit.scan import walk
+from toolkit.data.walk import walk
 
 SMALL = 10_000
 ORIGINALS = 300

@@ -130,10 +130,12 @@ def epoch(data: Path, rounds: int, scratch: Path) -> None:
     import tensorflow as tf
     from keras.callbacks import LambdaCallback
 
-    from toolkit import fitting, network, training
-    from toolkit.dataset import find_dataset
-    from toolkit.feed import Pictures, decode_all
-    from toolkit.progress import SILENT
+    from toolkit.core.progress import SILENT
+    from toolkit.training import fit as fitting
+    from toolkit.training import keras_model as network
+    from toolkit.training import train as training
+    from toolkit.training.batches import Pictures, decode_all
+    from toolkit.training.dataset import find_dataset
 
     recipe = training.with_options(training.TrainOptions(recipe="flowers"))
     dataset = find_dataset(data)

@@ -16,7 +16,7 @@ from typing import Annotated
 import typer
 
 from toolkit.cli import console, data, demo, evaluate, export, infer, machine, recipe, train
-from toolkit.errors import InputError, MachineError, ToolkitError
+from toolkit.core.errors import InputError, MachineError, ToolkitError
 
 app = typer.Typer(
     name="toolkit",

@@ -13,8 +13,8 @@ from enum import StrEnum
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
-from toolkit.errors import ToolkitError
-from toolkit.progress import Progress, SilentProgress
+from toolkit.core.errors import ToolkitError
+from toolkit.core.progress import Progress, SilentProgress
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType

@@ -13,8 +13,8 @@ from toolkit.cli import console
 from toolkit.cli.options import Quiet, Verbose
 
 if TYPE_CHECKING:
-    from toolkit.checking import CheckResult
-    from toolkit.splitting import SplitResult
+    from toolkit.checking.check import CheckResult
+    from toolkit.splitting.split import SplitResult
 
 SHOWN = 12
 """How many files of one kind the terminal lists; the table on disk has them all."""
@@ -61,10 +61,10 @@ def split(
     verbose: Verbose = False,
 ) -> None:
     """Split class folders into training and validation pictures; leave out and name what is none."""
-    from toolkit.split_folder import Mode
-    from toolkit.split_plan import parse_ratio
-    from toolkit.splitting import SplitOptions
-    from toolkit.splitting import split as run
+    from toolkit.splitting.place import Mode
+    from toolkit.splitting.plan import parse_ratio
+    from toolkit.splitting.split import SplitOptions
+    from toolkit.splitting.split import split as run
 
     options = SplitOptions(
         ratio=parse_ratio(ratio),
@@ -128,7 +128,7 @@ def _deviations(result: SplitResult) -> list[str]:
 def _split_summary(result: SplitResult) -> str:
     from collections import Counter
 
-    from toolkit.split_table import TABLE
+    from toolkit.splitting.table import TABLE
 
     words = {
         "made": "made",
@@ -168,8 +168,8 @@ def check(
     verbose: Verbose = False,
 ) -> None:
     """Look for broken files, copies, leaks, mislabelled, odd, dark, bright, blank and blurred pictures."""
-    from toolkit import checking
-    from toolkit.check_page import write_page
+    from toolkit.checking import check as checking
+    from toolkit.checking.page import write_page
 
     kinds = checking.parse_kinds(fail_on)
     options = checking.CheckOptions(
@@ -196,8 +196,8 @@ def check(
 
 def _report_check(result: CheckResult, kinds: frozenset[str]) -> None:
     """The findings by kind on stdout, a summary on stderr, exit 6 where `kinds` were found."""
-    from toolkit.checking import KINDS, failing
-    from toolkit.errors import GateError
+    from toolkit.checking.check import KINDS, failing
+    from toolkit.core.errors import GateError
 
     for kind, n in result.counts().items() if not console.Settings.quiet else ():
         console.out(f"{kind}: {n:,} ({KINDS[kind]})")

@@ -13,8 +13,8 @@ from toolkit.cli.options import Quiet, Verbose
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from toolkit.comparing import Compared
-    from toolkit.evaluation import Evaluation
+    from toolkit.evaluation.compare import Compared
+    from toolkit.evaluation.evaluate import Evaluation
 
 MAX_INLINE_CLASSES = 12
 
@@ -40,11 +40,11 @@ def evaluate(
 
     Example: toolkit evaluate PetImages-split/validation --fail-under accuracy=0.9
     """
-    from toolkit.comparing import compare
-    from toolkit.evaluation import EvaluateOptions
-    from toolkit.figures import check_gates, check_names, parse_gates
-    from toolkit.report import evaluate as run
-    from toolkit.session import open_session
+    from toolkit.evaluation.compare import compare
+    from toolkit.evaluation.evaluate import EvaluateOptions
+    from toolkit.evaluation.report import evaluate as run
+    from toolkit.evaluation.summary import check_gates, check_names, parse_gates
+    from toolkit.inference.session import open_session
 
     models = model or [Path("model")]
     options = EvaluateOptions(device=device, min_confidence=min_confidence)  # type: ignore[arg-type]
@@ -97,7 +97,7 @@ def show(evaluation: Evaluation) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    from toolkit.report_files import number, one_line
+    from toolkit.evaluation.report_files import number, one_line
 
     report, labels = evaluation.report, evaluation.labels
     few = len(labels) <= MAX_INLINE_CLASSES

@@ -13,8 +13,8 @@ from toolkit.cli import console
 from toolkit.cli.options import Quiet, Verbose
 
 if TYPE_CHECKING:
-    from toolkit.exporting import ExportResult
-    from toolkit.inspection import Inspection
+    from toolkit.exporting.options import ExportResult
+    from toolkit.model_files.inspect import Inspection
 
 
 def export(
@@ -55,25 +55,26 @@ def export(
 
     The files take uint8 pictures and give probabilities; scaling, softmax and the class names are inside.
     """
-    from toolkit import exporting
-    from toolkit.preprocess import Resize
+    from toolkit.exporting.export import export as run
+    from toolkit.exporting.options import ExportOptions, Output, Quantize, Values
+    from toolkit.images.spec import Resize
 
-    options = exporting.ExportOptions(
+    options = ExportOptions(
         onnx=onnx,
         tflite=tflite,
         savedmodel=savedmodel,
-        quantize=exporting.Quantize(quantize) if quantize else None,
+        quantize=Quantize(quantize) if quantize else None,
         data=data,
         out=out,
         opset=opset,
         labels=labels,
-        values=exporting.Values(values) if values else None,
-        output=exporting.Output(output) if output else None,
+        values=Values(values) if values else None,
+        output=Output(output) if output else None,
         resize=Resize(resize),
         kit=kit,
         force=force,
     )
-    _say_result(exporting.export(model, options, console.progress()))
+    _say_result(run(model, options, console.progress()))
 
 
 def adopt(
@@ -108,8 +109,8 @@ def adopt(
 
     The new file is compared with the original before it is kept.
     """
-    from toolkit import adoption
-    from toolkit.preprocess import Resize
+    from toolkit.adopting import adopt as adoption
+    from toolkit.images.spec import Resize
 
     options = adoption.AdoptOptions(
         preset=preset,
@@ -132,7 +133,7 @@ def adopt(
 
 
 def _image_size(text: str | None) -> tuple[int, int] | None:
-    from toolkit.errors import UsageError
+    from toolkit.core.errors import UsageError
 
     if text is None:
         return None
@@ -143,7 +144,7 @@ def _image_size(text: str | None) -> tuple[int, int] | None:
 
 
 def _numbers(name: str, text: str | None) -> tuple[float, ...] | None:
-    from toolkit.errors import UsageError
+    from toolkit.core.errors import UsageError
 
     try:
         return None if text is None else tuple(float(part) for part in text.split(","))
@@ -157,7 +158,7 @@ def inspect(
     verbose: Verbose = False,
 ) -> None:
     """Print what a model file promises: its classes, the pictures it wants, its size and operations."""
-    from toolkit.inspection import inspect as look
+    from toolkit.model_files.inspect import inspect as look
 
     found = look(model)
     if as_json:

@@ -12,7 +12,7 @@ from toolkit.cli import console
 from toolkit.cli.options import Log, Quiet, Verbose
 
 if TYPE_CHECKING:
-    from toolkit.inference import InferResult
+    from toolkit.inference.infer import InferResult
 
 FILES, SPEED, NIGHT = "Which files", "Speed", "From cron"
 
@@ -67,9 +67,9 @@ def infer(
 
     Example: toolkit infer photos/ --out labels.csv
     """
-    from toolkit.inference import infer as run
-    from toolkit.inputs import Inputs, Shard
-    from toolkit.labelling import InferOptions, MaxFailures
+    from toolkit.inference.infer import infer as run
+    from toolkit.inference.inputs import Inputs, Shard
+    from toolkit.inference.predict import InferOptions, MaxFailures
 
     options = InferOptions(
         device=device,  # type: ignore[arg-type]

@@ -15,7 +15,7 @@ app = typer.Typer(no_args_is_help=True, help="The documented networks: list, sho
 @app.command("list")
 def list_recipes() -> None:
     """List the documented recipes: name, input, parameters, what it is."""
-    from toolkit import recipes
+    from toolkit.training import recipe as recipes
 
     loaded = [recipes.load_recipe(name) for name in recipes.available()]
     width = max(len(recipe.name) for recipe in loaded)
@@ -28,7 +28,7 @@ def list_recipes() -> None:
 @app.command()
 def show(name: Annotated[str, typer.Argument(help="A documented recipe, or a recipe file.")]) -> None:
     """Print a recipe as it stands, after checking it."""
-    from toolkit import recipes
+    from toolkit.training import recipe as recipes
 
     console.out(recipes.load_recipe(name).text.rstrip("\n"))
 
@@ -40,7 +40,7 @@ def copy(
     force: Annotated[bool, typer.Option("--force", help="Replace FILE.")] = False,
 ) -> None:
     """Copy a recipe to a file of your own, to change it."""
-    from toolkit import recipes
+    from toolkit.training import recipe as recipes
 
     target = recipes.copy_recipe(name, out or Path(f"{Path(name).stem}.toml"), force=force)
     console.say(f"{target}: change it, then: toolkit train DATA --recipe {target}")

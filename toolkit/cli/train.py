@@ -30,7 +30,7 @@ def train(
     verbose: Verbose = False,
 ) -> None:
     """Train a documented network, or your own recipe, on folders of pictures."""
-    from toolkit import training
+    from toolkit.training import train as training
 
     options = training.TrainOptions(
         recipe=recipe,

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import keras
 
-from toolkit.errors import ModelError
+from toolkit.core.errors import ModelError
 
 MAX_CONFIG_BYTES: Final = 64 << 20
 

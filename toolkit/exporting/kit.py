@@ -11,12 +11,13 @@ from typing import Any, Final
 
 import numpy as np
 
-from toolkit.contract_files import LABELS_ASSET, labels_text
+from toolkit.core.files import atomic_folder
 from toolkit.exporting.options import Artefact, Format
 from toolkit.exporting.runners import open_runner
 from toolkit.exporting.verification import Proof
-from toolkit.files import atomic_folder
-from toolkit.preprocess import Colour, Image, encode_png
+from toolkit.images.decode import Image, encode_png
+from toolkit.images.spec import Colour
+from toolkit.model_files.contract_io import LABELS_ASSET, labels_text
 
 N_SAMPLES: Final = 3
 KIT: Final = "kit"

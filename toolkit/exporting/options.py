@@ -7,9 +7,9 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Final
 
-from toolkit.contract import Contract
-from toolkit.errors import UsageError
-from toolkit.preprocess import Resize
+from toolkit.core.errors import UsageError
+from toolkit.images.spec import Resize
+from toolkit.model_files.contract import Contract
 
 DEFAULT_OPSET: Final = 18
 

@@ -10,7 +10,7 @@ from typing import Any, Final
 import numpy as np
 import onnx
 
-from toolkit.exporting.network import INPUT, Images
+from toolkit.exporting.serving_graph import INPUT, Images
 
 # What an edge runtime computes in integers. Scaling before it and softmax or sigmoid behind it stay float32.
 _INTEGER: Final = [

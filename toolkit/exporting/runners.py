@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from toolkit.errors import ModelError, missing_extra
-from toolkit.exporting.network import INPUT, OUTPUT, Images, Probabilities
+from toolkit.core.errors import ModelError, missing_extra
 from toolkit.exporting.options import Format
+from toolkit.exporting.serving_graph import INPUT, OUTPUT, Images, Probabilities
 
 Runner = Callable[[Images], Probabilities]
 

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import onnx
 
-from toolkit.contract import Contract
-from toolkit.errors import ModelError
-from toolkit.exporting.network import INPUT, OUTPUT, Network
-from toolkit.onnx_files import embed
+from toolkit.core.errors import ModelError
+from toolkit.exporting.serving_graph import INPUT, OUTPUT, Network
+from toolkit.model_files.contract import Contract
+from toolkit.model_files.onnx_io import embed
 
 
 def convert(network: Network, opset: int) -> onnx.ModelProto:

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import tensorflow as tf
 
-from toolkit.contract import Contract
-from toolkit.contract_files import CONTRACT_ASSET, LABELS_ASSET, labels_text
-from toolkit.exporting.network import Network
+from toolkit.exporting.serving_graph import Network
+from toolkit.model_files.contract import Contract
+from toolkit.model_files.contract_io import CONTRACT_ASSET, LABELS_ASSET, labels_text
 
 SIGNATURE = "serving_default"
 

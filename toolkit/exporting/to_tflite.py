@@ -15,12 +15,12 @@ import flatbuffers
 import numpy as np
 import tensorflow as tf
 
-from toolkit.contract import METADATA_KEY, Contract
-from toolkit.contract_files import LABELS_ASSET, labels_text
-from toolkit.errors import ModelError
-from toolkit.exporting.network import INPUT, OUTPUT, Images, Network
+from toolkit.core.errors import ModelError
 from toolkit.exporting.options import Quantize
-from toolkit.preprocess import Colour
+from toolkit.exporting.serving_graph import INPUT, OUTPUT, Images, Network
+from toolkit.images.spec import Colour
+from toolkit.model_files.contract import METADATA_KEY, Contract
+from toolkit.model_files.contract_io import LABELS_ASSET, labels_text
 
 SIGNATURE = "serving_default"
 

@@ -7,10 +7,10 @@ from typing import Final
 
 import numpy as np
 
-from toolkit.exporting.network import Probabilities
 from toolkit.exporting.options import Quantize, Verification
-from toolkit.exporting.pictures import Pictures
 from toolkit.exporting.runners import Runner
+from toolkit.exporting.sample_images import Pictures
+from toolkit.exporting.serving_graph import Probabilities
 
 N_SINGLE: Final = 16
 """Pictures that are also run one at a time."""

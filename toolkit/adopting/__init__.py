@@ -1,0 +1,1 @@
+"""An ONNX classifier from elsewhere -> one that keeps the contract."""

@@ -1,0 +1,332 @@
+"""A foreign ONNX classifier -> a file that keeps the contract.
+
+The missing nodes (cast, scaling, channel order, layout, softmax) are written around the graph; the new file is then
+compared with the original, both run by onnxruntime, before it is kept.
+"""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import io
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Any, Final, Literal
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+
+from toolkit.adopting import graph as adoption_graph
+from toolkit.adopting.graph import Feeding, Shapes
+from toolkit.core.errors import InputError, MismatchError, ModelError, UsageError
+from toolkit.core.files import atomic_write
+from toolkit.data.labels_file import read_labels
+from toolkit.images.decode import decode
+from toolkit.images.spec import Colour, Preprocess, Resize
+from toolkit.model_files.contract import METADATA_KEY, Contract
+from toolkit.model_files.onnx_io import embed, load_onnx
+
+Floats = npt.NDArray[np.floating[Any]]
+MAX_DIFFERENCE: Final = {"float32": 1e-4, "float16": 1e-2}
+N_PICTURES: Final = 24
+OUTPUT: Final = "probabilities"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Preset:
+    """How a family of classifiers wants to be fed."""
+
+    values: Literal["0..255", "0..1", "-1..1"]
+    mean: tuple[float, ...] = (0.0,)
+    std: tuple[float, ...] = (1.0,)
+    channels: Literal["rgb", "bgr"] = "rgb"
+    resize: Resize = Resize.CROP
+    output: Literal["logits", "probabilities"] | None = None
+
+
+PRESETS: Final[Mapping[str, Preset]] = {
+    # torchvision and most of timm.
+    "imagenet": Preset(values="0..1", mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225), output="logits"),
+    # The classification models of Ultralytics; their labels are in the file.
+    "ultralytics": Preset(values="0..1", output="probabilities"),
+    # Keras Applications by the `mode` of their preprocess_input.
+    "keras-tf": Preset(values="-1..1", resize=Resize.SQUASH),
+    "keras-torch": Preset(values="0..1", mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225), resize=Resize.SQUASH),
+    "keras-caffe": Preset(values="0..255", mean=(103.939, 116.779, 123.68), channels="bgr", resize=Resize.SQUASH),
+}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class AdoptOptions:
+    """What is known of the classifier; what a preset or the file says need not be given.
+
+    Attributes:
+        preset: a name of `PRESETS`; the other options go before it.
+        labels: text file, one class name a line; None takes the names that the file carries.
+        image_size: (height, width), where the graph leaves them open.
+        values: what the network wants before `mean` and `std`.
+        mean, std: one number, or one a channel in the network's channel order: (value - mean) / std.
+        channels: the network's channel order.
+        layout: "nchw" or "nhwc", where the graph does not show it.
+        output: what the graph gives; None reads a last Softmax.
+        resize: how pictures are brought to size.
+        out: None is `NAME.adopted.onnx` beside the file.
+    """
+
+    preset: str | None = None
+    labels: Path | None = None
+    image_size: tuple[int, int] | None = None
+    values: Literal["0..255", "0..1", "-1..1"] | None = None
+    mean: tuple[float, ...] | None = None
+    std: tuple[float, ...] | None = None
+    channels: Literal["rgb", "bgr"] | None = None
+    layout: Literal["nchw", "nhwc"] | None = None
+    output: Literal["logits", "probabilities"] | None = None
+    resize: Resize | None = None
+    out: Path | None = None
+
+    def __post_init__(self) -> None:
+        if self.preset is not None and self.preset not in PRESETS:
+            raise UsageError(f"no preset {self.preset!r}", hint=f"choose one of {', '.join(PRESETS)}")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class AdoptResult:
+    """The new file.
+
+    Attributes:
+        path: where it is.
+        contract: what it carries.
+        difference: largest difference of a probability to the original, on `n_pictures`.
+        agreement: share of the same top-1.
+    """
+
+    path: Path
+    contract: Contract
+    n_pictures: int
+    difference: float
+    agreement: float
+
+
+def adopt(path: Path, options: AdoptOptions) -> AdoptResult:
+    """Write the classifier at `path` as a file that keeps the contract.
+
+    Raises:
+        ModelError: no ONNX file, damaged, with data outside its folder, or no classifier of pictures.
+        UsageError: something about the classifier is neither in the file nor in the options.
+        InputError: the file of labels is missing or damaged.
+        MismatchError: the new file does not compute what the original computes; it was not kept.
+    """
+    model = load_onnx(path)
+    metadata = {entry.key: entry.value for entry in model.metadata_props}
+    if METADATA_KEY in metadata:
+        raise UsageError(f"{path}: carries a contract already", hint=f"toolkit infer INPUT --model {path}")
+    shapes = adoption_graph.shapes(model, path, options.layout)
+    feeding = _feeding(options, shapes, model, path)
+    labels = read_labels(options.labels) if options.labels else carried_labels(metadata, path)
+    contract = Contract(
+        labels=labels,
+        preprocess=_preprocess(options, shapes, metadata, path),
+        recipe=f"adopted: {path.name}",
+        fingerprint=_fingerprint(model),
+        quantization=shapes.numbers,
+    )
+    adopted = adoption_graph.wrap(model, shapes, feeding, contract, path)
+    embed(adopted, contract)
+    target = options.out or path.with_name(f"{path.stem}.adopted.onnx")
+    with atomic_write(target) as temporary:
+        temporary.write_bytes(adopted.SerializeToString())
+        images = sample_pictures(contract.preprocess, N_PICTURES)
+        difference, agreement = _compare(model, temporary, shapes, feeding, images, contract, path)
+    return AdoptResult(
+        path=target, contract=contract, n_pictures=len(images), difference=difference, agreement=agreement
+    )
+
+
+def _feeding(options: AdoptOptions, shapes: Shapes, model: onnx.ModelProto, path: Path) -> Feeding:
+    preset = PRESETS.get(options.preset or "")
+    values = options.values or (preset.values if preset else None)
+    if values is None:
+        raise UsageError(
+            f"{path}: whether the network wants values 0..255, 0..1 or -1..1 is not in the file",
+            hint=f"--values 0..1 --mean … --std …, or --preset {'|'.join(PRESETS)}",
+        )
+    output = options.output or (preset.output if preset else None) or adoption_graph.find_output(model)
+    if output is None:
+        raise UsageError(
+            f"{path}: whether the network gives logits or probabilities cannot be read from its last operation",
+            hint="--output logits or --output probabilities",
+        )
+    mean = options.mean if options.mean is not None else preset.mean if preset else (0.0,)
+    std = options.std if options.std is not None else preset.std if preset else (1.0,)
+    for name, numbers in (("mean", mean), ("std", std)):
+        if len(numbers) not in (1, shapes.channels):
+            raise UsageError(f"--{name} has {len(numbers)} numbers, the network has {shapes.channels} channels")
+    if not all(np.isfinite(std)) or 0.0 in std or not all(np.isfinite(mean)):
+        raise UsageError("--mean and --std must be numbers, and no std may be 0")
+    channels = options.channels or (preset.channels if preset else "rgb")
+    return Feeding(values=values, mean=mean, std=std, bgr=channels == "bgr", logits=output == "logits")
+
+
+def _preprocess(options: AdoptOptions, shapes: Shapes, metadata: Mapping[str, str], path: Path) -> Preprocess:
+    preset = PRESETS.get(options.preset or "")
+    size = shapes.size or options.image_size or _carried_size(metadata)
+    if size is None:
+        raise UsageError(f"{path}: its height and width are open", hint="--image-size HxW, such as 224x224")
+    if options.image_size and options.image_size != size:
+        raise UsageError(
+            f"{path}: takes {size[0]}x{size[1]}, --image-size says {options.image_size[0]}x{options.image_size[1]}"
+        )
+    colour = Colour.RGB if shapes.channels == 3 else Colour.GREY
+    resize = options.resize or (preset.resize if preset else Resize.SQUASH)
+    try:
+        return Preprocess(height=size[0], width=size[1], colour=colour, resize=resize)
+    except ValueError as error:
+        raise ModelError(f"{path}: {error}") from None
+
+
+def _literal(text: str) -> Any:
+    try:
+        return ast.literal_eval(text) if len(text) < 1 << 20 else None
+    except (ValueError, SyntaxError, MemoryError, RecursionError):
+        return None
+
+
+def _carried_size(metadata: Mapping[str, str]) -> tuple[int, int] | None:
+    """Ultralytics' `imgsz`, such as "[224, 224]"."""
+    size = _literal(metadata.get("imgsz", ""))
+    if isinstance(size, list) and len(size) == 2 and all(type(side) is int for side in size):
+        return size[0], size[1]
+    return None
+
+
+def carried_labels(metadata: Mapping[str, str], path: Path) -> tuple[str, ...]:
+    """Class names in a file's metadata: Ultralytics' `names`, or one a line in `labels` or `classes`.
+
+    >>> carried_labels({"names": "{0: 'cat', 1: 'dog'}"}, Path("yolo.onnx"))
+    ('cat', 'dog')
+
+    Raises:
+        UsageError: there are none.
+    """
+    names = _literal(metadata.get("names", ""))
+    if isinstance(names, dict) and sorted(names) == list(range(len(names))):
+        return tuple(str(names[at]) for at in range(len(names)))
+    if isinstance(names, list):
+        return tuple(map(str, names))
+    for key in ("labels", "classes", "class_names"):
+        if lines := metadata.get(key, "").strip().splitlines():
+            return tuple(line.strip() for line in lines)
+    raise UsageError(
+        f"{path}: carries no class names", hint="--labels FILE, one class name a line, in the order of the outputs"
+    )
+
+
+def _fingerprint(model: onnx.ModelProto) -> str:
+    digest = hashlib.sha256()
+    for tensor in model.graph.initializer:
+        digest.update(tensor.SerializeToString(deterministic=True))
+    return digest.hexdigest()
+
+
+def sample_pictures(spec: Preprocess, n: int) -> npt.NDArray[np.uint8]:
+    """`n` real pictures uint8 (n, H, W, C) from those that ship with the package.
+
+    They are grey: for a network with colours each channel is another picture, so that channels cannot be exchanged
+    unseen.
+    """
+    packed = resources.files("toolkit").joinpath("_demo", "fashion.zip").read_bytes()
+    grey = Preprocess(height=spec.height, width=spec.width, colour=Colour.GREY, resize=Resize.SQUASH)
+    with zipfile.ZipFile(io.BytesIO(packed)) as archive:
+        names = sorted(name for name in archive.namelist() if name.endswith(".png"))
+        step = len(names) // (n + spec.channels)
+        planes = [decode(archive.read(names[at * step]), grey) for at in range(n + spec.channels)]
+    return np.stack([np.concatenate(planes[at : at + spec.channels], axis=2) for at in range(n)])
+
+
+def _compare(
+    original: onnx.ModelProto,
+    adopted: Path,
+    shapes: Shapes,
+    feeding: Feeding,
+    images: npt.NDArray[np.uint8],
+    contract: Contract,
+    path: Path,
+) -> tuple[float, float]:
+    """(largest difference, top-1 agreement) of the new file and the original, fed by numpy."""
+    expected = _original(original, shapes, feeding, images, path)
+    if expected.shape[1] != len(contract.labels):
+        raise InputError(
+            f"{path}: gives {expected.shape[1]} columns for {len(contract.labels)} class names",
+            hint="one class name a line, in the order of the outputs",
+        )
+    session = _session(adopted.read_bytes(), path)
+    try:
+        found = np.concatenate(
+            [session.run([OUTPUT], {"images": batch})[0] for batch in (images[:1], images[1:8], images[8:])]
+        )
+    except Exception as error:
+        raise ModelError(
+            f"{path}: works at its own batch of {shapes.batch or 'any size'}, not at another ({_first_line(error)})",
+            hint="export it again with a dynamic batch",
+        ) from error
+    difference = float(np.abs(found - expected).max())
+    best = np.take_along_axis(expected, found.argmax(1)[:, None], 1)[:, 0]
+    agreement = float((best >= expected.max(1) - 1e-6).mean())
+    limit = MAX_DIFFERENCE[shapes.numbers]
+    rows = float(np.abs(found.sum(1) - 1).max())
+    if not (difference <= limit and rows <= 1e-2):
+        why = f"largest difference {difference:.2g}, allowed {limit:g}; rows sum to 1 within {rows:.2g}"
+        raise MismatchError(
+            f"{path}: the new file does not compute what the original computes, so it was not kept ({why})",
+            hint="check --output: rows that do not sum to 1 are logits" if rows > 1e-2 else "",
+        )
+    return difference, agreement
+
+
+def _original(
+    model: onnx.ModelProto, shapes: Shapes, feeding: Feeding, images: npt.NDArray[np.uint8], path: Path
+) -> npt.NDArray[np.float64]:
+    """What the original computes, fed as its documentation says, with numpy: (N, K)."""
+    session = _session(model.SerializeToString(), path)
+    pictures = images[..., ::-1] if feeding.bgr else images
+    scaled = {"0..255": pictures * 1.0, "0..1": pictures / 255.0, "-1..1": pictures / 127.5 - 1.0}[feeding.values]
+    fed = ((scaled - np.array(feeding.mean)) / np.array(feeding.std)).astype(shapes.numbers)
+    if shapes.nchw:
+        fed = fed.transpose(0, 3, 1, 2)
+    n = shapes.batch or len(fed)
+    rows = []
+    for at in range(0, len(fed), n):
+        batch = fed[at : at + n]
+        padded = np.concatenate([batch, np.repeat(batch[:1], n - len(batch), 0)])
+        try:
+            rows.append(session.run([shapes.output], {shapes.input: np.ascontiguousarray(padded)})[0][: len(batch)])
+        except Exception as error:
+            raise ModelError(f"{path}: onnxruntime cannot run it ({_first_line(error)})") from error
+    raw = np.concatenate(rows).astype(np.float64).reshape(len(fed), -1)
+    if feeding.logits and raw.shape[1] > 1:
+        exponent = np.exp(raw - raw.max(1, keepdims=True))
+        return np.asarray(exponent / exponent.sum(1, keepdims=True))
+    if raw.shape[1] == 1:
+        p = 1 / (1 + np.exp(-raw)) if feeding.logits else raw
+        return np.concatenate([1 - p, p], axis=1)
+    return np.asarray(raw)
+
+
+def _session(content: bytes, path: Path) -> Any:
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4
+    try:
+        return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+    except Exception as error:
+        raise ModelError(f"{path}: onnxruntime cannot open it ({_first_line(error)})") from error
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]

@@ -1,0 +1,1 @@
+"""Class folders -> findings: broken, copied, mislabelled, odd images."""

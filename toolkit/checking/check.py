@@ -1,0 +1,325 @@
+"""The audit of class folders, an archive of them, or a split tree -> findings, one per file and fault."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import astuple, dataclass, fields, replace
+from pathlib import Path
+from statistics import median
+from typing import Final
+
+import cv2
+
+from toolkit.core.errors import InputError, UsageError
+from toolkit.core.files import atomic_write
+from toolkit.core.machine import usable_cpus
+from toolkit.core.progress import SILENT, Progress
+from toolkit.core.text import printable
+from toolkit.data.class_source import PARTS, Load, Problem, Source, SourceFile, open_source
+from toolkit.data.probe import lying_extension, parallel_map, problem_of
+from toolkit.images import near_duplicates as similarity
+from toolkit.images.header import MAX_PIXELS, Header, read_header
+from toolkit.images.quality import LEAST_SIDE, Looks, look
+
+KINDS: Final[dict[str, str]] = {
+    "empty": "files of 0 bytes",
+    "truncated": "pictures that are cut off",
+    "damaged": "pictures that cannot be decoded",
+    "not_an_image": "files that are no pictures",
+    "too_large": "pictures of more than --max-pixels",
+    "unsupported": "pictures of a kind that is not read",
+    "unreadable": "files that cannot be read",
+    "not_a_file": "pipes, sockets, devices",
+    "refused": "members of an archive that are not unpacked",
+    "hidden": "hidden files",
+    "no_class": "files outside the class folders",
+    "extension": "extensions that lie",
+    "duplicate": "exact copies",
+    "near_duplicate": "near copies",
+    "two_labels": "one picture under two labels",
+    "leak": "one picture in two parts of a split",
+    "odd_size": "far smaller or larger than the others",
+    "odd_shape": "far narrower or wider than usual",
+    "dark": "very dark",
+    "bright": "very bright",
+    "blank": "nearly blank",
+    "blurred": "blurred",
+    "grey": "grey among colour",
+    "few_pictures": "classes with too few pictures",
+    "imbalance": "classes far smaller than the largest",
+}
+"""Every kind of finding, in the order of reports, and what it stands for."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CheckOptions:
+    """What to look for.
+
+    Attributes:
+        near: correlation of two sketches, from which on they are near copies; see `similarity.THRESHOLD`.
+        dark: a picture is dark where 95 % of its grey levels lie below this, 0..255.
+        bright: and bright where 95 % lie above this, 0..255.
+        blank: and nearly blank where their standard deviation is below this.
+        blurred: and blurred where its sharpness (`looks.Looks`) is below this and both sides have 128 pixels.
+        grey: and grey where its channels differ by less than this, while three of four pictures are in colour.
+        odd_size: the side of a square of its area is this many times smaller or larger than the median.
+        odd_shape: the longer side is this many times the shorter one.
+        few: a class has fewer pictures.
+        imbalance: a class is this many times smaller than the largest.
+        max_pixels: larger pictures are not decoded.
+        workers: threads; None is one per processor.
+    """
+
+    near: float = similarity.THRESHOLD
+    dark: float = 60.0
+    bright: float = 170.0
+    blank: float = 8.0
+    blurred: float = 0.075
+    grey: float = 8.0
+    odd_size: float = 4.0
+    odd_shape: float = 3.0
+    few: int = 20
+    imbalance: float = 5.0
+    max_pixels: int = MAX_PIXELS
+    workers: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One fault of one file or class; the fields are the columns of the table.
+
+    Attributes:
+        kind: one of `KINDS`.
+        path: the file's place in the source; of a class, its name.
+        partner: the file that it resembles, "" for other kinds.
+        value: the measure that was judged, "" where there is none.
+        detail: the finding in a sentence.
+        label: its class.
+        part: "train", "validation" or "test" in a split tree, else "".
+    """
+
+    kind: str
+    path: str
+    partner: str = ""
+    value: str = ""
+    detail: str = ""
+    label: str = ""
+    part: str = ""
+
+
+COLUMNS: Final = tuple(field.name for field in fields(Finding))
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    file: SourceFile
+    digest: str = ""
+    header: Header | None = None
+    looks: Looks | None = None
+    problem: Problem | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CheckResult:
+    """An audit.
+
+    Attributes:
+        source: what was looked at.
+        findings: in the order of `KINDS`, then of the paths.
+        n_files: files looked at.
+        classes: class -> number of readable pictures.
+    """
+
+    source: Source
+    findings: list[Finding]
+    n_files: int
+    classes: dict[str, int]
+
+    def counts(self) -> dict[str, int]:
+        """Kind -> number of findings, of the kinds that were found."""
+        counted = Counter(finding.kind for finding in self.findings)
+        return {kind: counted[kind] for kind in KINDS if kind in counted}
+
+
+def check(source: Path, options: CheckOptions | None = None, progress: Progress = SILENT) -> CheckResult:
+    """Look at every file of class folders, an archive of them, or a split tree.
+
+    Nothing is changed. Each file is read and decoded once.
+
+    Raises:
+        InputError: `source` is missing, empty or damaged.
+    """
+    options = options or CheckOptions()
+    opened = _with_parts(open_source(source))
+    seen = _look_at_all(opened, options, progress)
+    pictures = [one for one in seen if one.looks is not None]
+    findings = [finding for one in seen for finding in _unusable(one)]
+    findings += _copies(pictures)
+    progress.start("comparing", None)
+    try:
+        findings += _near_copies(pictures, options)
+    finally:
+        progress.finish()
+    findings += _odd(pictures, options)
+    classes = Counter(one.file.label for one in pictures)
+    for label in opened.labels:
+        classes.setdefault(label, 0)
+    findings += _classes(classes, options)
+    order = {kind: place for place, kind in enumerate(KINDS)}
+    findings.sort(key=lambda finding: (order[finding.kind], finding.path, finding.partner))
+    return CheckResult(source=opened, findings=findings, n_files=len(seen), classes=dict(sorted(classes.items())))
+
+
+def parse_kinds(text: str) -> frozenset[str]:
+    """`duplicate,leak` -> the kinds; `any` -> all of them.
+
+    Raises:
+        UsageError: no such kind.
+
+    >>> sorted(parse_kinds("leak, duplicate"))
+    ['duplicate', 'leak']
+    """
+    kinds = frozenset(part.strip() for part in text.split(",") if part.strip())
+    if kinds == {"any"}:
+        return frozenset(KINDS)
+    if unknown := sorted(kinds - set(KINDS)):
+        raise UsageError(f"--fail-on {','.join(unknown)}: no such kind", hint=f"any, or some of {', '.join(KINDS)}")
+    return kinds
+
+
+def write_findings(findings: Sequence[Finding], path: Path) -> None:
+    """Write the table, whole or not at all (RFC 4180, UTF-8)."""
+    with atomic_write(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(COLUMNS)
+        writer.writerows(map(printable, astuple(finding)) for finding in findings)
+
+
+def _with_parts(source: Source) -> Source:
+    """A split tree's files with their part, and the folder below it as the class."""
+    if not all(label.lower() in PARTS for label in source.labels):
+        return source
+    return replace(source, files=[_parted(file) for file in source.files])
+
+
+def _parted(file: SourceFile) -> SourceFile:
+    folders = file.name.split("/")[1:-1]
+    if not file.label or not folders:
+        return replace(file, label="", problem=file.problem or Problem("no_class", "lies in no class folder"))
+    part = file.label.lower()
+    part = "train" if part.startswith("train") else "test" if part.startswith("test") else "validation"
+    return replace(file, label=folders[0], part=part)
+
+
+def _look_at_all(source: Source, options: CheckOptions, progress: Progress) -> list[_Seen]:
+    cv2.setNumThreads(1)
+    seen = {file.name: _Seen(file, problem=file.problem) for file in source.files}
+    readable = [file for file in source.files if file.problem is None]
+    progress.start("looking", len(readable))
+    try:
+        found = parallel_map(
+            lambda file, load: _look_at(file, load, options.max_pixels), source.loads(readable), options.workers
+        )
+        for one in found:
+            seen[one.file.name] = one
+            progress.advance()
+    finally:
+        progress.finish()
+    return list(seen.values())
+
+
+def _look_at(file: SourceFile, load: Load, max_pixels: int) -> _Seen:
+    try:
+        data = load()
+        digest = hashlib.sha256(data).hexdigest()
+        header = read_header(data, max_pixels)
+        return _Seen(file, digest, header, look(data, header))
+    except (InputError, OSError) as error:
+        return _Seen(file, problem=problem_of(error))
+
+
+def _finding(kind: str, one: _Seen, detail: str, value: float | None = None, partner: str = "") -> Finding:
+    shown = "" if value is None else f"{value:.3f}"
+    return Finding(kind, one.file.name, partner, shown, detail, one.file.label, one.file.part)
+
+
+def _unusable(one: _Seen) -> Iterator[Finding]:
+    if one.problem:
+        yield _finding(one.problem.kind, one, one.problem.text)
+    elif one.header and (lie := lying_extension(one.file.name, one.header.format)):
+        yield _finding("extension", one, lie)
+
+
+def _copies(pictures: Sequence[_Seen]) -> Iterator[Finding]:
+    """Of equal files, each but the first names the first; labels and parts that differ have findings of their own."""
+    same: dict[str, list[_Seen]] = defaultdict(list)
+    for one in pictures:
+        same[one.digest].append(one)
+    for copies in same.values():
+        first, *others = sorted(copies, key=lambda one: (len(one.file.name), one.file.name))
+        for other in others:
+            yield from _alike(first, other, "duplicate", 1.0)
+
+
+def _near_copies(pictures: Sequence[_Seen], options: CheckOptions) -> Iterator[Finding]:
+    """Near copies that are no exact ones; of exact copies only the first is compared."""
+    firsts = list({one.digest: one for one in reversed(pictures)}.values())[::-1]
+    sketches = [one.looks.sketch for one in firsts if one.looks]
+    for pair in similarity.near_pairs(sketches, options.near, options.workers or usable_cpus()):
+        yield from _alike(firsts[pair.first], firsts[pair.second], "near_duplicate", pair.correlation)
+
+
+def _alike(first: _Seen, second: _Seen, kind: str, value: float) -> Iterator[Finding]:
+    a, b = first.file, second.file
+    what = "the same bytes as" if kind == "duplicate" else "nearly the same picture as"
+    if a.label != b.label:
+        detail = f"{what} {printable(a.name)}, under {printable(b.label)} and {printable(a.label)}"
+        yield _finding("two_labels", second, detail, value, a.name)
+    else:
+        yield _finding(kind, second, f"{what} {printable(a.name)}", value, a.name)
+    if a.part != b.part:
+        yield _finding("leak", second, f"{what} {printable(a.name)}, in {b.part} and {a.part}", value, a.name)
+
+
+def _odd(pictures: Sequence[_Seen], options: CheckOptions) -> Iterator[Finding]:
+    sides = [(one.header.width * one.header.height) ** 0.5 for one in pictures if one.header]
+    usual = median(sides) if sides else 1.0
+    coloured = sum(one.looks.colour >= options.grey for one in pictures if one.looks)
+    for one, side in zip(pictures, sides, strict=True):
+        if one.header is None or one.looks is None:
+            continue
+        width, height, looks = one.header.width, one.header.height, one.looks
+        shape = max(width, height) / min(width, height)
+        size = f"{width}x{height}"
+        if max(side / usual, usual / side) >= options.odd_size:
+            yield _finding("odd_size", one, f"{size}; the usual one has the area of {usual:.0f}x{usual:.0f}", side)
+        if shape >= options.odd_shape:
+            yield _finding("odd_shape", one, f"{size}, {shape:.1f} to 1", shape)
+        if looks.contrast < options.blank:
+            yield _finding("blank", one, f"contrast {looks.contrast:.1f} of 255", looks.contrast)
+        elif min(width, height) >= LEAST_SIDE and looks.sharpness < options.blurred:
+            yield _finding("blurred", one, f"sharpness {looks.sharpness:.3f}", looks.sharpness)
+        if looks.high < options.dark:
+            yield _finding("dark", one, f"95 % of its grey levels lie below {looks.high:.0f} of 255", looks.high)
+        if looks.low > options.bright:
+            yield _finding("bright", one, f"95 % of its grey levels lie above {looks.low:.0f} of 255", looks.low)
+        if looks.colour < options.grey and coloured >= 0.75 * len(pictures):
+            yield _finding("grey", one, f"grey, as {len(pictures) - coloured:,} of {len(pictures):,}", looks.colour)
+
+
+def _classes(classes: Counter[str], options: CheckOptions) -> Iterator[Finding]:
+    largest = max(classes.values(), default=0)
+    for label, n in classes.items():
+        if n < options.few:
+            yield Finding("few_pictures", label, "", str(n), f"{n:,} pictures, fewer than {options.few:,}", label)
+        if n * options.imbalance <= largest:
+            detail = f"{n:,} pictures, the largest class has {largest:,}"
+            yield Finding("imbalance", label, "", str(n), detail, label)
+
+
+def failing(result: CheckResult, kinds: Collection[str]) -> dict[str, int]:
+    """The kinds among `kinds` that were found, with their number."""
+    return {kind: n for kind, n in result.counts().items() if kind in kinds}

@@ -1,0 +1,20 @@
+"""Text that is safe to print and to write."""
+
+from __future__ import annotations
+
+import os
+
+
+def printable(name: str) -> str:
+    r"""`name` as valid UTF-8 text: bytes that are not UTF-8 appear as `\xNN`.
+
+    >>> printable("caf\udce9.jpg")
+    'caf\\xe9.jpg'
+    """
+    if name.isascii():
+        return name
+    try:
+        name.encode()
+        return name
+    except UnicodeEncodeError:
+        return os.fsencode(name).decode("utf-8", "backslashreplace")

@@ -1,0 +1,1 @@
+"""Folders, archives and lists -> samples and classes."""

@@ -1,0 +1,238 @@
+"""SOURCE of `split` and `check`, a folder or an archive of class folders -> its files and their bytes.
+
+Every file is there, the unusable ones too, each with its class or with the problem that keeps it out. The class is the
+first folder of a file's place, in Unicode's composed form (NFC), so that a class unpacked on macOS has the same name.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import shlex
+import stat
+import unicodedata
+from collections.abc import Callable, Collection, Iterable, Iterator
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Final
+
+from toolkit.core.errors import InputError
+from toolkit.core.text import printable
+from toolkit.data import archive
+from toolkit.data.split_tree import TRAIN_NAMES, VALIDATION_NAMES
+from toolkit.data.walk import is_picture_name, walk
+
+PARTS: Final = frozenset(TRAIN_NAMES + VALIDATION_NAMES)
+"""Folders of these names, in any case, are the parts of a split, not classes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """Why a file is left out, or what is odd about it.
+
+    Attributes:
+        kind: one word, the same for all files with this problem.
+        text: a sentence for a person.
+    """
+
+    kind: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class SourceFile:
+    """One file of the source.
+
+    Attributes:
+        name: its place among the class folders, forward slashes, as the system names it (undecodable bytes as
+            surrogates); "../" leads to files above the class folders.
+        label: its class, "" where it lies in none.
+        size: bytes.
+        mtime_ns: modification time in nanoseconds.
+        problem: why it is not even read, or None.
+        part: "train", "validation" or "test" where the source is split already (see `open_source`), else "".
+    """
+
+    name: str
+    label: str
+    size: int
+    mtime_ns: int
+    problem: Problem | None = None
+    part: str = ""
+
+
+Load = Callable[[], bytes]
+"""Reads one file. Raises OSError or InputError where it cannot be read."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """An opened SOURCE.
+
+    Attributes:
+        path: as given.
+        files: every file in it, sorted by name.
+        root: the folder that holds the class folders, absolute; None for an archive.
+    """
+
+    path: Path
+    files: list[SourceFile]
+    root: str | None
+    _members: dict[str, archive.Member] = field(default_factory=dict, repr=False)
+
+    @property
+    def name(self) -> str:
+        """The name of the folder or, without its suffix, of the archive."""
+        return archive.stem(self.path) if self.root is None else self.path.resolve().name
+
+    @property
+    def labels(self) -> list[str]:
+        """The classes, sorted."""
+        return sorted({file.label for file in self.files} - {""})
+
+    def origin(self, file: SourceFile) -> str:
+        """Where a file of a folder is; of an archive, its place in it."""
+        return file.name if self.root is None else f"{self.root}{os.sep}{file.name}"
+
+    def loads(self, files: Collection[SourceFile]) -> Iterator[tuple[SourceFile, Load]]:
+        """`files` with the functions that read them: a folder's run in any thread, an archive's are read already."""
+        if self.root is not None:
+            for file in files:
+                yield file, partial(_read, self.origin(file), file.size)
+            return
+        wanted = {self._members[file.name].index: file for file in files}
+        for member, data in archive.contents(self.path, [self._members[file.name] for file in files]):
+            yield wanted[member.index], partial(_unpacked, data)
+
+    def fingerprint(self) -> str:
+        """A hash of all names, sizes and times: the same means that nothing has changed."""
+        digest = hashlib.sha256()
+        for file in self.files:
+            digest.update(f"{file.name}\0{file.size}\0{file.mtime_ns}\n".encode("utf-8", "surrogateescape"))
+        return digest.hexdigest()
+
+
+def _read(path: str, size: int) -> bytes:
+    """The bytes of a file; `size` is how many are expected."""
+    with open(path, "rb", buffering=0) as file:  # noqa: PTH123 - twice as fast as Path.open
+        data = file.read(size + 1)
+        return data if len(data) == size else data + file.read()
+
+
+def _unpacked(data: bytes | InputError) -> bytes:
+    if isinstance(data, InputError):
+        raise data
+    return data
+
+
+def open_source(path: Path) -> Source:
+    """List a folder of class folders, or an archive of one. Nothing is read but names, sizes and times.
+
+    A single folder around the class folders, as archives have it, is looked through.
+
+    Raises:
+        InputError: missing, neither a folder nor an archive, damaged, or without class folders.
+    """
+    members: dict[str, archive.Member] = {}
+    if path.is_dir():
+        listed = _list_folder(str(path))
+    elif path.is_file() and archive.is_archive(path):
+        members = {member.name: member for member in archive.members(path)}
+        listed = [_listed_member(member) for member in members.values()]
+    else:
+        raise _no_source(path)
+    above = _above_classes(file[0] for file in listed)
+    files = sorted((_classed(_place(file[0], above), *file[1:]) for file in listed), key=lambda file: file.name)
+    if not any(file.label for file in files):
+        raise _no_classes(path, files)
+    root = None if members else os.path.abspath(path / above)
+    return Source(path, files, root, {_place(name, above): member for name, member in members.items()})
+
+
+def _no_classes(path: Path, files: Collection[SourceFile]) -> InputError:
+    if path.is_dir() and any(is_picture_name(file.name) for file in files):
+        around = os.path.normpath(path / "..")
+        return InputError(
+            f"{printable(str(path))}: expected one folder per class in it, found pictures: is this one of the classes?",
+            hint=f"give the folder around the class folders: {shlex.quote(printable(around))}",
+        )
+    return InputError(
+        f"{printable(str(path))}: expected one folder per class in it, found none with a file",
+        hint="put the pictures of each class into a folder with the class's name, such as PetImages/Cat",
+    )
+
+
+def _no_source(path: Path) -> InputError:
+    if path.exists():
+        return InputError(
+            f"{printable(str(path))}: expected a folder or an archive ({', '.join(archive.SUFFIXES)}), found a file",
+            hint="give the folder that holds the class folders, or an archive of it",
+        )
+    return InputError(
+        f"{printable(str(path))}: expected a folder or an archive of class folders, found nothing",
+        hint="check the path; ls shows what is there",
+    )
+
+
+_Listed = tuple[str, int, int, Problem | None]
+"""Name below SOURCE, bytes, modification time, and what is wrong with it."""
+
+
+def _list_folder(path: str) -> list[_Listed]:
+    start = len(os.path.join(path, ""))
+    return [_listed_file(entry, entry.path[start:].replace(os.sep, "/")) for entry in walk(path, hidden=True)]
+
+
+def _listed_file(entry: os.DirEntry[str], name: str) -> _Listed:
+    try:
+        status = entry.stat()
+    except OSError as error:
+        kind = "a broken link" if entry.is_symlink() else f"cannot be looked at: {error.strerror}"
+        return name, 0, 0, Problem("unreadable", kind)
+    irregular = not stat.S_ISREG(status.st_mode)
+    problem = Problem("not_a_file", "neither a file nor a folder (a pipe, a socket or a device)") if irregular else None
+    return name, status.st_size, status.st_mtime_ns, problem
+
+
+def _listed_member(member: archive.Member) -> _Listed:
+    problem = Problem("refused", member.refusal) if member.refusal else None
+    return member.name, member.size, member.mtime_ns, problem
+
+
+def _above_classes(names: Iterable[str]) -> str:
+    """The folder around the class folders: "", or for an archive of `PetImages/Cat/…`, "PetImages/".
+
+    A lone folder is looked through only if two or more lie in it; otherwise it is itself the one class.
+    """
+    folders = {name.rpartition("/")[0] for name in names if not _is_hidden(name)}
+    parted = [tuple(folder.split("/")) for folder in folders if folder]
+    above: tuple[str, ...] = ()
+    while True:
+        depth = len(above)
+        inside = {parts[depth] for parts in parted if parts[:depth] == above and len(parts) > depth}
+        if len(inside) != 1:
+            return "".join(f"{part}/" for part in above) if len(inside) > 1 else ""
+        above = (*above, *inside)
+
+
+def _place(name: str, above: str) -> str:
+    return name[len(above) :] if name.startswith(above) else "../" * above.count("/") + name
+
+
+def _classed(name: str, size: int, mtime_ns: int, problem: Problem | None) -> SourceFile:
+    label, slash, _ = name.partition("/")
+    if _is_hidden(name):
+        label, problem = "", problem or Problem("hidden", "a hidden file, or in a hidden folder")
+    elif not slash or label == "..":
+        label, problem = "", problem or Problem("no_class", "lies in no class folder")
+    return SourceFile(name, unicodedata.normalize("NFC", label), size, mtime_ns, problem)
+
+
+_HIDDEN: Final = re.compile(r"(?:^|/)(?:\.(?!\.(?:/|\Z))|__MACOSX(?:/|\Z))")
+
+
+def _is_hidden(name: str) -> bool:
+    """Whether a part of `name` begins with a dot (but for "..") or is what macOS packs beside the files."""
+    return _HIDDEN.search(name) is not None

@@ -1,0 +1,172 @@
+"""The bytes of many files, examined in parallel: content hash, header, whether every pixel can be decoded."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, TypeVar
+
+from toolkit.core.errors import InputError
+from toolkit.core.machine import usable_cpus
+from toolkit.core.progress import Progress
+from toolkit.data.class_source import Load, Problem, Source, SourceFile
+from toolkit.images.header import MAX_PIXELS, SUFFIXES, DecodeError, Header, read_header
+
+if TYPE_CHECKING:
+    from toolkit.images.near_duplicates import Sketch
+
+R = TypeVar("R")
+
+CHUNK_FILES: Final = 64
+CHUNK_BYTES: Final = 8 << 20
+"""A task is this many files or bytes, whichever comes first, so that little is spent on handing tasks over."""
+
+
+@dataclass(frozen=True, slots=True)
+class Examined:
+    """What is known of one file after it was read.
+
+    Attributes:
+        file: the file.
+        digest: SHA-256 of its bytes, hex; "" where it could not be read.
+        header: format and size; None where it is no readable picture.
+        problem: why it is no readable picture, or None.
+        sketch: a small picture to find near copies with, where that was asked for.
+    """
+
+    file: SourceFile
+    digest: str = ""
+    header: Header | None = None
+    problem: Problem | None = None
+    sketch: Sketch | None = None
+
+    @property
+    def flag(self) -> str:
+        """What is odd about a readable picture: its extension lies. Else ""."""
+        return lying_extension(self.file.name, self.header.format) if self.header else ""
+
+
+def lying_extension(name: str, format: str) -> str:
+    """A sentence where the suffix of `name` names another format than `format`, else "".
+
+    >>> lying_extension("Cat/10501.jpg", "png")
+    'a PNG named .jpg'
+    >>> lying_extension("Cat/1.JPEG", "jpeg")
+    ''
+    """
+    if name.lower().endswith(tuple(SUFFIXES[format])):
+        return ""
+    suffix = os.path.splitext(name)[1].lower()
+    return f"a {format.upper()} named {suffix}" if suffix else f"a {format.upper()} without a suffix"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Examination:
+    """How closely to look.
+
+    Attributes:
+        pixels: decode every pixel; False trusts the headers.
+        sketch: keep a small picture of each, to find near copies with.
+        max_pixels: larger pictures are refused from their header.
+        workers: threads; None is one per processor.
+    """
+
+    pixels: bool = True
+    sketch: bool = False
+    max_pixels: int = MAX_PIXELS
+    workers: int | None = None
+
+
+def examine(file: SourceFile, load: Load, look: Look) -> Examined:
+    """Read, hash and look at one file. What is wrong with it is part of the result, never raised."""
+    digest = ""
+    try:
+        data = load()
+        digest = hashlib.sha256(data).hexdigest()
+        header, sketch = look(data)
+    except (InputError, OSError) as error:
+        return Examined(file, digest, problem=problem_of(error))
+    return Examined(file, digest, header, sketch=sketch)
+
+
+def problem_of(error: InputError | OSError) -> Problem:
+    """What is wrong with a file that could not be read or decoded."""
+    if isinstance(error, DecodeError):
+        return Problem(error.kind, error.message)
+    reason = error.message if isinstance(error, InputError) else f"cannot be read: {error.strerror}"
+    return Problem("unreadable", reason)
+
+
+Look = Callable[[bytes], "tuple[Header, Sketch | None]"]
+
+
+def _look(how: Examination) -> Look:
+    """What is done with the bytes of a file. OpenCV and numpy are loaded only where pixels are wanted."""
+    limit = how.max_pixels
+    if not how.pixels and not how.sketch:
+        return lambda data: (read_header(data, limit), None)
+    import cv2
+
+    from toolkit.images import decode as preprocess
+    from toolkit.images import near_duplicates as similarity
+
+    cv2.setNumThreads(1)
+    if how.sketch:
+        return lambda data: (read_header(data, limit), similarity.sketch(data, limit))
+    return lambda data: (preprocess.verify(data, max_pixels=limit), None)
+
+
+def examine_all(source: Source, how: Examination, progress: Progress) -> list[Examined]:
+    """Every file of `source`, in its order."""
+    look = _look(how)
+    examined = {file.name: Examined(file, problem=file.problem) for file in source.files if file.problem}
+    readable = [file for file in source.files if not file.problem]
+    progress.start("reading", len(readable))
+    try:
+        for result in parallel_map(lambda file, load: examine(file, load, look), source.loads(readable), how.workers):
+            examined[result.file.name] = result
+            progress.advance()
+    finally:
+        progress.finish()
+    return [examined[file.name] for file in source.files]
+
+
+def parallel_map(
+    function: Callable[[SourceFile, Load], R], items: Iterable[tuple[SourceFile, Load]], workers: int | None = None
+) -> Iterator[R]:
+    """`function` of each item, in order, in `workers` threads (None: one per processor); few are in flight at once."""
+    workers = usable_cpus() if workers is None else workers
+    if workers < 1:
+        raise ValueError(f"workers must be at least 1, found {workers}")
+    pending: deque[Future[list[R]]] = deque()
+    with ThreadPoolExecutor(workers, "examine") as pool:
+        try:
+            for chunk in _chunks(items):
+                pending.append(pool.submit(_map_chunk, function, chunk))
+                if len(pending) > 2 * workers:
+                    yield from pending.popleft().result()
+            while pending:
+                yield from pending.popleft().result()
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+def _map_chunk(function: Callable[[SourceFile, Load], R], chunk: list[tuple[SourceFile, Load]]) -> list[R]:
+    return [function(file, load) for file, load in chunk]
+
+
+def _chunks(items: Iterable[tuple[SourceFile, Load]]) -> Iterator[list[tuple[SourceFile, Load]]]:
+    chunk: list[tuple[SourceFile, Load]] = []
+    size = 0
+    for item in items:
+        chunk.append(item)
+        size += item[0].size
+        if len(chunk) == CHUNK_FILES or size > CHUNK_BYTES:
+            yield chunk
+            chunk, size = [], 0
+    if chunk:
+        yield chunk

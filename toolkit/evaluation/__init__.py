@@ -1,0 +1,1 @@
+"""Labelled images and a model file -> a report."""

@@ -1,0 +1,328 @@
+"""Labelled folders + a model file -> everything that the reports say about it."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+
+from toolkit.core.errors import InputError
+from toolkit.core.files import atomic_write
+from toolkit.core.progress import SILENT, Progress
+from toolkit.core.text import printable
+from toolkit.evaluation.gallery import Gallery, Shown
+from toolkit.images.decode import MAX_PIXELS, decode
+from toolkit.images.spec import Preprocess
+from toolkit.inference.inputs import Counts, Inputs
+from toolkit.inference.labeller import BatchResult
+from toolkit.inference.predict import InferOptions, Prediction, layout, predict
+from toolkit.inference.result_table import Layout, encode
+from toolkit.inference.session import Device, Session, open_session, resolve_model
+from toolkit.metrics.classification import ConfusionMatrix, Report, report
+from toolkit.metrics.pr_roc import LIMIT, ClassCurves, ScoreStore
+from toolkit.metrics.probabilistic import ProbabilityTally
+from toolkit.model_files.contract import Contract
+
+HELD_OUT: Final = ("test", "testing", "validation", "val", "valid")
+"""Parts of a split tree that a model may be judged by, the first that is there."""
+
+CHUNK: Final = 256
+MAX_FAILURES: Final = 200
+"""Unreadable files that reports name one by one; of more, the number is given."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluateOptions:
+    """How to evaluate.
+
+    Attributes:
+        device: "cuda" insists, "auto" takes CUDA where it works, else the CPU.
+        min_confidence: below it a picture is `unsure` and counts as not answered.
+        gallery: how many mistakes, and how many doubtful right answers, the page shows at most.
+        batch_size, workers: None chooses from the machine and the model.
+        max_pixels: larger pictures are refused from their header.
+    """
+
+    device: Device = "auto"
+    min_confidence: float = 0.0
+    gallery: int = 90
+    batch_size: int | None = None
+    workers: int | None = None
+    max_pixels: int = MAX_PIXELS
+
+    def for_infer(self) -> InferOptions:
+        """The same, as `infer` takes it: what makes the rows of both equal."""
+        return InferOptions(
+            device=self.device,
+            min_confidence=self.min_confidence,
+            batch_size=self.batch_size,
+            workers=self.workers,
+            max_pixels=self.max_pixels,
+        )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ModelCard:
+    """The model file that was evaluated.
+
+    Attributes:
+        path: as given, or the file in the bundle that was given.
+        size_bytes: of the file.
+        fingerprint: SHA-256 (hex) of the file.
+        contract: what the file promises.
+        device: where it ran.
+        pictures_per_s: reading, decoding and labelling, with all workers.
+        run_ms: median time of the network alone for one picture on one thread, in batches; NaN where nothing ran.
+    """
+
+    path: Path
+    size_bytes: int
+    fingerprint: str
+    contract: Contract
+    device: str
+    pictures_per_s: float
+    run_ms: float
+
+
+@dataclass(kw_only=True, slots=True)
+class DataCard:
+    """The pictures that it was evaluated on.
+
+    Attributes:
+        path: the folder.
+        n_files: pictures in it, a row in `predictions.csv` for each.
+        n_labelled: those of a class that the model knows.
+        missing: classes of the model without a picture.
+        extra: folders that are no class of the model -> their pictures, which no figure counts.
+        passed_over: files that are no pictures.
+        failures: the first unreadable files, (name, reason).
+        n_failures: all of them.
+    """
+
+    path: Path
+    n_files: int = 0
+    n_labelled: int = 0
+    missing: tuple[str, ...] = ()
+    extra: Counter[str] = field(default_factory=Counter)
+    passed_over: int = 0
+    failures: list[tuple[str, str]] = field(default_factory=list)
+    n_failures: int = 0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Evaluation:
+    """One model on one folder; every report is written from this.
+
+    Attributes:
+        model, data: what was evaluated on what.
+        options: how.
+        labels: class names in the model's order, as text.
+        confusion, report: answers against truth, and their figures.
+        probabilities: top-k, log loss, calibration, thresholds.
+        curves: one entry per class, () where they were left out.
+        notes: what was left out, and other things to know, in sentences.
+        mistakes, doubtful: the pictures of the gallery.
+    """
+
+    model: ModelCard
+    data: DataCard
+    options: EvaluateOptions
+    labels: tuple[str, ...]
+    confusion: ConfusionMatrix
+    report: Report
+    probabilities: ProbabilityTally
+    curves: tuple[ClassCurves, ...]
+    notes: tuple[str, ...]
+    mistakes: tuple[Shown, ...]
+    doubtful: tuple[Shown, ...]
+
+
+def run(
+    data: Path,
+    model: Path,
+    predictions_csv: Path,
+    options: EvaluateOptions | None = None,
+    progress: Progress = SILENT,
+) -> Evaluation:
+    """Label every picture below `data`, hold the answers against the folders' names, and write `predictions_csv`.
+
+    Raises:
+        InputError: no such folder, no pictures, or none in a folder named like a class of the model.
+        ModelError, MachineError: the model cannot be run.
+    """
+    options = options or EvaluateOptions()
+    session = open_session(model, device=options.device, threads=1)
+    table = layout(session, options.for_infer())
+    root = held_out(data, table.labels, progress)
+    tally = _Tally(table, root, options)
+    counts = Counts()
+    samples = Inputs(paths=(str(root),)).samples(counts)
+    started = time.perf_counter()
+    with atomic_write(predictions_csv) as temporary, temporary.open("wb") as file:
+        file.write(encode([table.columns]))
+        for chunk in _chunks(predict(samples, model, options.for_infer(), progress)):
+            file.write(encode(tally.add(chunk)))
+        seconds = time.perf_counter() - started
+        tally.data.passed_over = counts.others
+        tally.check()
+    card = ModelCard(
+        path=resolve_model(model),
+        size_bytes=resolve_model(model).stat().st_size,
+        fingerprint=session.fingerprint,
+        contract=session.contract,
+        device=session.device,
+        pictures_per_s=tally.data.n_files / seconds,
+        run_ms=_run_ms(session, tally.gallery, options),
+    )
+    return tally.evaluation(card, options)
+
+
+def held_out(data: Path, labels: tuple[str, ...], progress: Progress = SILENT) -> Path:
+    """`data`, or the held-out part of it where it is a split tree: a model is not judged by what it was trained on.
+
+    Raises:
+        InputError: `data` is missing or no folder.
+    """
+    if not data.is_dir():
+        found = "a file" if data.exists() else "nothing"
+        raise InputError(
+            f"{printable(str(data))}: expected a folder with one folder per class, found {found}",
+            hint=f"the model's classes are {', '.join(labels[:8])}{', …' if len(labels) > 8 else ''}",
+        )
+    folders = {entry.name for entry in data.iterdir() if entry.is_dir()}
+    part = next((name for name in HELD_OUT if name in folders), None)
+    if part is None or "train" not in folders or folders & set(labels):
+        return data
+    progress.line(f"{printable(str(data))} is a split tree: evaluating {part}, which the model was not trained on")
+    return data / part
+
+
+def _chunks(predictions: Iterable[Prediction]) -> Iterator[list[Prediction]]:
+    stream = iter(predictions)
+    while chunk := list(islice(stream, CHUNK)):
+        yield chunk
+
+
+class _Tally:
+    """Everything that is summed up while predictions stream by."""
+
+    def __init__(self, table: Layout, root: Path, options: EvaluateOptions) -> None:
+        n_classes = len(table.labels)
+        self.data = DataCard(path=root)
+        self.gallery = Gallery(n_classes, options.gallery)
+        self._table = table
+        self._index = {label: index for index, label in enumerate(table.labels)}
+        self._confusion = ConfusionMatrix(table.labels)
+        self._probabilities = ProbabilityTally(n_classes)
+        self._scores = ScoreStore(n_classes)
+
+    def add(self, chunk: list[Prediction]) -> list[list[str]]:
+        """Count a chunk, and return its rows."""
+        nothing = np.zeros(len(self._index), np.float32)
+        probabilities = np.stack([nothing if p.probabilities is None else p.probabilities for p in chunk])
+        rows = self._table.rows(BatchResult([p.sample for p in chunk], probabilities, [p.error for p in chunk]))
+        scored: list[int] = []
+        for place, (row, prediction) in enumerate(zip(rows, chunk, strict=True)):
+            truth, status = row[-6], row[-5]
+            self.data.n_files += 1
+            if prediction.error:
+                self.data.n_failures += 1
+                if len(self.data.failures) < MAX_FAILURES:
+                    self.data.failures.append((prediction.sample.name, prediction.error))
+            if not self._confusion.add_row(truth=truth, label=row[1], status=status):
+                self.data.extra[self._folder(prediction.sample.name)] += 1
+                continue
+            self.data.n_labelled += 1
+            if not prediction.error:
+                scored.append(place)
+                self.gallery.add(prediction.sample, self._index[truth], probabilities[place])
+        truths = [self._index[rows[place][-6]] for place in scored]
+        self._probabilities.add(truths, probabilities[scored])
+        self._scores.add(truths, probabilities[scored])
+        return rows
+
+    def _folder(self, name: str) -> str:
+        """The folder below the root that a file lies in, for files of no class of the model."""
+        inside = name.removeprefix(printable(str(self.data.path))).strip("/")
+        return inside.partition("/")[0] if "/" in inside else "."
+
+    def check(self) -> None:
+        """Refuse to report on nothing."""
+        place, data = printable(str(self.data.path)), self.data
+        if not data.n_files:
+            raise InputError(f"{place}: expected pictures, found none", hint="check the path")
+        if not data.n_labelled:
+            raise InputError(
+                f"{place}: none of its folders is a class of the model; "
+                f"found {_some(sorted(data.extra))}, expected {_some(self._index)}",
+                hint="rename the folders, or use toolkit infer for pictures without a truth",
+            )
+
+    def evaluation(self, model: ModelCard, options: EvaluateOptions) -> Evaluation:
+        """The sums as figures."""
+        confusion, data = self._confusion, self.data
+        present = confusion.counts.sum(axis=1) + confusion.unsure + confusion.errors
+        data.missing = tuple(label for label, n in zip(confusion.labels, present.tolist(), strict=True) if not n)
+        return Evaluation(
+            model=model,
+            data=data,
+            options=options,
+            labels=confusion.labels,
+            confusion=confusion,
+            report=report(confusion),
+            probabilities=self._probabilities,
+            curves=self._scores.curves(),
+            notes=tuple(self._notes()),
+            mistakes=tuple(self.gallery.mistakes()),
+            doubtful=tuple(self.gallery.doubtful()),
+        )
+
+    def _notes(self) -> Iterator[str]:
+        data = self.data
+        if data.missing:
+            yield f"Classes of the model without a picture here: {_some(data.missing)}."
+        if data.extra:
+            named = _some([f"{folder} ({n:,})" for folder, n in sorted(data.extra.items())])
+            yield f"Pictures in folders that are no class of the model, not counted in any figure: {named}."
+        if data.n_failures:
+            yield f"{data.n_failures:,} pictures could not be read; they have a row, and no figure counts them."
+        if self._scores.full:
+            size = f"{self._probabilities.n:,} pictures x {len(self._index):,} classes"
+            yield f"Average precision, ROC AUC and their curves are left out: {size} is more than {LIMIT:,} scores."
+
+
+def _some(names: Iterable[str], limit: int = 12) -> str:
+    every = list(names)
+    more = f" and {len(every) - limit:,} more" if len(every) > limit else ""
+    return ", ".join(every[:limit]) + more
+
+
+def _run_ms(session: Session, gallery: Gallery, options: EvaluateOptions, batch: int = 8) -> float:
+    """Median time of the network alone for one picture, in batches of real pictures."""
+    images = []
+    for shown in [*gallery.mistakes(), *gallery.doubtful()][:batch]:
+        try:
+            images.append(_decoded(shown.path, session.contract.preprocess, options))
+        except (OSError, InputError):
+            continue
+    if not images:
+        return float("nan")
+    pictures = np.stack(images)
+    session.run(pictures)
+    times: list[float] = []
+    until = time.perf_counter() + 0.5
+    while len(times) < 5 or (time.perf_counter() < until and len(times) < 50):
+        started = time.perf_counter()
+        session.run(pictures)
+        times.append(time.perf_counter() - started)
+    return float(np.median(times)) * 1000 / len(pictures)
+
+
+def _decoded(path: str, spec: Preprocess, options: EvaluateOptions) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
+    return decode(Path(path).read_bytes(), spec, max_pixels=options.max_pixels)

@@ -1,0 +1,166 @@
+"""An evaluation -> one HTML page that needs nothing else: no network, no other file.
+
+Everything is in the document as the server would have sent it, so that it reads without its script, too; the script
+only sorts and filters. Names are escaped by the template engine, and the page's own policy (CSP) lets no request out
+and no script run but the one whose hash it names.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Any, Final
+
+from toolkit import __version__
+from toolkit.core.files import atomic_write
+from toolkit.core.text import printable
+from toolkit.evaluation.evaluate import Evaluation
+from toolkit.evaluation.gallery import Shown
+from toolkit.evaluation.report_plots import plots
+from toolkit.evaluation.summary import overall, per_class, title
+from toolkit.images.thumbnail import data_uri, thumbnail
+from toolkit.metrics.classification import digits, mistaken_for, taken_for
+from toolkit.metrics.probabilistic import Threshold
+from toolkit.plotting.confusion import frequent_confusions
+from toolkit.plotting.style import DARK, LIGHT, Theme, pixels, style
+
+PAGE: Final = "report.html"
+
+MAX_TABLE_CLASSES: Final = 20
+"""Classes up to which the page has the confusion matrix as a table whose cells choose pictures."""
+
+HEADLINES: Final = ("accuracy", "balanced_accuracy", "macro_f1", "expected_calibration_error")
+LIMITS: Final = (0.0, 0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.95, 0.99)
+MAX_PLOT_PIXELS: Final = 2400
+
+_LOSSLESS: Final = 101
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Card:
+    """One picture of the gallery, as the template shows it."""
+
+    shown: Shown
+    kind: str
+    image: str
+    width: int
+    height: int
+
+
+def write_page(evaluation: Evaluation, path: Path, *, with_plots: bool = True) -> None:
+    """Write the page of `evaluation`; `with_plots=False` leaves the plots out (they take seconds)."""
+    text = page(evaluation, with_plots=with_plots)
+    with atomic_write(path) as temporary:
+        temporary.write_text(text, encoding="utf-8", newline="\n")
+
+
+def page(evaluation: Evaluation, *, with_plots: bool = True) -> str:
+    """The whole page as HTML."""
+    figures = overall(evaluation)
+    script = resource("report.js")
+    counts = evaluation.confusion.counts
+    text: str = template("report.html.j2").render(
+        e=evaluation,
+        version=__version__,
+        title=f"{printable(evaluation.model.path.name)} on {printable(evaluation.data.path.name or '.')}",
+        style=resource("report.css"),
+        script=script,
+        script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+        figures=figures,
+        headlines=[name for name in HEADLINES if name in figures],
+        others=[name for name in figures if name not in (*HEADLINES, "accuracy_low", "accuracy_high")],
+        classes=per_class(evaluation),
+        plots=_plots(evaluation) if with_plots else {},
+        cards=_cards(evaluation),
+        thresholds=_thresholds(evaluation),
+        counts=counts.tolist() if len(evaluation.labels) <= MAX_TABLE_CLASSES else None,
+        supports=counts.sum(axis=1).tolist(),
+        frequent=frequent_confusions(evaluation.confusion, 15),
+        taken_for=[taken_for(evaluation.confusion, i, 2) for i in range(len(evaluation.labels))],
+        mistaken_for=[mistaken_for(evaluation.confusion, i, 2) for i in range(len(evaluation.labels))],
+    )
+    return text
+
+
+def template(name: str) -> Any:
+    """A template of this package, with the filters that all pages share; what it is given is escaped."""
+    import jinja2
+
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("toolkit", "templates"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"digits": digits, "title": title, "printable": _printable, "percent": percent}
+    environment.globals["number"] = number
+    return environment.get_template(name)
+
+
+def resource(name: str) -> str:
+    """The text of a file beside the templates."""
+    return resources.files("toolkit.evaluation").joinpath("templates", name).read_text(encoding="utf-8")
+
+
+def _printable(value: object) -> str:
+    """Text that HTML can hold: no control characters, bytes that are not UTF-8 as `\\xNN`."""
+    text = printable(str(value))
+    return "".join(c if c.isprintable() or c == " " else c.encode("unicode_escape").decode() for c in text)
+
+
+def percent(value: float) -> str:
+    """A rate as people read it; a dash where it is undefined.
+
+    >>> percent(0.8333), percent(float("nan"))
+    ('83.3 %', '–')
+    """
+    return "–" if value != value else f"{100 * value:.1f} %"  # noqa: PLR0124
+
+
+def number(name: str, value: float) -> str:
+    """A figure as people read it: rates in per cent, the others with three decimals."""
+    if value != value:  # noqa: PLR0124
+        return "–"
+    if name in ("log_loss", "cohen_kappa", "matthews_correlation", "expected_calibration_error"):
+        return f"{value:.3f}"
+    return percent(value)
+
+
+def _plots(evaluation: Evaluation) -> dict[str, dict[str, Any]]:
+    """Name -> both themes as data URIs, width, height and the words that stand for it."""
+    found: dict[str, dict[str, Any]] = {}
+    for name, theme in (("light", LIGHT), ("dark", DARK)):
+        for plot_name, alt, image, size in _drawn(evaluation, theme):
+            found.setdefault(plot_name, {"alt": alt, "height": size[0], "width": size[1]})[name] = image
+    return found
+
+
+def _drawn(evaluation: Evaluation, theme: Theme) -> Sequence[tuple[str, str, str, tuple[int, int]]]:
+    drawn = []
+    with style(theme):
+        for plot in plots(evaluation, theme):
+            dpi = plot.figure.dpi
+            plot.figure.set_dpi(min(dpi, MAX_PLOT_PIXELS / max(plot.figure.get_size_inches())))
+            image = pixels(plot.figure)
+            size = tuple(round(inches * 100) for inches in reversed(plot.figure.get_size_inches()))
+            drawn.append((plot.name, plot.alt, data_uri(image, quality=_LOSSLESS), (size[0], size[1])))
+    return drawn
+
+
+def _cards(evaluation: Evaluation) -> list[Card]:
+    cards = []
+    for kind, pictures in (("mistake", evaluation.mistakes), ("doubtful", evaluation.doubtful)):
+        for shown in pictures:
+            image, width, height = thumbnail(shown.path) or ("", 0, 0)
+            cards.append(Card(shown=shown, kind=kind, image=image, width=width, height=height))
+    return cards
+
+
+def _thresholds(evaluation: Evaluation) -> list[Threshold]:
+    table = evaluation.probabilities.thresholds()
+    return [row for row in table if row.min_confidence in LIMITS]

@@ -1,0 +1,199 @@
+"""Model -> files: each is written beside its place, proven on real pictures, and only then put there."""
+
+from __future__ import annotations
+
+import json
+import platform
+from collections.abc import Callable
+from dataclasses import replace
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+from toolkit.core.errors import InputError, MismatchError
+from toolkit.core.files import atomic_folder, atomic_write
+from toolkit.core.progress import SILENT, Progress
+from toolkit.exporting import quantize_onnx, to_onnx, to_savedmodel, to_tflite
+from toolkit.exporting.kit import KIT, write_kit
+from toolkit.exporting.load import Source, open_source
+from toolkit.exporting.options import Artefact, ExportOptions, ExportResult, Format, Quantize, Verification
+from toolkit.exporting.runners import open_runner
+from toolkit.exporting.sample_images import Pictures, load_pictures
+from toolkit.exporting.serving_graph import Images
+from toolkit.exporting.verification import Proof, verify
+from toolkit.model_files.contract import Contract
+from toolkit.model_files.contract_io import read_contract
+from toolkit.model_files.inspect import fingerprint_files
+
+REPORT_JSON: Final = "export.json"
+N_VERIFICATION: Final = 512
+MIN_VERIFICATION: Final = 100
+N_CALIBRATION: Final = 200
+
+
+def write_artefacts(model: Path, options: ExportOptions, progress: Progress = SILENT) -> ExportResult:
+    """Write the model in the formats that `options` names; a file is kept when it computes what the model computes.
+
+    Args:
+        model: a bundle, or a `.keras` file (then `options.labels` and `options.data` are needed).
+        options: what to write.
+        progress: hears of each step.
+
+    Returns:
+        What was written and how it compares.
+
+    Raises:
+        ModelError: the model is missing, damaged or cannot be converted.
+        UsageError: options that do not go together, or are missing.
+        InputError: there are no pictures to verify with.
+        MismatchError: a file misses its limits. It is not kept, nor is any after it; what was there stays.
+    """
+    progress.start("loading the model", None, "steps")
+    source = open_source(model, options)
+    progress.finish()
+    proof = _proof(source, options, progress)
+    artefacts = []
+    for kind in options.formats:
+        progress.start(f"exporting {_title(kind, options)}", None, "steps")
+        artefact = _export_one(source, kind, options, proof)
+        progress.finish()
+        if artefact.verification.misses:
+            progress.warn(f"{artefact.path}: kept though {'; '.join(artefact.verification.misses)}")
+        artefacts.append(artefact)
+    report_path = (options.out or source.out) / REPORT_JSON
+    _write_report(report_path, artefacts, model)
+    kit_path = (options.out or source.out) / KIT if options.kit else None
+    if kit_path:
+        write_kit(kit_path, artefacts, proof)
+    return ExportResult(artefacts=tuple(artefacts), report_path=report_path, kit_path=kit_path)
+
+
+def artefact_name(kind: Format, options: ExportOptions) -> str:
+    """The file's name: `model.onnx`, `model.int8.tflite`, `saved_model`."""
+    if kind is Format.SAVEDMODEL:
+        return "saved_model"
+    return f"model.{options.quantize}.{kind}" if options.quantize else f"model.{kind}"
+
+
+def _title(kind: Format, options: ExportOptions) -> str:
+    name = {Format.ONNX: "ONNX", Format.TFLITE: "TFLite", Format.SAVEDMODEL: "SavedModel"}[kind]
+    return f"{name} {options.quantize or 'float32'}"
+
+
+def _proof(source: Source, options: ExportOptions, progress: Progress) -> Proof:
+    """Decode the pictures, and compute what is expected of every file."""
+    progress.start("reading pictures to verify with", None, "files")
+    contract = source.network.contract
+    pictures = load_pictures(source.verification, contract, N_VERIFICATION)
+    if not len(pictures) and source.bundle is not None and options.data is None:
+        images, _ = source.bundle.check()
+        pictures = Pictures(images_u8=images, truth=np.full(len(images), -1), paths=("check.npz",) * len(images))
+        progress.warn(
+            f"the validation pictures are gone; verifying with the {len(images)} in check.npz (--data names others)"
+        )
+    if not len(pictures):
+        raise InputError(
+            f"{options.data or source.out}: no readable picture to verify with", hint="--data DIR with class folders"
+        )
+    if len(pictures) < MIN_VERIFICATION:
+        progress.warn(f"verifying with {len(pictures)} pictures only; {MIN_VERIFICATION} or more prove more")
+    expected = source.network.predict(pictures.images_u8)
+    progress.finish()
+    return Proof(pictures=pictures, expected=expected, batch=source.network.batch)
+
+
+def _export_one(source: Source, kind: Format, options: ExportOptions, proof: Proof) -> Artefact:
+    contract = replace(source.network.contract, quantization=str(options.quantize or "float32"))
+    write = _writer(source, kind, options)
+    target = (options.out or source.out) / artefact_name(kind, options)
+    whole = atomic_folder if kind is Format.SAVEDMODEL else atomic_write
+    with whole(target) as temporary:
+        write(temporary, contract)
+        found = verify(open_runner(temporary, kind), proof, options.quantize)
+        if read_contract(temporary) != contract:
+            found = replace(found, misses=(*found.misses, "the contract in it is not the model's"))
+        if found.misses:
+            if not options.force:
+                raise _mismatch(target, found)
+            contract = replace(contract, miss="; ".join(found.misses))
+            write(temporary, contract)
+        size, digest = fingerprint_files(temporary)
+    return Artefact(path=target, format=kind, size_bytes=size, sha256=digest, contract=contract, verification=found)
+
+
+def _writer(source: Source, kind: Format, options: ExportOptions) -> Callable[[Path, Contract], None]:
+    """Convert once; the function writes the result with a contract."""
+    calibration = _calibration(source) if options.quantize is Quantize.INT8 else None
+    if kind is Format.ONNX:
+        model = to_onnx.convert(source.network, options.opset)
+        if options.quantize is Quantize.FLOAT16:
+            model = quantize_onnx.to_float16(model)
+        elif calibration is not None:
+            model = quantize_onnx.to_int8(model, calibration)
+        return lambda path, contract: to_onnx.save(model, path, contract)
+    if kind is Format.SAVEDMODEL:
+        return lambda path, contract: to_savedmodel.save(source.network, path, contract)
+    flat = to_tflite.convert(source.network, options.quantize, calibration)
+    return lambda path, contract: to_tflite.save(flat, path, contract)
+
+
+def _calibration(source: Source) -> Images:
+    """Pictures that the network was trained on: the ranges of an int8 file are theirs."""
+    pictures = load_pictures(source.calibration, source.network.contract, N_CALIBRATION)
+    if not len(pictures):
+        raise InputError(
+            f"{source.out}: int8 is calibrated on training pictures, and none of them is there any more",
+            hint="put the pictures back where they were, or use --quantize float16, which needs none",
+        )
+    return pictures.images_u8
+
+
+def _mismatch(target: Path, found: Verification) -> MismatchError:
+    return MismatchError(
+        f"{target.name}: does not compute what the model computes, so it was not kept: {'; '.join(found.misses)} "
+        f"({found.n_pictures} pictures)",
+        hint="--force keeps it all the same, and writes the miss into it",
+    )
+
+
+def _write_report(path: Path, artefacts: list[Artefact], model: Path) -> None:
+    """`export.json`: one entry per file of this folder; entries of other files that are still there are kept."""
+    entries: dict[str, Any] = {}
+    try:
+        known = json.loads(path.read_text(encoding="utf-8"))["artefacts"]
+        entries = {name: entry for name, entry in known.items() if (path.parent / name).exists()}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        entries = {}
+    entries |= {artefact.path.name: _entry(artefact) for artefact in artefacts}
+    fields = {"schema": 1, "model": str(model), "versions": _versions(), "artefacts": entries}
+    with atomic_write(path) as temporary:
+        temporary.write_text(json.dumps(fields, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+
+
+def _entry(artefact: Artefact) -> dict[str, Any]:
+    found = artefact.verification
+    accuracy, expected = found.accuracy or (None, None)
+    return {
+        "format": str(artefact.format),
+        "size_bytes": artefact.size_bytes,
+        "sha256": artefact.sha256,
+        "contract": artefact.contract.to_dict(),
+        "n_pictures": found.n_pictures,
+        "largest_difference": found.difference,
+        "top1_agreement": found.agreement,
+        "accuracy": accuracy,
+        "keras_accuracy": expected,
+        "misses": list(found.misses),
+    }
+
+
+def _versions() -> dict[str, str]:
+    found = {"python": platform.python_version()}
+    for name in ("toolkit-images", "tensorflow", "keras", "tf2onnx", "onnx", "onnxruntime", "onnxruntime-gpu"):
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found

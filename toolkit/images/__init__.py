@@ -1,0 +1,1 @@
+"""Bytes -> pixels: headers, the one decoder, sketches and quality of images."""

@@ -1,0 +1,1 @@
+"""Samples and a model file -> result rows."""

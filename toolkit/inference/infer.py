@@ -1,0 +1,280 @@
+"""Inputs -> a result file: what is there already is kept, the rest is labelled, report and confusion lie beside it."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from itertools import chain, islice
+from pathlib import Path
+
+from toolkit.core.errors import GateError, InputError, UsageError
+from toolkit.core.locking import lock
+from toolkit.core.machine import usable_cpus
+from toolkit.core.progress import SILENT, Progress
+from toolkit.core.text import printable
+from toolkit.data.walk import Sample
+from toolkit.inference.inputs import Counts, Inputs
+from toolkit.inference.predict import InferOptions, MaxFailures, RowWorkers, batches, layout, make_labeller, row_workers
+from toolkit.inference.result_formats import format_of
+from toolkit.inference.result_table import ERROR, OK, UNSURE, Layout, Row, side_path
+from toolkit.inference.resume import Earlier, Partial, finished
+from toolkit.inference.session import open_session
+from toolkit.metrics.classification import ConfusionMatrix, report, write_confusion_csv, write_report_csv
+
+
+@dataclass(kw_only=True, slots=True)
+class InferResult:
+    """What a run did.
+
+    Attributes:
+        out: the result file.
+        device: where the model ran, "cpu" or "cuda"; `note` says why not where it was wished to.
+        n_files: rows in the result; n_ok, n_unsure, n_errors: of each status.
+        n_continued: rows that a stopped run had left.
+        n_kept: rows of unchanged files that `update` kept.
+        n_gone: rows of the file that was updated whose file is not among the inputs any more.
+        redone: `update` found rows of another model or other options, and did everything again.
+        complete: False where the run was stopped; the same call continues it.
+        counts: files in folders that were passed over.
+        confusion: truth against prediction; None where no input lies in a class folder.
+    """
+
+    out: Path
+    device: str
+    note: str
+    n_files: int = 0
+    n_ok: int = 0
+    n_unsure: int = 0
+    n_errors: int = 0
+    n_continued: int = 0
+    n_kept: int = 0
+    n_gone: int = 0
+    redone: bool = False
+    complete: bool = True
+    counts: Counts = field(default_factory=Counts)
+    confusion: ConfusionMatrix | None = None
+
+    @property
+    def n_new(self) -> int:
+        """Rows of files that this run read."""
+        return self.n_files - self.n_continued - self.n_kept
+
+    def check(self, max_failures: MaxFailures | None) -> None:
+        """Hold the failed files against what is allowed.
+
+        Raises:
+            GateError: more failed than that, or all of them.
+        """
+        hint = f"see the rows with status {ERROR} in {printable(str(self.out))}"
+        if self.n_files and self.n_errors == self.n_files:
+            raise GateError(f"all {self.n_files:,} files failed", hint=hint)
+        if max_failures is not None and self.n_errors > max_failures.allowed(self.n_files):
+            allowed = max_failures.allowed(self.n_files)
+            raise GateError(f"{self.n_errors:,} of {self.n_files:,} files failed, {allowed:,} were allowed", hint=hint)
+
+
+def infer(
+    inputs: Inputs,
+    out: Path,
+    model: Path,
+    options: InferOptions | None = None,
+    *,
+    progress: Progress = SILENT,
+    stop: threading.Event | None = None,
+) -> InferResult:
+    """Label files and folders into a result file, one row for each file.
+
+    A run that was stopped or killed is continued by the same call. Beside the result, `<out stem>.report.csv` and
+    `<out stem>.confusion.csv` are written where files lie in folders named like the model's classes.
+
+    Args:
+        out: .csv, .jsonl or .parquet; what is there stays whole until the new file is.
+        stop: once set, what is in flight is finished and kept, and the result is not `complete`.
+
+    Raises:
+        UsageError: the options do not fit the model or the output.
+        InputError: an input is missing or holds no picture.
+        ModelError, MachineError: the model cannot be run, or `out` cannot be written.
+        LockedError: another run is writing `out`.
+    """
+    options = options or InferOptions()
+    stop = stop or threading.Event()
+    if out.is_dir():
+        raise UsageError(
+            f"{printable(str(out))}: expected the name of a file, found a folder",
+            hint=f"--out {printable(str(out / 'labels.csv'))}",
+        )
+    format_of(out)
+    inputs.check()
+    session = open_session(model, device=options.device, threads=1)
+    table = layout(session, options)
+    result = InferResult(out=out, device=session.device, note=session.note)
+    labeller = make_labeller(session, options)
+    work = _until(stop, batches(inputs.samples(result.counts), labeller.batch_size))
+    first = list(islice(work, options.workers or usable_cpus()))
+    with row_workers(table, labeller, options, n_batches=len(first)) as label, lock(out), ExitStack() as opened:
+        progress.start("labelling")
+        try:
+            _Run(result, table, progress, opened).all(inputs, chain(first, work), label, options, stop)
+        finally:
+            progress.finish()
+    return result
+
+
+@dataclass(frozen=True, slots=True)
+class _Work:
+    """A batch of the ordered inputs: the samples that are to be labelled, and the rows of the others in their places.
+
+    `kept` holds None for each missing sample; it is None itself where no row is kept.
+    """
+
+    missing: list[Sample]
+    kept: list[Row | None] | None = None
+
+    def completed(self, rows: list[Row]) -> list[Row]:
+        """All rows of the batch, in order."""
+        if self.kept is None:
+            return rows
+        new = iter(rows)
+        return [row if row is not None else next(new) for row in self.kept]
+
+
+class _Run:
+    """One run of `infer`, under its lock."""
+
+    def __init__(self, result: InferResult, table: Layout, progress: Progress, opened: ExitStack) -> None:
+        self._result = result
+        self._table = table
+        self._partial = Partial(result.out, table)
+        self._open = opened
+        opened.callback(self._partial.close)
+        self._progress = progress
+        self._confusion = ConfusionMatrix(table.labels)
+
+    def all(
+        self,
+        inputs: Inputs,
+        work: Iterator[list[Sample]],
+        label: RowWorkers,
+        options: InferOptions,
+        stop: threading.Event,
+    ) -> None:
+        result, partial = self._result, self._partial
+        stopped, old = self._stopped(), self._old() if options.update else None
+        start = stopped or old
+        different = self._same(start, work, stopped=start is stopped) if start else None
+        if stop.is_set():
+            result.complete = False
+            return
+        if old is not None and start is old and different is None and old.exhausted and result.n_files:
+            result.n_kept = result.n_files
+            self._report()
+            return
+        rest = self._opened(partial.begin(start))
+        todo = self._planned(chain([different] if different else [], work), rest, old)
+        under_way: deque[_Work] = deque()
+
+        def missing() -> Iterator[list[Sample]]:
+            for batch in todo:
+                under_way.append(batch)
+                yield batch.missing
+
+        for new in label(missing()):
+            rows = under_way.popleft().completed(new)
+            partial.append(rows)
+            self._count(rows)
+        result.n_continued = sum(source.n_taken for source in (stopped, rest) if source is not None)
+        result.n_kept = old.n_taken if old is not None else 0
+        if stop.is_set():
+            result.complete = False
+        elif not result.n_files:
+            partial.discard()
+            raise _nothing_found(inputs, result.counts)
+        else:
+            result.n_gone = old.n_gone() if old is not None else 0
+            self._report()
+            partial.finish()
+
+    def _opened(self, earlier: Earlier | None) -> Earlier | None:
+        if earlier is not None:
+            self._open.callback(earlier.close)
+        return earlier
+
+    def _stopped(self) -> Earlier | None:
+        earlier = self._opened(self._partial.earlier())
+        if earlier is not None and not earlier.fits:
+            name = printable(self._partial.path.name)
+            self._progress.warn(
+                f"{name} is of another model or other options: it is left, and all is done from the start"
+            )
+            return None
+        return earlier
+
+    def _old(self) -> Earlier | None:
+        earlier = self._opened(finished(self._result.out, self._table))
+        if earlier is not None and not earlier.fits:
+            self._result.redone = True
+            return None
+        return earlier
+
+    def _same(self, start: Earlier, work: Iterator[list[Sample]], *, stopped: bool) -> list[Sample] | None:
+        """Pass over the batches whose rows are there already; the first that is not, None where all are."""
+        for batch in work:
+            rows = start.batch(batch, stopped=stopped)
+            if rows is None:
+                return batch
+            self._count(rows)
+        return None
+
+    def _planned(self, work: Iterable[list[Sample]], rest: Earlier | None, old: Earlier | None) -> Iterator[_Work]:
+        """What is to do. Of a stopped run only whole batches are kept: the last bit may depend on the batch."""
+        for samples in work:
+            whole = rest.take_all(samples) if rest is not None else None
+            if whole is not None:
+                yield _Work([], [*whole])
+            elif old is not None:
+                kept = [old.take(sample) for sample in samples]
+                yield _Work([sample for sample, row in zip(samples, kept, strict=True) if row is None], kept)
+            else:
+                yield _Work(samples)
+
+    def _count(self, rows: list[Row]) -> None:
+        result = self._result
+        result.n_files += len(rows)
+        for row in rows:
+            truth, status = row[-6], row[-5]
+            if status == OK:
+                result.n_ok += 1
+            elif status == UNSURE:
+                result.n_unsure += 1
+            else:
+                result.n_errors += 1
+            if truth and (status != OK or row[1] in self._table.labels):
+                self._confusion.add_row(truth=truth, label=row[1], status=status)
+                result.confusion = self._confusion
+        self._progress.advance(len(rows))
+
+    def _report(self) -> None:
+        """Write report and confusion beside the result where any row has a truth; else none may lie there."""
+        if self._result.confusion is not None:
+            write_report_csv(report(self._confusion), side_path(self._result.out, "report.csv"))
+            write_confusion_csv(self._confusion, side_path(self._result.out, "confusion.csv"))
+        else:  # those of an earlier run would be about other rows
+            for kind in ("report.csv", "confusion.csv"):
+                side_path(self._result.out, kind).unlink(missing_ok=True)
+
+
+def _until(stop: threading.Event, work: Iterator[list[Sample]]) -> Iterator[list[Sample]]:
+    while not stop.is_set() and (batch := next(work, None)) is not None:
+        yield batch
+
+
+def _nothing_found(inputs: Inputs, counts: Counts) -> InputError:
+    named = " ".join(printable(path) for path in inputs.paths)
+    passed = (
+        f" ({counts.others:,} other files, {counts.excluded:,} excluded)" if counts.others + counts.excluded else ""
+    )
+    return InputError(f"{named}: expected pictures, found none{passed}", hint="check the path and the patterns")

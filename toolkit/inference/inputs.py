@@ -1,0 +1,229 @@
+"""What a run was asked to label: folders, files and lists -> one deterministic stream of samples.
+
+A folder is walked while it is labelled; of a folder's files no more than the names are in memory at a time.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from fnmatch import translate
+from typing import BinaryIO, Final
+
+from toolkit.core.errors import InputError, UsageError
+from toolkit.core.text import printable
+from toolkit.data.walk import PICTURE_SUFFIXES, Sample, sample
+from toolkit.images.header import SNIFF_BYTES, sniff
+
+STDIN: Final = "-"
+"""The input that stands for a list of paths on stdin."""
+
+
+@dataclass(frozen=True, slots=True)
+class Shard:
+    """One of `count` disjoint parts of the inputs: the files whose hashed name falls to `index` (1..count).
+
+    >>> Shard.parse("2/3")
+    Shard(index=2, count=3)
+    """
+
+    index: int = 1
+    count: int = 1
+
+    @classmethod
+    def parse(cls, text: str) -> Shard:
+        """Read `I/N`.
+
+        Raises:
+            UsageError: not two whole numbers with 1 <= I <= N.
+        """
+        match = re.fullmatch(r"(\d{1,6})/(\d{1,6})", text)
+        if not match or not 1 <= int(match[1]) <= int(match[2]):
+            raise UsageError(f"--shard {text}: expected I/N with 1 <= I <= N", hint="for three parts: 1/3, 2/3 and 3/3")
+        return cls(int(match[1]), int(match[2]))
+
+    def holds(self, name: str) -> bool:
+        """Whether the file called `name` is in this part; the same on every machine, whatever other files there are."""
+        if self.count == 1:
+            return True
+        digest = hashlib.blake2b(name.encode(), digest_size=8).digest()
+        return int.from_bytes(digest, "big") % self.count == self.index - 1
+
+
+@dataclass(slots=True)
+class Counts:
+    """What the stream passed over, for the summary."""
+
+    others: int = 0
+    excluded: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Inputs:
+    """The inputs of one run, in the order given.
+
+    Attributes:
+        paths: files, folders, or "-" for a list on stdin.
+        include: where given, only files of folders that match one of these patterns are taken.
+        exclude: files and folders in folders that match one of these patterns are left out.
+        shard: the part of the files that this run takes.
+        null: the list on stdin is separated by NUL instead of newlines.
+        stdin: where the list comes from.
+
+    A pattern with `*`, `?` and `[...]` is matched against the name of a file, or of any folder above it within the
+    input; a pattern with a slash against the place inside the input (`*` also crosses slashes).
+    """
+
+    paths: tuple[str, ...]
+    include: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+    shard: Shard = field(default_factory=Shard)
+    null: bool = False
+    stdin: BinaryIO | None = None
+
+    def check(self) -> None:
+        """Look whether every input is there, before any work is done.
+
+        Raises:
+            InputError: one is missing.
+        """
+        for path in self.paths:
+            if path != STDIN and not os.path.lexists(path):
+                raise InputError(
+                    f"{printable(path)}: expected a file or a folder, found nothing",
+                    hint="check the path, or list its parent",
+                )
+
+    def samples(self, counts: Counts) -> Iterator[Sample]:
+        """Every sample, folders depth first with sorted names; `counts` is kept up to date.
+
+        Raises:
+            InputError: a folder cannot be read.
+        """
+        for path in self.paths:
+            for found in self._of(path, counts):
+                if self.shard.holds(found.name):
+                    yield found
+
+    def _of(self, path: str, counts: Counts) -> Iterator[Sample]:
+        if path == STDIN:
+            yield from (sample(listed, _slashes(listed)) for listed in self._listed())
+        elif os.path.isdir(path):
+            wanted = _Patterns(self.include, self.exclude)
+            start = os.path.join(path, "")
+            for place in _pictures(path, wanted, counts):
+                full = start + place
+                yield sample(full, _slashes(full))
+        else:
+            yield sample(path, _slashes(path))
+
+    def _listed(self) -> Iterator[str]:
+        if self.stdin is None:
+            raise UsageError(
+                "'-' reads a list of paths from stdin, and there is none", hint="ls *.jpg | toolkit infer -"
+            )
+        lines = _split(self.stdin, b"\0") if self.null else (line.rstrip(b"\r\n") for line in self.stdin)
+        return (os.fsdecode(line) for line in lines if line)
+
+
+def _split(stream: BinaryIO, separator: bytes) -> Iterator[bytes]:
+    rest = b""
+    while block := stream.read(1 << 16):
+        *whole, rest = (rest + block).split(separator)
+        yield from whole
+    yield rest
+
+
+def _slashes(path: str) -> str:
+    return path if os.sep == "/" else path.replace(os.sep, "/")
+
+
+class _Patterns:
+    """`--include` and `--exclude`, compiled."""
+
+    def __init__(self, include: Iterable[str], exclude: Iterable[str]) -> None:
+        self._include = _matcher(include)
+        self._exclude = _matcher(exclude)
+        self.any = self._include is not None or self._exclude is not None
+
+    def prunes(self, place: str, name: str) -> bool:
+        """Whether the folder at `place` is left out with all below it."""
+        return self._exclude is not None and self._exclude(place, name)
+
+    def takes(self, place: str) -> bool:
+        """Whether the file at `place` is taken."""
+        name = place.rpartition("/")[2]
+        if self._exclude is not None and self._exclude(place, name):
+            return False
+        if self._include is None:
+            return True
+        return self._include(place, name) or any(self._include("", folder) for folder in place.split("/")[:-1])
+
+
+def _matcher(patterns: Iterable[str]) -> Callable[[str, str], bool] | None:
+    whole = [translate(pattern.strip("/")) for pattern in patterns if "/" in pattern.strip("/")]
+    names = [translate(pattern.strip("/")) for pattern in patterns if "/" not in pattern.strip("/")]
+    if not whole and not names:
+        return None
+    in_place = re.compile("|".join(whole)) if whole else None
+    in_name = re.compile("|".join(names)) if names else None
+
+    def matches(place: str, name: str) -> bool:
+        return bool((in_name and in_name.match(name)) or (in_place and in_place.match(place)))
+
+    return matches
+
+
+def _pictures(root: str, wanted: _Patterns, counts: Counts) -> Iterator[str]:
+    """Places inside `root`, with the system's separator, of its pictures."""
+    for place in _walk(root, "", wanted, (os.path.realpath(root),)):
+        suffix = os.path.splitext(place)[1]
+        if not (suffix.lower() in PICTURE_SUFFIXES if suffix else _begins_like_picture(os.path.join(root, place))):
+            counts.others += 1
+        elif wanted.any and not wanted.takes(_slashes(place)):
+            counts.excluded += 1
+        else:
+            yield place
+
+
+def _walk(root: str, inside: str, wanted: _Patterns, above: tuple[str, ...]) -> Iterator[str]:
+    """Depth first, names sorted by code point, hidden files and folders left out; links never lead back up."""
+    folder = os.path.join(root, inside) if inside else root
+    names: list[str] = []
+    folders: dict[str, bool] = {}
+    try:
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                if not entry.name.startswith("."):
+                    names.append(entry.name)
+                    if entry.is_dir():
+                        folders[entry.name] = entry.is_symlink()
+    except OSError as error:
+        raise InputError(
+            f"{printable(folder)}: this folder cannot be read ({error.strerror})",
+            hint="check that it is still there and that you may read it",
+        ) from None
+    names.sort()
+    start = os.path.join(inside, "") if inside else ""
+    for name in names:
+        place = start + name
+        if name not in folders:
+            yield place
+        elif not wanted.prunes(_slashes(place), name):
+            real = os.path.realpath(os.path.join(folder, name)) if folders[name] else os.path.join(above[-1], name)
+            if real not in above:
+                yield from _walk(root, place, wanted, (*above, real))
+
+
+def _begins_like_picture(path: str) -> bool:
+    try:
+        handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
+        try:
+            return sniff(os.read(handle, SNIFF_BYTES)) is not None
+        finally:
+            os.close(handle)
+    except OSError:
+        return True

@@ -1,0 +1,134 @@
+"""The formats of result files beside CSV: JSON lines and Parquet, the same columns with types of their own."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from pathlib import Path
+from typing import Any, Final
+
+from toolkit.core.errors import UsageError, missing_extra
+from toolkit.core.files import atomic_write
+from toolkit.core.text import printable
+from toolkit.inference.result_table import Layout, Row
+
+CSV: Final = ".csv"
+JSONL: Final = ".jsonl"
+PARQUET: Final = ".parquet"
+
+BLOCK_ROWS: Final = 20_000
+"""Rows that are turned at once, and the size of a Parquet row group."""
+
+
+def format_of(out: Path) -> str:
+    """The format that the suffix of `out` names.
+
+    Raises:
+        UsageError: none of the three.
+        MachineError: Parquet, and pyarrow is not installed.
+
+    >>> format_of(Path("labels.jsonl"))
+    '.jsonl'
+    """
+    suffix = out.suffix.lower()
+    if suffix not in (CSV, JSONL, PARQUET):
+        raise UsageError(
+            f"{printable(str(out))}: expected a name that ends in {CSV}, {JSONL} or {PARQUET}",
+            hint=f"--out {printable(out.stem)}{CSV}",
+        )
+    if suffix == PARQUET:
+        try:
+            import pyarrow.parquet  # noqa: F401
+        except ImportError:
+            raise missing_extra("pyarrow", "parquet", "a .parquet result") from None
+    return suffix
+
+
+def write_table(out: Path, layout: Layout, rows: Iterable[Row]) -> None:
+    """Write rows of `layout` to `out`, which appears whole or not at all."""
+    write = _write_parquet if format_of(out) == PARQUET else _write_jsonl
+    with atomic_write(out) as temporary:
+        write(temporary, layout, iter(rows))
+
+
+def read_table(out: Path) -> Iterator[list[Row]]:
+    """The header and the rows of a .jsonl or .parquet file as those of a CSV, in blocks.
+
+    A file that is none of ours comes out as far as it can be read: nothing in it will match.
+    """
+    reader = _parquet_blocks if format_of(out) == PARQUET else _jsonl_blocks
+    header: Row = []
+    for block in reader(out):
+        rows = []
+        for fields in block:
+            if not header:
+                header = list(fields)
+                rows.append(header)
+            rows.append([_cell(name, fields.get(name)) for name in header])
+        yield rows
+
+
+def _kind(column: str) -> type:
+    if column in ("size", "mtime_ns"):
+        return int
+    return float if column.startswith(("confidence", "p:")) else str
+
+
+def _value(column: str, cell: str) -> Any:
+    """A cell of the CSV with its type; None where it is empty."""
+    return _kind(column)(cell) if cell else None
+
+
+def _cell(column: str, value: Any) -> str:
+    """The inverse of `_value`."""
+    if value is None:
+        return ""
+    return f"{value:.6f}" if _kind(column) is float and isinstance(value, float | int) else str(value)
+
+
+def _write_jsonl(path: Path, layout: Layout, rows: Iterator[Row]) -> None:
+    columns = layout.columns
+    with path.open("w", encoding="utf-8", newline="\n") as file:
+        for row in rows:
+            fields = {name: _value(name, cell) for name, cell in zip(columns, row, strict=True)}
+            file.write(json.dumps(fields, ensure_ascii=False) + "\n")
+
+
+def _jsonl_blocks(path: Path) -> Iterator[list[dict[str, Any]]]:
+    with path.open("rb") as file:
+        while lines := list(islice(file, BLOCK_ROWS)):
+            try:
+                block = [json.loads(line) for line in lines]
+            except ValueError:
+                return
+            if not all(isinstance(fields, dict) for fields in block):
+                return
+            yield block
+
+
+def _write_parquet(path: Path, layout: Layout, rows: Iterator[Row]) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    columns = layout.columns
+    types = {int: pa.int64(), float: pa.float64(), str: pa.string()}
+    schema = pa.schema([(name, types[_kind(name)]) for name in columns])
+    with pq.ParquetWriter(path, schema) as writer:
+        while block := list(islice(rows, BLOCK_ROWS)):
+            cells = zip(*block, strict=True)
+            values = [[_value(name, cell) for cell in column] for name, column in zip(columns, cells, strict=True)]
+            arrays = [pa.array(column, field.type) for column, field in zip(values, schema, strict=True)]
+            writer.write_table(pa.Table.from_arrays(arrays, schema=schema))
+
+
+def _parquet_blocks(path: Path) -> Iterator[list[dict[str, Any]]]:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        with pq.ParquetFile(path) as file:
+            for batch in file.iter_batches(BLOCK_ROWS):
+                yield batch.to_pylist()
+    except pa.ArrowException:
+        return

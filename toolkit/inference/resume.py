@@ -1,0 +1,258 @@
+"""What earlier runs left: the partial file of one that was stopped, and the finished file that `--update` builds on.
+
+Rows are appended to `<out>.partial`, a CSV whatever the final format, which becomes `<out>` at the end. Batches are cut
+from the ordered inputs at fixed places, and a run continues at such a place, so that no digit depends on where an
+earlier one was stopped.
+"""
+
+from __future__ import annotations
+
+import csv
+import os
+import tempfile
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+from typing import IO, BinaryIO, Final
+
+from toolkit.data.walk import Sample
+from toolkit.inference.result_formats import CSV, format_of, read_table, write_table
+from toolkit.inference.result_table import Layout, Row, encode, read_rows
+
+COPY_BYTES: Final = 1 << 20
+
+
+class Earlier:
+    """The rows of an earlier result with the same columns and the same model and options.
+
+    Attributes:
+        file: a CSV with a header.
+        offset: all up to here has been taken in order, header included.
+        n_taken: rows that were taken.
+        n_changed: rows that `take` found, but of a file that has changed since.
+        fits: whether columns, model and options are those of this run.
+    """
+
+    def __init__(self, file: BinaryIO, layout: Layout) -> None:
+        self.file = file
+        self.n_taken = 0
+        self.n_changed = 0
+        self._model = layout.model
+        self._width = len(layout.columns)
+        self._index: dict[int, int] | None = None
+        self._rows: Iterator[tuple[Row, int]]
+        self._ahead: tuple[Row, int] | None
+        self._begin = 0
+        self._at(0)
+        self.fits = self._ahead is not None and self._ahead[0] == layout.columns
+        self.offset = self._ahead[1] if self._ahead is not None else 0
+        self._first = self.offset
+        self._step()
+        if self._ahead is not None and self._ahead[0][-1:] != [self._model]:
+            self.fits = False
+
+    def batch(self, samples: list[Sample], *, stopped: bool) -> list[Row] | None:
+        """The next rows, if they are those of exactly these samples; else None, and `offset` stays.
+
+        Args:
+            samples: the next batch of the ordered inputs.
+            stopped: the rows are those of a stopped run, whose unreadable files stay as they are.
+        """
+        rows = []
+        offset = self.offset
+        for sample in samples:
+            if self._ahead is None or not self._matches(self._ahead[0], sample, stopped=stopped):
+                self._at(self.offset)
+                return None
+            row, offset = self._ahead
+            rows.append(row)
+            self._step()
+        self.offset = offset
+        self.n_taken += len(rows)
+        return rows
+
+    def take(self, sample: Sample) -> Row | None:
+        """The row of a sample that has not changed since, wherever it stands; None where there is none."""
+        if (self._ahead is None or self._ahead[0][0] != sample.name) and not self._find(sample.name):
+            return None
+        assert self._ahead is not None
+        row = self._ahead[0]
+        matches = self._matches(row, sample, stopped=False)
+        self._step()
+        if not matches:
+            self.n_changed += 1
+            return None
+        self.n_taken += 1
+        return row
+
+    def take_all(self, samples: list[Sample]) -> list[Row] | None:
+        """The rows of all these samples as `take` finds them; None where one is missing."""
+        before, rows = self.n_taken, []
+        for sample in samples:
+            row = self.take(sample)
+            if row is None:
+                self.n_taken = before
+                return None
+            rows.append(row)
+        return rows
+
+    def close(self) -> None:
+        """Let go of the file."""
+        self.file.close()
+
+    @property
+    def exhausted(self) -> bool:
+        """Whether no row follows the ones taken in order."""
+        return self._ahead is None
+
+    def n_gone(self) -> int:
+        """How many rows belong to none of the samples asked for; to be called at the end."""
+        if self.exhausted and self._index is None:
+            return 0
+        self._at(self._first)
+        n_rows = 0
+        while self._ahead is not None:
+            n_rows += 1
+            self._step()
+        return max(0, n_rows - self.n_taken - self.n_changed)
+
+    def _matches(self, row: Row, sample: Sample, *, stopped: bool) -> bool:
+        if len(row) != self._width or row[0] != sample.name or row[-1] != self._model:
+            return False
+        if row[-2] == "":
+            return stopped
+        return row[-2] == str(sample.mtime_ns) and row[-3] == str(sample.size)
+
+    def _find(self, name: str) -> bool:
+        """Go to the row called `name`, by an index of all rows of about 100 bytes each; False where there is none."""
+        here = self._begin
+        if self._index is None:
+            self._index = {}
+            self._at(self._first)
+            while self._ahead is not None:
+                self._index.setdefault(hash(self._ahead[0][0]), self._begin)
+                self._step()
+        place = self._index.get(hash(name))
+        if place is not None:
+            self._at(place)
+            if self._ahead is not None and self._ahead[0][0] == name:
+                return True
+        self._at(here)
+        return False
+
+    def _at(self, offset: int) -> None:
+        self.file.seek(offset)
+        self._rows = read_rows(self.file)
+        self._ahead = ([], offset)
+        self._step()
+
+    def _step(self) -> None:
+        """Look at the next row; there is none after the last whole one, nor after what is no CSV."""
+        if self._ahead is None:
+            return
+        self._begin = self._ahead[1]
+        try:
+            self._ahead = next(self._rows, None)
+        except (csv.Error, UnicodeDecodeError):
+            self._ahead = None
+
+
+class Partial:
+    """`<out>` in the making."""
+
+    def __init__(self, out: Path, layout: Layout) -> None:
+        self._out = out
+        self._layout = layout
+        self.path = out.with_name(out.name + ".partial")
+        self._file: IO[bytes] | None = None
+
+    def earlier(self) -> Earlier | None:
+        """The rows of a stopped run; None where there is no partial file."""
+        try:
+            return Earlier(self.path.open("rb"), self._layout)
+        except FileNotFoundError:
+            return None
+
+    def begin(self, source: Earlier | None = None) -> Earlier | None:
+        """Start with the rows that `source` gave in order, or with the header alone.
+
+        Returns:
+            what followed these rows in the partial file itself, which the new one replaces; None where nothing did.
+        """
+        rest = None
+        if source is None or source.offset == 0:
+            self._file = self.path.open("wb", buffering=0)
+            self.append([self._layout.columns])
+        elif source.file.name == os.fspath(self.path):
+            rest = self._rest(source)
+            self._file = self.path.open("r+b", buffering=0)
+            self._file.truncate(source.offset)
+            self._file.seek(source.offset)
+        else:
+            self._file = self.path.open("wb", buffering=0)
+            source.file.seek(0)
+            left = source.offset
+            while left and (block := source.file.read(min(left, COPY_BYTES))):
+                self._write(block)
+                left -= len(block)
+        return rest
+
+    def _rest(self, source: Earlier) -> Earlier | None:
+        file = tempfile.TemporaryFile()  # noqa: SIM115
+        file.write(encode([self._layout.columns]))
+        source.file.seek(source.offset)
+        while block := source.file.read(COPY_BYTES):
+            file.write(block)
+        rest = Earlier(file, self._layout)
+        if rest.exhausted:
+            rest.close()
+            return None
+        return rest
+
+    def append(self, rows: list[Row]) -> None:
+        """Add whole rows."""
+        self._write(encode(rows))
+
+    def _write(self, data: bytes) -> None:
+        assert self._file is not None
+        try:
+            while data:
+                data = data[self._file.write(data) :]
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, os.fspath(self.path)) from None
+
+    def finish(self) -> None:
+        """Make it `<out>`, in the format of its suffix."""
+        assert self._file is not None
+        os.fsync(self._file.fileno())
+        self._file.close()
+        self._file = None
+        if format_of(self._out) == CSV:
+            os.replace(self.path, self._out)
+        else:
+            with self.path.open("rb") as file:
+                write_table(self._out, self._layout, (row for row, _ in islice(read_rows(file), 1, None)))
+            self.path.unlink()
+
+    def close(self) -> None:
+        """Let go of the file, finished or not."""
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+    def discard(self) -> None:
+        """Remove the file."""
+        self.close()
+        self.path.unlink(missing_ok=True)
+
+
+def finished(out: Path, layout: Layout) -> Earlier | None:
+    """The rows of the finished file `out`, whatever its format; None where there is none that can be read."""
+    if not out.exists():
+        return None
+    if format_of(out) == CSV:
+        return Earlier(out.open("rb"), layout)
+    file = tempfile.TemporaryFile()  # noqa: SIM115
+    for rows in read_table(out):
+        file.write(encode(rows))
+    return Earlier(file, layout)

@@ -1,0 +1,58 @@
+"""A TFLite file -> `run(batch)`, to check an edge artefact on whole directories."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from toolkit.core.errors import ModelError, missing_extra
+from toolkit.core.files import file_digest
+from toolkit.core.text import printable
+from toolkit.images.decode import Image
+from toolkit.inference.session import Probabilities, first_line
+from toolkit.model_files.contract_io import read_contract
+
+
+class LiteRtSession:
+    """A TFLite file in LiteRT. An interpreter is no thread's but one's, so each thread gets its own."""
+
+    def __init__(self, path: Path, *, threads: int | None) -> None:
+        self.contract = read_contract(path)
+        self.device = "cpu"
+        self.note = ""
+        self.fingerprint = file_digest(path)
+        self.n_bytes = path.stat().st_size
+        self._path = path
+        self._threads = threads
+        self._local = threading.local()
+        self._interpreter()
+
+    def run(self, images_u8: Image) -> Probabilities:
+        interpreter = self._interpreter()
+        source, target = interpreter.get_input_details()[0], interpreter.get_output_details()[0]
+        if tuple(source["shape"]) != images_u8.shape:
+            interpreter.resize_tensor_input(source["index"], images_u8.shape)
+            interpreter.allocate_tensors()
+        interpreter.set_tensor(source["index"], images_u8)
+        interpreter.invoke()
+        return np.asarray(interpreter.get_tensor(target["index"]), np.float32)
+
+    def _interpreter(self) -> Any:
+        if not hasattr(self._local, "interpreter"):
+            try:
+                from ai_edge_litert.interpreter import Interpreter
+            except ImportError:
+                raise missing_extra("ai-edge-litert", "litert", "running a .tflite file") from None
+            try:
+                interpreter = Interpreter(model_path=str(self._path), num_threads=self._threads)
+                interpreter.allocate_tensors()
+            except (ValueError, RuntimeError) as error:
+                raise ModelError(
+                    f"{printable(str(self._path))}: LiteRT cannot load this file ({first_line(error)})",
+                    hint="export it again, or check that the copy is complete",
+                ) from None
+            self._local.interpreter = interpreter
+        return self._local.interpreter

@@ -1,0 +1,190 @@
+"""The contract in each kind of model file, read with nothing but the bytes: no onnx, no TensorFlow, no runtime.
+
+ONNX         metadata_props["toolkit.contract"], metadata_props["labels"]
+TFLite       metadata entry "toolkit.contract"; `labels.txt` packed as an associated file
+SavedModel   assets/contract.json, assets/labels.txt
+bundle       bundle.json
+"""
+
+from __future__ import annotations
+
+import mmap
+from pathlib import Path
+from typing import Final, Literal
+
+from toolkit.core.errors import ModelError
+from toolkit.model_files import flatbuffer_reader as flatbuffer
+from toolkit.model_files import protobuf_reader as wire
+from toolkit.model_files.contract import METADATA_KEY, Contract
+
+Format = Literal["onnx", "tflite", "savedmodel", "bundle"]
+TFLITE_IDENTIFIER: Final = b"TFL3"
+SAVED_MODEL_PB: Final = "saved_model.pb"
+CONTRACT_ASSET: Final = "contract.json"
+LABELS_ASSET: Final = "labels.txt"
+MAX_CONTRACT_BYTES: Final = 16 << 20
+
+# Numbers of fields in onnx.proto, and places of fields in TFLite's schema.fbs.
+ONNX_GRAPH, ONNX_METADATA = 7, 14
+_TFLITE_BUFFERS, _TFLITE_METADATA = 4, 6
+
+
+def read_contract(path: Path) -> Contract:
+    """The contract that the model file (or SavedModel, or bundle) at `path` carries.
+
+    Raises:
+        ModelError: missing, no model file, damaged, without a contract, or with one of another schema.
+    """
+    kind = file_format(path)
+    if kind == "bundle":
+        from toolkit.model_files.bundle import load_bundle
+
+        return load_bundle(path).contract
+    if kind == "savedmodel":
+        return _savedmodel_contract(path)
+    data = mapped(path)
+    text = onnx_metadata(data, path).get(METADATA_KEY) if kind == "onnx" else tflite_contract(data, path)
+    return parse_contract(text, path)
+
+
+def parse_contract(text: str | None, path: Path) -> Contract:
+    """The contract in `text`; None is a file that carries none.
+
+    Raises:
+        ModelError: no contract, or not one that this version reads.
+    """
+    if text is None:
+        raise ModelError(
+            f"{path}: carries no contract, so neither its class names nor the values it wants are known",
+            hint=f"toolkit adopt {path} --labels FILE --image-size HxW   (for an ONNX classifier from elsewhere)",
+        )
+    return Contract.from_json(text, source=str(path))
+
+
+def file_format(path: Path) -> Format:
+    """What kind of model lies at `path`.
+
+    Raises:
+        ModelError: nothing is there, or nothing that looks like a model.
+    """
+    if path.is_dir():
+        if (path / "bundle.json").is_file():
+            return "bundle"
+        if (path / SAVED_MODEL_PB).is_file():
+            return "savedmodel"
+        raise ModelError(
+            f"{path}: a folder with neither bundle.json (a bundle) nor {SAVED_MODEL_PB} (a SavedModel) in it",
+            hint="toolkit train DATA --recipe NAME writes a bundle",
+        )
+    if not path.exists():
+        raise ModelError(f"{path}: expected a model, found nothing", hint="toolkit export MODEL --onnx writes one")
+    try:
+        with path.open("rb") as file:
+            head = file.read(8)
+    except OSError as error:
+        raise ModelError(f"{path}: cannot be read ({error.strerror})", hint="check who may read it") from None
+    if head[4:8] == TFLITE_IDENTIFIER:
+        return "tflite"
+    if path.suffix.lower() == ".onnx":
+        return "onnx"
+    raise ModelError(
+        f"{path}: no model that toolkit reads ({_looks_like(head)})",
+        hint="give a bundle, a SavedModel folder, an .onnx file or a .tflite file",
+    )
+
+
+def _looks_like(head: bytes) -> str:
+    if not head:
+        return "the file is empty"
+    if head.startswith(b"PK"):
+        return "a zip file, such as .keras"
+    if head.startswith(b"\x89HDF"):
+        return "an HDF5 file"
+    return f"it begins with {head!r}"
+
+
+def mapped(path: Path) -> memoryview:
+    """The bytes of `path`, mapped into memory for as long as something looks at them.
+
+    Raises:
+        ModelError: the file is empty or cannot be read.
+    """
+    try:
+        with path.open("rb") as file:
+            return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+    except OSError as error:
+        raise ModelError(f"{path}: cannot be read ({error.strerror})", hint="check who may read it") from None
+    except ValueError:
+        raise ModelError(f"{path}: the file is empty", hint="copy or export it again") from None
+
+
+def onnx_metadata(data: memoryview, path: Path) -> dict[str, str]:
+    """`metadata_props` of an ONNX file.
+
+    Raises:
+        ModelError: no ONNX file, or a damaged one.
+    """
+    found: dict[str, str] = {}
+    has_graph = False
+    try:
+        for number, value in wire.fields(data):
+            if number == ONNX_GRAPH and isinstance(value, memoryview):
+                has_graph = True
+            elif number == ONNX_METADATA and isinstance(value, memoryview):
+                if len(value) > MAX_CONTRACT_BYTES:
+                    raise wire.WireError("a metadata entry of more than 16 MiB")
+                found[wire.text(value, 1)] = wire.text(value, 2)
+    except wire.WireError as error:
+        raise ModelError(f"{path}: no ONNX file, or a damaged one ({error})", hint="copy or export it again") from None
+    if not has_graph:
+        raise ModelError(f"{path}: no ONNX file (there is no graph in it)", hint="copy or export it again")
+    return found
+
+
+def tflite_contract(data: memoryview, path: Path) -> str | None:
+    """The contract's JSON in a TFLite file, None where it carries none.
+
+    Raises:
+        ModelError: no TFLite file, or a damaged one.
+    """
+    try:
+        octets = tflite_metadata(data, METADATA_KEY)
+    except flatbuffer.FlatbufferError as error:
+        raise ModelError(
+            f"{path}: no TFLite file, or a damaged one ({error})", hint="copy or export it again"
+        ) from None
+    return None if octets is None else bytes(octets).decode("utf-8", "backslashreplace")
+
+
+def tflite_metadata(data: memoryview, name: str) -> memoryview | None:
+    """The bytes of the metadata entry `name` of a TFLite file, None where there is none.
+
+    Raises:
+        FlatbufferError: damaged.
+    """
+    model = flatbuffer.root(data, TFLITE_IDENTIFIER)
+    for entry in model.tables(_TFLITE_METADATA):
+        if entry.text(0) == name:
+            buffers = model.tables(_TFLITE_BUFFERS)
+            index = entry.integer(1)
+            if index >= len(buffers):
+                raise flatbuffer.FlatbufferError(f"metadata {name!r} points to buffer {index} of {len(buffers)}")
+            return buffers[index].octets(0)
+    return None
+
+
+def _savedmodel_contract(path: Path) -> Contract:
+    source = path / "assets" / CONTRACT_ASSET
+    if not source.is_file():
+        return parse_contract(None, path)
+    if source.stat().st_size > MAX_CONTRACT_BYTES:
+        raise ModelError(f"{source}: larger than any contract is", hint="export the model again")
+    try:
+        return Contract.from_json(source.read_text(encoding="utf-8"), source=str(source))
+    except (OSError, UnicodeDecodeError) as error:
+        raise ModelError(f"{source}: cannot be read ({error})", hint="export the model again") from None
+
+
+def labels_text(contract: Contract) -> str:
+    """`labels.txt`: one class name a line, in the order of the columns; a line break within a name becomes a space."""
+    return "".join(" ".join(label.splitlines()) + "\n" for label in contract.labels)

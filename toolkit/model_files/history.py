@@ -1,0 +1,54 @@
+"""The epochs of a training, and the table they leave in a bundle."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterable
+from dataclasses import astuple, dataclass, fields
+from pathlib import Path
+
+from toolkit.core.errors import ModelError
+from toolkit.core.files import atomic_write
+
+
+@dataclass(frozen=True, slots=True)
+class Epoch:
+    """The figures of one finished epoch, counted from 1; a row of `history.csv`.
+
+    Attributes:
+        loss, accuracy: on the training pictures, while the weights changed.
+        val_loss, val_accuracy: on the validation pictures, afterwards.
+        seconds, images_per_s: of the training part, without the validation.
+    """
+
+    epoch: int
+    loss: float
+    accuracy: float
+    val_loss: float
+    val_accuracy: float
+    seconds: float
+    images_per_s: float
+
+
+def write_history(path: Path, epochs: Iterable[Epoch]) -> None:
+    """Write `history.csv`: a header and one row per epoch."""
+    with atomic_write(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(field.name for field in fields(Epoch))
+        writer.writerows(astuple(row) for row in epochs)
+
+
+def read_history(path: Path) -> tuple[Epoch, ...]:
+    """Read what `write_history` wrote.
+
+    Raises:
+        ModelError: the file is missing or damaged.
+    """
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            rows = list(csv.DictReader(file))
+        return tuple(Epoch(int(row["epoch"]), *(float(row[field.name]) for field in fields(Epoch)[1:])) for row in rows)
+    except (OSError, ValueError, KeyError, TypeError, csv.Error) as error:
+        raise ModelError(
+            f"{path}: not readable ({error})", hint="train the model again, or restore the bundle from a copy"
+        ) from None

@@ -1,0 +1,172 @@
+"""What is in a model file: its contract, size, operations and numbers, without running anything of it."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from toolkit.core.errors import ModelError
+from toolkit.model_files import flatbuffer_reader as flatbuffer
+from toolkit.model_files import protobuf_reader as wire
+from toolkit.model_files.contract import Contract
+from toolkit.model_files.contract_io import (
+    ONNX_GRAPH,
+    SAVED_MODEL_PB,
+    TFLITE_IDENTIFIER,
+    Format,
+    file_format,
+    mapped,
+    read_contract,
+)
+from toolkit.model_files.tflite_schema import ONNX_TYPES, TFLITE_OPERATORS, TFLITE_TYPES
+
+# Operations with weights, by the names that each format gives them: what people count as layers.
+_LAYERS: Final = {
+    *("Conv", "ConvTranspose", "MatMul", "Gemm", "Conv2D", "DepthwiseConv2dNative"),
+    *("CONV_2D", "DEPTHWISE_CONV_2D", "TRANSPOSE_CONV", "FULLY_CONNECTED", "BATCH_MATMUL"),
+}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Inspection:
+    """What is known of a model file.
+
+    Attributes:
+        path: the file or folder.
+        format: "onnx", "tflite", "savedmodel" or "bundle".
+        contract: None where the file carries none.
+        size_bytes: all of it.
+        sha256: of the file; of a folder's files one after the other, in order of their names.
+        layers: operations with weights.
+        operations: name -> how many.
+        weights: type of number -> how many values are stored in it.
+    """
+
+    path: Path
+    format: Format
+    contract: Contract | None
+    size_bytes: int
+    sha256: str
+    layers: int
+    operations: dict[str, int]
+    weights: dict[str, int]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain types, for JSON."""
+        return {
+            "path": str(self.path),
+            "format": self.format,
+            "contract": self.contract.to_dict() if self.contract else None,
+            "size_bytes": self.size_bytes,
+            "sha256": self.sha256,
+            "layers": self.layers,
+            "operations": self.operations,
+            "weights": self.weights,
+        }
+
+
+def inspect(path: Path) -> Inspection:
+    """Look into the ONNX file, TFLite file, SavedModel or bundle at `path`.
+
+    Raises:
+        ModelError: missing, no model, damaged, or with a contract of another schema.
+    """
+    kind = file_format(path)
+    contract = _contract(path)
+    operations, weights = _content(path, kind)
+    size, digest = fingerprint_files(path)
+    return Inspection(
+        path=path,
+        format=kind,
+        contract=contract,
+        size_bytes=size,
+        sha256=digest,
+        layers=sum(n for name, n in operations.items() if name in _LAYERS),
+        operations=dict(sorted(operations.items())),
+        weights=dict(sorted(weights.items())),
+    )
+
+
+def fingerprint_files(path: Path) -> tuple[int, str]:
+    """(bytes, SHA-256) of a file, or of all files of a folder in order of their names."""
+    files = sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
+    digest, size = hashlib.sha256(), 0
+    for file in files:
+        with file.open("rb") as stream:
+            while chunk := stream.read(1 << 20):
+                digest.update(chunk)
+                size += len(chunk)
+    return size, digest.hexdigest()
+
+
+def _contract(path: Path) -> Contract | None:
+    try:
+        return read_contract(path)
+    except ModelError as error:
+        if "carries no contract" in error.message:
+            return None
+        raise
+
+
+def _content(path: Path, kind: Format) -> tuple[Counter[str], Counter[str]]:
+    """Operations and weights of the file."""
+    if kind == "bundle":
+        return Counter(), Counter()
+    data = mapped(path / SAVED_MODEL_PB if kind == "savedmodel" else path)
+    try:
+        return {"onnx": _onnx, "tflite": _tflite, "savedmodel": _savedmodel}[kind](data)
+    except (wire.WireError, flatbuffer.FlatbufferError) as error:
+        raise ModelError(f"{path}: damaged ({error})", hint="copy or export it again") from None
+
+
+def _onnx(data: memoryview) -> tuple[Counter[str], Counter[str]]:
+    operations: Counter[str] = Counter()
+    weights: Counter[str] = Counter()
+    for graph in wire.submessages(data, ONNX_GRAPH):
+        operations.update(wire.text(node, 4) for node in wire.submessages(graph, 1))
+        for tensor in wire.submessages(graph, 5):
+            kind = wire.integer(tensor, 2)
+            weights[ONNX_TYPES.get(kind, f"type {kind}")] += _product(wire.integers(tensor, 1))
+    return operations, weights
+
+
+def _tflite(data: memoryview) -> tuple[Counter[str], Counter[str]]:
+    operations: Counter[str] = Counter()
+    weights: Counter[str] = Counter()
+    model = flatbuffer.root(data, TFLITE_IDENTIFIER)
+    codes = [_operator_name(code) for code in model.tables(1)]
+    sizes = [len(buffer.octets(0)) for buffer in model.tables(4)]
+    for graph in model.tables(2):
+        for operator in graph.tables(3):
+            index = operator.integer(0)
+            operations[codes[index] if index < len(codes) else f"operator {index}"] += 1
+        for tensor in graph.tables(0):
+            buffer, kind = tensor.integer(2), tensor.integer(1, "b")
+            if buffer < len(sizes) and sizes[buffer]:
+                weights[TFLITE_TYPES.get(kind, f"type {kind}")] += _product(tensor.numbers(0))
+    return operations, weights
+
+
+def _operator_name(code: flatbuffer.Table) -> str:
+    """The newer of the two fields counts, unless it was left at 0 by an older writer."""
+    number = max(code.integer(3, "i"), code.integer(0, "b"))
+    name = TFLITE_OPERATORS[number] if 0 <= number < len(TFLITE_OPERATORS) else f"operator {number}"
+    return code.text(1) or name if name == "CUSTOM" else name
+
+
+def _savedmodel(data: memoryview) -> tuple[Counter[str], Counter[str]]:
+    """Operations of the graph and of its functions; the weights lie in files of their own and are not counted."""
+    operations: Counter[str] = Counter()
+    for path in ((2, 2, 1), (2, 2, 2, 1, 3)):
+        operations.update(wire.text(node, 2) for node in wire.submessages(data, *path))
+    return operations, Counter()
+
+
+def _product(sides: list[int]) -> int:
+    product = 1
+    for side in sides:
+        product *= max(0, side)
+    return product

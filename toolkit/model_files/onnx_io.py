@@ -1,0 +1,72 @@
+"""Load a foreign ONNX file safely, and put a contract into one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+
+import onnx
+from google.protobuf.message import DecodeError
+from onnx import external_data_helper
+
+from toolkit.core.errors import ModelError
+from toolkit.model_files.contract import LABELS_KEY, METADATA_KEY, Contract
+from toolkit.model_files.contract_io import labels_text, mapped, onnx_metadata
+
+
+def load_onnx(path: Path) -> onnx.ModelProto:
+    """The model with all its weights; those that lie in other files must lie in the folder of `path` or below it.
+
+    Raises:
+        ModelError: missing, no ONNX file, damaged, or with weights outside its folder.
+    """
+    if not path.is_file():
+        found = "a folder" if path.is_dir() else "nothing"
+        raise ModelError(f"{path}: expected an ONNX file, found {found}", hint="check the path")
+    onnx_metadata(mapped(path), path)
+    try:
+        model = onnx.load(path, load_external_data=False)
+        for tensor in _tensors(model.graph):
+            if external_data_helper.uses_external_data(tensor):
+                _check_external(tensor, path)
+        external_data_helper.load_external_data_for_model(model, str(path.parent))
+        onnx.checker.check_model(model)
+    except (DecodeError, OSError, ValueError, onnx.checker.ValidationError) as error:
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise ModelError(
+            f"{path}: no ONNX file, or a damaged one ({reason:.300})", hint="copy or export it again"
+        ) from None
+    return model
+
+
+def embed(model: onnx.ModelProto, contract: Contract) -> None:
+    """Put the contract into `model`, in place of one that it carries."""
+    kept = {entry.key: entry.value for entry in model.metadata_props}
+    kept |= {METADATA_KEY: contract.to_json(), LABELS_KEY: labels_text(contract)}
+    onnx.helper.set_model_props(model, kept)
+
+
+def _tensors(graph: onnx.GraphProto) -> Iterator[onnx.TensorProto]:
+    """All tensors stored in a graph, those in attributes and inner graphs too."""
+    yield from graph.initializer
+    for node in graph.node:
+        for attribute in node.attribute:
+            yield from (*([attribute.t] if attribute.HasField("t") else ()), *attribute.tensors)
+            for inner in (*([attribute.g] if attribute.HasField("g") else ()), *attribute.graphs):
+                yield from _tensors(inner)
+
+
+def _check_external(tensor: onnx.TensorProto, path: Path) -> None:
+    entries = {entry.key: entry.value for entry in tensor.external_data}
+    location = entries.get("location", "")
+    place = path.parent / location
+    inside = location and not PurePosixPath(location).is_absolute() and ".." not in PurePosixPath(location).parts
+    if not inside or not place.resolve().is_relative_to(path.parent.resolve()):
+        raise ModelError(
+            f"{path}: its weights point to {location!r}, outside its folder", hint="save the model into one file"
+        )
+    if not place.is_file():
+        raise ModelError(f"{path}: its weights should lie in {place}, and there is no such file")
+    offset, length = int(entries.get("offset", 0)), int(entries.get("length", 0))
+    if offset < 0 or length < 0 or offset + length > place.stat().st_size:
+        raise ModelError(f"{path}: its weights should reach to byte {offset + length:,} of {place}, which is shorter")

@@ -1,0 +1,1 @@
+"""Class folders -> a split tree: plan, place, table."""

@@ -1,0 +1,114 @@
+"""The place of a bundle while it is trained: one training at a time, and nothing old touched before the new is whole.
+
+A training works in `<out>.partial`. Its state there is what `--resume` goes on from; when the bundle in it is finished,
+the folder takes the place of `<out>`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Final
+
+from toolkit.core.errors import InputError, ToolkitError
+from toolkit.model_files.bundle import BUNDLE_JSON, load_bundle
+
+STATE: Final = "state.npz"
+SETTINGS: Final = "settings.json"
+
+
+def partial_dir(out: Path) -> Path:
+    """Where the training for the bundle `out` works."""
+    return out.with_name(out.name + ".partial")
+
+
+def prepare(partial: Path, settings: dict[str, Any], *, resume: bool, force: bool) -> bool:
+    """Make the folder for the training, or find there the state of one that is to go on; whether it is to go on.
+
+    Raises:
+        InputError: an unfinished training is there and neither `resume` nor `force` is set, or it is another one.
+    """
+    place = partial / SETTINGS
+    unfinished = (partial / STATE).is_file()
+    if unfinished and not resume and not force:
+        raise InputError(
+            f"{partial}: an unfinished training is here", hint="--resume goes on with it, --force begins again"
+        )
+    if unfinished and resume:
+        try:
+            before = json.loads(place.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            before = {}
+        if names := different(before, settings):
+            raise InputError(
+                f"{partial}: this training was begun with other settings: {', '.join(names)}",
+                hint="give the settings and the data it was begun with, or begin again: --force without --resume",
+            )
+        return True
+    if partial.exists():
+        if any(partial.iterdir()) and not place.is_file():
+            raise InputError(
+                f"{partial}: the training would work here, but this folder holds something else; nothing is touched",
+                hint="move that folder away, or choose another place with --out",
+            )
+        shutil.rmtree(partial)
+    partial.mkdir(parents=True)
+    place.write_text(json.dumps(settings, indent=2), encoding="utf-8")
+    return False
+
+
+def different(before: Mapping[str, Any], settings: Mapping[str, Any]) -> list[str]:
+    """The settings whose value was another one before."""
+    return [name for name, value in settings.items() if before.get(name) != value]
+
+
+def is_finished(out: Path) -> bool:
+    """Whether `out` is a bundle and no training that is to replace it has begun."""
+    return (out / BUNDLE_JSON).is_file() and not (partial_dir(out) / STATE).is_file()
+
+
+def check_out(out: Path, *, force: bool) -> None:
+    """Refuse to train where something is that would be lost.
+
+    Raises:
+        InputError: `out` is no bundle, or is one and `force` is not set.
+    """
+    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
+        return
+    if not (out / BUNDLE_JSON).is_file():
+        raise InputError(
+            f"{out}: exists and is no bundle; nothing in it is touched", hint="choose another place with --out"
+        )
+    if not force:
+        name = ""
+        with suppress(ToolkitError):
+            name = f" ({load_bundle(out).recipe_name})"
+        raise InputError(
+            f"{out}: there is a trained bundle already{name}",
+            hint="--force replaces it when the new one is finished; --out chooses another place",
+        )
+
+
+def recover(out: Path) -> None:
+    """Put a bundle in its place that was finished, but cut off before it was there."""
+    partial = partial_dir(out)
+    if (partial / BUNDLE_JSON).is_file():
+        publish(partial, out)
+
+
+def publish(partial: Path, out: Path) -> None:
+    """Put the finished bundle in its place."""
+    for name in (STATE, SETTINGS):
+        (partial / name).unlink(missing_ok=True)
+    if not out.exists():
+        os.replace(partial, out)
+        return
+    old = Path(tempfile.mkdtemp(prefix=f".{out.name}.", suffix=".old", dir=out.parent))
+    os.replace(out, old)
+    os.replace(partial, out)
+    shutil.rmtree(old, ignore_errors=True)
