@@ -28,8 +28,8 @@ from toolkit.training.recipe_schema import (
 Output = Literal["logits", "softmax", "sigmoid"]
 
 _EXAMPLE: Final = "see a recipe that is right: toolkit recipe show flowers"
-_PACKAGED: Final = Path(__file__).parent / "_recipes"
-_CHECKOUT: Final = Path(__file__).parent.parent / "models"
+_PACKAGED: Final = Path(__file__).parent.parent / "_recipes"
+_CHECKOUT: Final = Path(__file__).parent.parent.parent / "models"
 
 
 @dataclass(frozen=True, slots=True)
