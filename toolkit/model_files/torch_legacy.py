@@ -21,11 +21,12 @@ Tensors = dict[str, npt.NDArray[Any]]
 
 _MAGIC: Final = 0x1950A86A20F9469CFC6C
 _VERSION: Final = 1001
-_OPCODES: Final = frozenset(
+_NAMES: Final = (
     "PROTO STOP MARK NONE NEWTRUE NEWFALSE BININT BININT1 BININT2 LONG1 BINUNICODE GLOBAL REDUCE BUILD BINPERSID "
     "EMPTY_DICT SETITEM SETITEMS EMPTY_LIST APPEND APPENDS EMPTY_TUPLE TUPLE TUPLE1 TUPLE2 TUPLE3 "
-    "BINPUT LONG_BINPUT BINGET LONG_BINGET".split()
+    "BINPUT LONG_BINPUT BINGET LONG_BINGET"
 )
+_OPCODES: Final = frozenset(_NAMES.split())
 
 
 class TorchFileError(ValueError):
@@ -88,7 +89,9 @@ def _unpickle(stream: io.BytesIO) -> Any:
     for opcode, argument, _ in pickletools.genops(stream):
         if opcode.name not in _OPCODES:
             raise TorchFileError(f"the instruction {opcode.name} does not belong into a file of tensors")
-        if opcode.name in ("LONG_BINPUT", "LONG_BINGET") and argument > end:  # would take memory without bound
+        if (
+            opcode.name in ("LONG_BINPUT", "LONG_BINGET") and int(argument or 0) > end
+        ):  # would take memory without bound
             raise TorchFileError("damaged: a reference beyond the end")
     stop = stream.tell()
     value = _Restricted(io.BytesIO(stream.getbuffer()[start:stop])).load()
