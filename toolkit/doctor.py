@@ -48,6 +48,7 @@ class Finding:
 EXTRAS: Final = (
     ("train and export", ("tensorflow", "tf2onnx"), "train"),
     ("TFLite files", ("ai_edge_litert",), "litert"),
+    ("OpenVINO", ("openvino",), "openvino"),
     ("Parquet results", ("pyarrow",), "parquet"),
 )
 """What an extra is for, the packages it needs, and its name."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -30,7 +30,13 @@ def evaluate(
         list[str] | None, typer.Option(help="Exit 6 if a figure is lower: accuracy=0.9,recall:Dog=0.85")
     ] = None,
     min_confidence: Annotated[float, typer.Option(min=0, max=1, help="Below it a picture is 'unsure'.")] = 0.0,
-    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, or GPUs: cuda:0,1.")] = "auto",
+    runtime: Annotated[
+        Literal["auto", "onnxruntime", "openvino"], typer.Option(help="What runs an ONNX file; auto is onnxruntime.")
+    ] = "auto",
+    precision: Annotated[
+        Literal["exact", "bfloat16"], typer.Option(help="bfloat16 is faster with openvino, where the processor has it.")
+    ] = "exact",
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> None:
@@ -47,7 +53,7 @@ def evaluate(
     from toolkit.inference.session import open_session
 
     models = model or [Path("model")]
-    options = EvaluateOptions(device=device, min_confidence=min_confidence)  # type: ignore[arg-type]
+    options = EvaluateOptions(device=device, runtime=runtime, precision=precision, min_confidence=min_confidence)
     gates = [gate for text in fail_under or [] for gate in parse_gates(text)]
     for path in models if gates else ():
         check_names(gates, open_session(path, device="cpu", threads=1).contract.labels)
@@ -73,7 +79,9 @@ def summary(evaluation: Evaluation) -> str:
         parts.append(f"{report.unsure:,} unsure")
     if data.n_failures:
         parts.append(f"{data.n_failures:,} unreadable")
-    return f"{', '.join(parts)} ({evaluation.model.device})"
+    model = evaluation.model
+    device = f"{model.device}, {model.arithmetic}" if model.arithmetic else model.device
+    return f"{', '.join(parts)} ({device})"
 
 
 def compared_lines(compared: Sequence[Compared]) -> list[str]:

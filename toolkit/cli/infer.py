@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -43,7 +43,15 @@ def infer(
     max_pixels: Annotated[
         int, typer.Option(min=1, help="Larger pictures are refused.", rich_help_panel=FILES)
     ] = 200_000_000,
-    device: Annotated[str, typer.Option(help="auto, cpu or cuda.", rich_help_panel=SPEED)] = "auto",
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, or GPUs: cuda:0,1.", rich_help_panel=SPEED)] = "auto",
+    runtime: Annotated[
+        Literal["auto", "onnxruntime", "openvino"],
+        typer.Option(help="What runs an ONNX file; auto is onnxruntime.", rich_help_panel=SPEED),
+    ] = "auto",
+    precision: Annotated[
+        Literal["exact", "bfloat16"],
+        typer.Option(help="bfloat16 is faster with openvino, where the processor has it.", rich_help_panel=SPEED),
+    ] = "exact",
     batch_size: Annotated[
         int | None, typer.Option(min=1, help="Default: from the model and device.", rich_help_panel=SPEED)
     ] = None,
@@ -72,7 +80,9 @@ def infer(
     from toolkit.inference.predict import InferOptions, MaxFailures
 
     options = InferOptions(
-        device=device,  # type: ignore[arg-type]
+        device=device,
+        runtime=runtime,
+        precision=precision,
         top_k=top_k,
         probabilities=probabilities,
         min_confidence=min_confidence,
@@ -116,7 +126,8 @@ def summary(result: InferResult) -> str:
         parts.append(f"{result.n_kept:,} unchanged, {result.n_new:,} new or changed, {result.n_gone:,} gone")
     parts += [f"{result.counts.others:,} other files passed over"] if result.counts.others else []
     parts += [f"{result.counts.excluded:,} excluded"] if result.counts.excluded else []
-    device = f"{result.device}: {result.note}" if result.note else result.device
+    device = f"{result.device}, {result.arithmetic}" if result.arithmetic else result.device
+    device = f"{device}: {result.note}" if result.note else device
     return f"{result.n_files:,} files: {', '.join(parts)} ({device}) -> {result.out}"
 
 
@@ -137,5 +148,6 @@ def fields(result: InferResult) -> dict[str, object]:
         "others": result.counts.others,
         "excluded": result.counts.excluded,
         "device": result.device,
+        "arithmetic": result.arithmetic,
         "note": result.note,
     }

@@ -23,7 +23,7 @@ from toolkit.inference.inputs import Counts, Inputs
 from toolkit.inference.labeller import BatchResult
 from toolkit.inference.predict import InferOptions, Prediction, layout, predict
 from toolkit.inference.result_table import Layout, encode
-from toolkit.inference.session import Device, Session, open_session, resolve_model
+from toolkit.inference.session import Device, Precision, Runtime, Session, resolve_model
 from toolkit.metrics.classification import ConfusionMatrix, Report, report
 from toolkit.metrics.pr_roc import LIMIT, ClassCurves, ScoreStore
 from toolkit.metrics.probabilistic import ProbabilityTally
@@ -42,7 +42,7 @@ class EvaluateOptions:
     """How to evaluate.
 
     Attributes:
-        device: "cuda" insists, "auto" takes CUDA where it works, else the CPU.
+        device, runtime, precision: where, with what and how exactly the model runs, as `infer` takes them.
         min_confidence: below it a picture is `unsure` and counts as not answered.
         gallery: how many mistakes, and how many doubtful right answers, the page shows at most.
         batch_size, workers: None chooses from the machine and the model.
@@ -50,6 +50,8 @@ class EvaluateOptions:
     """
 
     device: Device = "auto"
+    runtime: Runtime = "auto"
+    precision: Precision = "exact"
     min_confidence: float = 0.0
     gallery: int = 90
     batch_size: int | None = None
@@ -60,6 +62,8 @@ class EvaluateOptions:
         """The same, as `infer` takes it: what makes the rows of both equal."""
         return InferOptions(
             device=self.device,
+            runtime=self.runtime,
+            precision=self.precision,
             min_confidence=self.min_confidence,
             batch_size=self.batch_size,
             workers=self.workers,
@@ -77,6 +81,7 @@ class ModelCard:
         fingerprint: SHA-256 (hex) of the file.
         contract: what the file promises.
         device: where it ran.
+        arithmetic: such as "openvino bfloat16"; "" for the file's own runtime, exact.
         pictures_per_s: reading, decoding and labelling, with all workers.
         run_ms: median time of the network alone for one picture on one thread, in batches; NaN where nothing ran.
     """
@@ -86,6 +91,7 @@ class ModelCard:
     fingerprint: str
     contract: Contract
     device: str
+    arithmetic: str
     pictures_per_s: float
     run_ms: float
 
@@ -157,7 +163,7 @@ def run(
         ModelError, MachineError: the model cannot be run.
     """
     options = options or EvaluateOptions()
-    session = open_session(model, device=options.device, threads=1)
+    session = options.for_infer().open(model)
     table = layout(session, options.for_infer())
     root = held_out(data, table.labels, progress)
     tally = _Tally(table, root, options)
@@ -177,6 +183,7 @@ def run(
         fingerprint=session.fingerprint,
         contract=session.contract,
         device=session.device,
+        arithmetic=session.arithmetic,
         pictures_per_s=tally.data.n_files / seconds,
         run_ms=_run_ms(session, tally.gallery, options),
     )

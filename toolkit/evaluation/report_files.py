@@ -75,6 +75,7 @@ def metrics(evaluation: Evaluation) -> dict[str, Any]:
             "size_bytes": model.size_bytes,
             "sha256": model.fingerprint,
             "device": model.device,
+            "arithmetic": model.arithmetic,
             "contract": model.contract.to_dict(),
         },
         "data": {

@@ -24,9 +24,13 @@ class DeviceSession:
     Args:
         session: an open session on the device.
         place: onnxruntime's name of the device's memory.
+        number: which of the devices.
     """
 
-    def __init__(self, session: OnnxSession, *, place: str = "cuda") -> None:
+    arithmetic = ""
+    may_fork = False
+
+    def __init__(self, session: OnnxSession, *, place: str = "cuda", number: int = 0) -> None:
         self.contract = session.contract
         self.device = session.device
         self.note = session.note
@@ -34,6 +38,7 @@ class DeviceSession:
         self.n_bytes = session.n_bytes
         self._session = session
         self._place = place
+        self._number = number
         self._most: int | None = None
         self._running = threading.Lock()
         self._buffers: queue.SimpleQueue[dict[int, Any]] = queue.SimpleQueue()
@@ -75,7 +80,9 @@ class DeviceSession:
             n = len(images_u8)
             if n not in buffer:
                 buffer.clear()
-                buffer[n] = onnxruntime.OrtValue.ortvalue_from_shape_and_type(images_u8.shape, np.uint8, self._place, 0)
+                buffer[n] = onnxruntime.OrtValue.ortvalue_from_shape_and_type(
+                    images_u8.shape, np.uint8, self._place, self._number
+                )
             buffer[n].update_inplace(images_u8)
             binding = self._session.inner.io_binding()
             binding.bind_ortvalue_input(self._session.input, buffer[n])

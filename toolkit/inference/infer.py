@@ -21,7 +21,6 @@ from toolkit.inference.predict import InferOptions, MaxFailures, RowWorkers, bat
 from toolkit.inference.result_formats import format_of
 from toolkit.inference.result_table import ERROR, OK, UNSURE, Layout, Row, side_path
 from toolkit.inference.resume import Earlier, Partial, finished
-from toolkit.inference.session import open_session
 from toolkit.metrics.classification import ConfusionMatrix, report, write_confusion_csv, write_report_csv
 
 
@@ -32,6 +31,7 @@ class InferResult:
     Attributes:
         out: the result file.
         device: where the model ran, "cpu" or "cuda"; `note` says why not where it was wished to.
+        arithmetic: such as "openvino bfloat16"; "" for the file's own runtime, exact.
         n_files: rows in the result; n_ok, n_unsure, n_errors: of each status.
         n_continued: rows that a stopped run had left.
         n_kept: rows of unchanged files that `update` kept.
@@ -45,6 +45,7 @@ class InferResult:
     out: Path
     device: str
     note: str
+    arithmetic: str = ""
     n_files: int = 0
     n_ok: int = 0
     n_unsure: int = 0
@@ -109,9 +110,9 @@ def infer(
         )
     format_of(out)
     inputs.check()
-    session = open_session(model, device=options.device, threads=1)
+    session = options.open(model)
     table = layout(session, options)
-    result = InferResult(out=out, device=session.device, note=session.note)
+    result = InferResult(out=out, device=session.device, note=session.note, arithmetic=session.arithmetic)
     labeller = make_labeller(session, options)
     work = _until(stop, batches(inputs.samples(result.counts), labeller.batch_size))
     first = list(islice(work, options.workers or usable_cpus()))

@@ -58,7 +58,7 @@ class Labeller:
         self._n_classes = len(session.contract.labels)
         self._max_pixels = max_pixels
         self.batch_size = batch_size
-        self.on_cpu = session.device == "cpu"
+        self.may_fork = session.may_fork and session.device == "cpu"
         self._run_size = run_size or batch_size
         self._local = threading.local()
 

@@ -21,7 +21,15 @@ from toolkit.images.decode import MAX_PIXELS
 from toolkit.images.opencv_threads import one_opencv_thread
 from toolkit.inference.labeller import BatchResult, Labeller
 from toolkit.inference.result_table import Layout, Row
-from toolkit.inference.session import Device, Probabilities, Session, open_session
+from toolkit.inference.session import (
+    Device,
+    Precision,
+    Probabilities,
+    Runtime,
+    Session,
+    check_backend,
+    open_session,
+)
 
 ROWS_VERSION: Final = 1
 """Raised when the same model and options give other rows than before."""
@@ -75,7 +83,8 @@ class InferOptions:
     """How to label.
 
     Attributes:
-        device: "cuda" insists, "auto" takes CUDA where it works, else the CPU.
+        device: "cuda" insists, "auto" takes CUDA where it works, else the CPU; "cuda:0,1" shares the work among GPUs.
+        runtime, precision: what runs the model, and how exactly; rows of one arithmetic are no rows of another.
         top_k: how many labels in a row.
         probabilities: a column for every class.
         min_confidence: below it a row is `unsure`.
@@ -87,6 +96,8 @@ class InferOptions:
     """
 
     device: Device = "auto"
+    runtime: Runtime = "auto"
+    precision: Precision = "exact"
     top_k: int = 1
     probabilities: bool = False
     min_confidence: float = 0.0
@@ -103,8 +114,11 @@ class InferOptions:
                 raise UsageError(f"--{name} {value}: expected 1 or more")
         if not 0 <= self.min_confidence <= 1:
             raise UsageError(f"--min-confidence {self.min_confidence}: expected 0 to 1")
-        if self.device not in ("auto", "cpu", "cuda"):
-            raise UsageError(f"--device {self.device}: expected auto, cpu or cuda")
+        check_backend(self.device, self.runtime, self.precision)
+
+    def open(self, model: Path) -> Session:
+        """The model, for workers that run it on one thread each."""
+        return open_session(model, device=self.device, threads=1, runtime=self.runtime, precision=self.precision)
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,7 +175,7 @@ def predict(
         ModelError, MachineError: the model cannot be run.
     """
     options = options or InferOptions()
-    session = open_session(model, device=options.device, threads=1)
+    session = options.open(model)
     labeller = make_labeller(session, options)
     progress.start("labelling")
     workers = options.workers or usable_cpus()
@@ -189,7 +203,9 @@ def layout(session: Session, options: InferOptions) -> Layout:
     contract = session.contract
     if options.top_k > len(contract.labels):
         raise UsageError(f"--top-k {options.top_k}: the model has {len(contract.labels)} classes")
-    settings = [options.top_k, options.probabilities, options.min_confidence, options.max_pixels]
+    settings: list[object] = [options.top_k, options.probabilities, options.min_confidence, options.max_pixels]
+    if session.arithmetic:
+        settings.append(session.arithmetic)
     digest = hashlib.sha256(json.dumps([ROWS_VERSION, session.fingerprint, *settings]).encode()).hexdigest()
     return Layout(
         contract=contract,
@@ -213,7 +229,7 @@ def row_workers(table: Layout, labeller: Labeller, options: InferOptions, *, n_b
 
     workers = options.workers or usable_cpus()
     tiny = prod(table.contract.preprocess.shape) < FORK_VALUES * workers
-    if options.processes and CAN_FORK and tiny and labeller.on_cpu and n_batches >= workers > 1:
+    if options.processes and CAN_FORK and tiny and labeller.may_fork and n_batches >= workers > 1:
         with one_opencv_thread(), Processes(rows, workers) as processes:
             yield processes.map
     else:

@@ -13,7 +13,7 @@ import numpy as np
 from toolkit.data.walk import sample
 from toolkit.images.decode import DecodeError, Image, decode, fit
 from toolkit.inference.labeller import ReadError, read
-from toolkit.inference.session import Device, Probabilities, Session, open_session
+from toolkit.inference.session import Device, Precision, Probabilities, Runtime, Session, open_session
 from toolkit.model_files.contract import Contract
 
 BATCH_SIZE: Final = 32
@@ -86,11 +86,18 @@ class Model:
         return probabilities
 
 
-def load(model: str | os.PathLike[str] = "model", *, device: Device = "auto") -> Model:
+def load(
+    model: str | os.PathLike[str] = "model",
+    *,
+    device: Device = "auto",
+    runtime: Runtime = "auto",
+    precision: Precision = "exact",
+) -> Model:
     """Open a bundle (its `model.onnx`), a `.onnx` or a `.tflite` file.
 
     Raises:
+        UsageError: device, runtime and precision do not go together.
         ModelError: no such model, or one without a contract.
-        MachineError: CUDA was asked for and is not usable; a missing extra.
+        MachineError: CUDA or bfloat16 was asked for and is not usable; a missing extra.
     """
-    return Model(open_session(Path(model), device=device))
+    return Model(open_session(Path(model), device=device, runtime=runtime, precision=precision))

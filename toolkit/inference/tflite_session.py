@@ -19,6 +19,9 @@ from toolkit.model_files.contract_io import read_contract
 class LiteRtSession:
     """A TFLite file in LiteRT. An interpreter is no thread's but one's, so each thread gets its own."""
 
+    arithmetic = ""
+    may_fork = True
+
     def __init__(self, path: Path, *, threads: int | None) -> None:
         self.contract = read_contract(path)
         self.device = "cpu"
