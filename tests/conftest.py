@@ -1,4 +1,4 @@
-"""Where the tests find real pictures, and how they run the command line."""
+"""Where the tests find images, and how they run the command line."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from support.stand_in_images import make_archive
 
 ROOT = Path(__file__).parent.parent
 ARCHIVES = ("PetImages.zip", "flower_photos.tgz", "cell_images.zip", "fashion_mnist_images.zip")
@@ -21,7 +22,7 @@ os.environ.setdefault("MPLBACKEND", "Agg")
 
 
 def find_data() -> Path | None:
-    """The folder of the real pictures: `$TOOLKIT_DATA`, or `shared/data` beside the checkout."""
+    """The folder of the real images: `$TOOLKIT_DATA`, or `shared/data` beside the checkout."""
     named = os.environ.get("TOOLKIT_DATA")
     folder = Path(named) if named else ROOT.parent / "shared" / "data"
     return folder if all((folder / name).is_file() for name in ARCHIVES) else None
@@ -29,24 +30,33 @@ def find_data() -> Path | None:
 
 def pytest_report_header() -> str:
     folder = find_data()
-    return f"real pictures: {folder or 'none found; set TOOLKIT_DATA'}"
+    return f"real images: {folder or 'none found, images made by a script take their place; set TOOLKIT_DATA'}"
 
 
 def pytest_configure() -> None:
     # A shell starts its background jobs with SIGINT ignored, and what they start inherits that.
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
-    if os.environ.get("CI") == "true" and find_data() is None:
-        pytest.exit("CI=true, but there are no real pictures: set TOOLKIT_DATA to the folder with the archives", 3)
+    if os.environ.get("REQUIRE_REAL_IMAGES") and find_data() is None:
+        pytest.exit("there are no real images: set TOOLKIT_DATA to the folder with the archives", 3)
 
 
 @pytest.fixture(scope="session")
-def data_dir() -> Path:
-    """The folder with the four archives of real pictures."""
+def data_dir(pytestconfig: pytest.Config) -> Path:
+    """The folder with the four archives: of real images, or of those that a script makes once in their place."""
     folder = find_data()
     if folder is None:
-        pytest.skip("no real pictures: neither ../shared/data nor $TOOLKIT_DATA holds the archives")
+        folder = ROOT / ".pytest_cache" / "stand-in-images"
+        for name in ARCHIVES:
+            make_archive(folder, name)
     return folder
+
+
+@pytest.fixture(scope="session")
+def real_images() -> None:
+    """For tests of accuracy, and of what only photos show: skipped where the archives of real images are missing."""
+    if find_data() is None:
+        pytest.skip("no real images: neither ../shared/data nor $TOOLKIT_DATA holds the archives")
 
 
 @pytest.fixture(scope="session")
