@@ -31,7 +31,7 @@ def texture(seed: int, kind: int, height: int, width: int, channels: int = 3) ->
         uint8 (height, width, channels), BGR or grey.
     """
     rng = np.random.default_rng([seed, kind])
-    coarse = (255 * rng.random((max(2, height // 24 + 2), max(2, width // 24 + 2), 3))).astype(np.float32)
+    coarse = 255 * rng.random((max(2, height // 24 + 2), max(2, width // 24 + 2), 3), np.float32)
     canvas = cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC)
     canvas += rng.normal(0, 6, canvas.shape).astype(np.float32)
     hue = np.array([[[(kind * 37 + rng.integers(-6, 7)) % 180, 200, 160 + rng.integers(0, 80)]]], np.uint8)
