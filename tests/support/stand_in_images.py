@@ -32,8 +32,8 @@ def texture(seed: int, kind: int, height: int, width: int, channels: int = 3) ->
     """
     rng = np.random.default_rng([seed, kind])
     coarse = 255 * rng.random((max(2, height // 24 + 2), max(2, width // 24 + 2), 3), np.float32)
-    canvas = cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC)
-    canvas += 6 * rng.standard_normal(canvas.shape, np.float32)
+    grain = 6 * rng.standard_normal((height, width, 3), np.float32)
+    canvas = cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC) + grain
     hue = np.array([[[(kind * 37 + rng.integers(-6, 7)) % 180, 200, 160 + rng.integers(0, 80)]]], np.uint8)
     colour = cv2.cvtColor(hue, cv2.COLOR_HSV2BGR)[0, 0].tolist()
     centre = (int(width * rng.uniform(0.4, 0.6)), int(height * rng.uniform(0.4, 0.6)))
