@@ -14,7 +14,7 @@ from onnx import TensorProto, helper, numpy_helper
 from toolkit.adopting.adopt import PRESETS, AdoptOptions, adopt, carried_labels
 from toolkit.core.errors import InputError, MismatchError, ModelError, ToolkitError, UsageError
 from toolkit.images.spec import Resize
-from toolkit.inference.session import open_session
+from toolkit.inference.session import Runtime, open_session
 from toolkit.model_files.contract_io import read_contract
 
 TORCH = Path(__file__).parent / "torch_onnx"
@@ -28,15 +28,16 @@ def labels(tmp_path: Path) -> Path:
     return path
 
 
+@pytest.mark.parametrize("runtime", ["onnxruntime", "openvino"])
 @pytest.mark.parametrize("name", NAMES)
-def test_pytorch_networks_answer_as_in_pytorch(name: str, labels: Path, tmp_path: Path) -> None:
+def test_pytorch_networks_answer_as_in_pytorch(name: str, runtime: Runtime, labels: Path, tmp_path: Path) -> None:
     pictures, expected = np.load(TORCH / "pictures.npy"), np.load(TORCH / f"{name}.npy")
     output: Any = "probabilities" if "softmax" in name else "logits"
     result = adopt(
         TORCH / f"{name}.onnx",
-        AdoptOptions(preset="imagenet", labels=labels, output=output, out=tmp_path / "adopted.onnx"),
+        AdoptOptions(preset="imagenet", labels=labels, output=output, runtime=runtime, out=tmp_path / "adopted.onnx"),
     )
-    session = open_session(result.path, device="cpu")
+    session = open_session(result.path, device="cpu", runtime=runtime)
     assert session.contract == read_contract(result.path) == result.contract
     assert session.contract.preprocess.resize is Resize.CROP
     limit = 1e-2 if "float16" in name else 1e-4

@@ -18,6 +18,7 @@ import pytest
 from ai_edge_litert.interpreter import Interpreter
 from bundles import make_bundle, pictures_of, unpack_some
 from conftest import run_cli
+from onnx import numpy_helper
 
 from toolkit import cli
 from toolkit.cli import console
@@ -34,6 +35,7 @@ from toolkit.exporting.serving_graph import find_output, find_values
 from toolkit.images.decode import decode
 from toolkit.images.spec import Preprocess
 from toolkit.inference.predict import InferOptions, predict
+from toolkit.inference.session import Runtime
 from toolkit.model_files import flatbuffer_reader as flatbuffer
 from toolkit.model_files.bundle import load_bundle
 from toolkit.model_files.contract import LABELS_KEY, METADATA_KEY, Contract
@@ -92,15 +94,23 @@ def truth(fashion_bundle: Path, fashion_pictures: Path) -> tuple[Any, Any]:
     return images, network.probabilities(model.predict(images.astype(np.float32), verbose=0), "softmax")
 
 
-@pytest.mark.parametrize(("kind", "quantize"), FILES)
+@pytest.mark.parametrize(
+    ("kind", "quantize", "runtime"),
+    [(*file, "auto") for file in FILES] + [(kind, q, "openvino") for kind, q in FILES if kind is Format.ONNX],
+)
 def test_each_file_computes_what_keras_computes(
-    exported: Path, truth: tuple[Any, Any], fashion_bundle: Path, kind: Format, quantize: Quantize | None
+    exported: Path,
+    truth: tuple[Any, Any],
+    fashion_bundle: Path,
+    kind: Format,
+    quantize: Quantize | None,
+    runtime: Runtime,
 ) -> None:
     images, expected = truth
     path = exported / artefact_name(kind, options(kind, quantize))
     contract = read_contract(path)
     assert contract == replace(load_bundle(fashion_bundle).contract, quantization=str(quantize or "float32"))
-    run = open_runner(path, kind)
+    run = open_runner(path, kind, runtime)
     found = run(images)
     limit = {None: 1e-4, Quantize.FLOAT16: 1e-2, Quantize.INT8: 0.15}[quantize]
     assert found.dtype == np.float32
@@ -145,6 +155,15 @@ def test_onnx_is_what_others_read(exported: Path) -> None:
     operations = {node.op_type for node in quantized.graph.node}
     assert {"QuantizeLinear", "DequantizeLinear"} <= operations
     assert source.type == quantized.graph.input[0].type
+
+
+def test_int8_weights_leave_room_for_processors_without_vnni(exported: Path) -> None:
+    """Two products of a byte and an 8-bit weight do not fit into the 16 bits in which they are added there."""
+    graph = onnx.load(exported / "model.int8.onnx").graph
+    weights = [numpy_helper.to_array(t) for t in graph.initializer if t.data_type == onnx.TensorProto.INT8]
+    large = [w for w in weights if w.ndim == 2]
+    assert len(large) == 2
+    assert all(63 <= np.abs(w.astype(int)).max() <= 64 for w in large)
 
 
 @pytest.mark.parametrize("name", ["model.tflite", "model.float16.tflite", "model.int8.tflite"])

@@ -1,7 +1,7 @@
 """A foreign ONNX classifier -> a file that keeps the contract.
 
 The missing nodes (cast, scaling, channel order, layout, softmax) are written around the graph; the new file is then
-compared with the original, both run by onnxruntime, before it is kept.
+run beside the original before it is kept.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import ast
 import hashlib
 import io
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -25,15 +25,15 @@ from toolkit.adopting.graph import Feeding, Shapes
 from toolkit.core.errors import InputError, MismatchError, ModelError, UsageError
 from toolkit.core.files import atomic_write
 from toolkit.data.labels_file import read_labels
-from toolkit.images.decode import decode
+from toolkit.images.decode import Image, decode
 from toolkit.images.spec import Colour, Preprocess, Resize
+from toolkit.inference.session import Probabilities, Runtime, check_backend, open_session
 from toolkit.model_files.contract import METADATA_KEY, Contract
 from toolkit.model_files.onnx_io import embed, load_onnx
 
 Floats = npt.NDArray[np.floating[Any]]
 MAX_DIFFERENCE: Final = {"float32": 1e-4, "float16": 1e-2}
 N_PICTURES: Final = 24
-OUTPUT: Final = "probabilities"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -74,6 +74,7 @@ class AdoptOptions:
         layout: "nchw" or "nhwc", where the graph does not show it.
         output: what the graph gives; None reads a last Softmax.
         resize: how pictures are brought to size.
+        runtime: what the new file is run in to compare it, as `toolkit infer --runtime` takes it.
         out: None is `NAME.adopted.onnx` beside the file.
     """
 
@@ -87,9 +88,11 @@ class AdoptOptions:
     layout: Literal["nchw", "nhwc"] | None = None
     output: Literal["logits", "probabilities"] | None = None
     resize: Resize | None = None
+    runtime: Runtime = "auto"
     out: Path | None = None
 
     def __post_init__(self) -> None:
+        check_backend("cpu", self.runtime, "exact")
         if self.preset is not None and self.preset not in PRESETS:
             raise UsageError(f"no preset {self.preset!r}", hint=f"choose one of {', '.join(PRESETS)}")
 
@@ -141,7 +144,8 @@ def adopt(path: Path, options: AdoptOptions) -> AdoptResult:
     with atomic_write(target) as temporary:
         temporary.write_bytes(adopted.SerializeToString())
         images = sample_pictures(contract.preprocess, N_PICTURES)
-        difference, agreement = _compare(model, temporary, shapes, feeding, images, contract, path)
+        run = open_session(temporary, device="cpu", runtime=options.runtime).run
+        difference, agreement = _compare(model, run, shapes, feeding, images, contract, path)
     return AdoptResult(
         path=target, contract=contract, n_pictures=len(images), difference=difference, agreement=agreement
     )
@@ -250,7 +254,7 @@ def sample_pictures(spec: Preprocess, n: int) -> npt.NDArray[np.uint8]:
 
 def _compare(
     original: onnx.ModelProto,
-    adopted: Path,
+    run: Callable[[Image], Probabilities],
     shapes: Shapes,
     feeding: Feeding,
     images: npt.NDArray[np.uint8],
@@ -264,11 +268,8 @@ def _compare(
             f"{path}: gives {expected.shape[1]} columns for {len(contract.labels)} class names",
             hint="one class name a line, in the order of the outputs",
         )
-    session = _session(adopted.read_bytes(), path)
     try:
-        found = np.concatenate(
-            [session.run([OUTPUT], {"images": batch})[0] for batch in (images[:1], images[1:8], images[8:])]
-        )
+        found = np.concatenate([run(batch) for batch in (images[:1], images[1:8], images[8:])])
     except Exception as error:
         raise ModelError(
             f"{path}: works at its own batch of {shapes.batch or 'any size'}, not at another ({_first_line(error)})",

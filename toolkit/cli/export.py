@@ -42,6 +42,9 @@ def export(
     resize: Annotated[
         Literal["squash", "crop", "pad"], typer.Option(help="For a .keras file: how pictures are brought to size.")
     ] = "squash",
+    runtime: Annotated[
+        Literal["auto", "onnxruntime", "openvino"], typer.Option(help="What an ONNX file is verified with.")
+    ] = "auto",
     kit: Annotated[
         bool, typer.Option("--kit", help="Also write kit/: model, samples, minimal clients.", show_default=False)
     ] = False,
@@ -71,6 +74,7 @@ def export(
         values=Values(values) if values else None,
         output=Output(output) if output else None,
         resize=Resize(resize),
+        runtime=runtime,
         kit=kit,
         force=force,
     )
@@ -101,6 +105,9 @@ def adopt(
     resize: Annotated[
         Literal["squash", "crop", "pad"] | None, typer.Option(help="How pictures are brought to size.")
     ] = None,
+    runtime: Annotated[
+        Literal["auto", "onnxruntime", "openvino"], typer.Option(help="What the new file is compared in.")
+    ] = "auto",
     out: Annotated[Path | None, typer.Option(metavar="FILE", help="Default: NAME.adopted.onnx beside it.")] = None,
     quiet: Quiet = False,
     verbose: Verbose = False,
@@ -123,6 +130,7 @@ def adopt(
         layout=layout,
         output=output,
         resize=Resize(resize) if resize else None,
+        runtime=runtime,
         out=out,
     )
     result = adoption.adopt(file, options)

@@ -111,7 +111,7 @@ def _export_one(source: Source, kind: Format, options: ExportOptions, proof: Pro
     whole = atomic_folder if kind is Format.SAVEDMODEL else atomic_write
     with whole(target) as temporary:
         write(temporary, contract)
-        found = verify(open_runner(temporary, kind), proof, options.quantize)
+        found = verify(open_runner(temporary, kind, options.runtime), proof, options.quantize)
         if read_contract(temporary) != contract:
             found = replace(found, misses=(*found.misses, "the contract in it is not the model's"))
         if found.misses:

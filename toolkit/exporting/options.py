@@ -9,6 +9,7 @@ from typing import Final
 
 from toolkit.core.errors import UsageError
 from toolkit.images.spec import Resize
+from toolkit.inference.session import Runtime, check_backend
 from toolkit.model_files.contract import Contract
 
 DEFAULT_OPSET: Final = 18
@@ -56,6 +57,7 @@ class ExportOptions:
         out: the folder that the files go to; None is the bundle, or the folder of the `.keras` file.
         force: keep a file that misses its limits, and say so in its contract.
         opset: ONNX operator set.
+        runtime: what an ONNX file is verified with, as `toolkit infer --runtime` takes it.
         kit: also write a folder with the model, sample pictures and minimal clients.
         labels: for a `.keras` file: a text file with one class name a line, in the order of the outputs.
         values, output: for a `.keras` file: what its first layer wants and its last layer gives, where the network
@@ -71,6 +73,7 @@ class ExportOptions:
     out: Path | None = None
     force: bool = False
     opset: int = DEFAULT_OPSET
+    runtime: Runtime = "auto"
     kit: bool = False
     labels: Path | None = None
     values: Values | None = None
@@ -80,6 +83,7 @@ class ExportOptions:
     def __post_init__(self) -> None:
         if not self.formats:
             raise UsageError("no format chosen", hint="add --onnx, --tflite or --savedmodel")
+        check_backend("cpu", self.runtime, "exact")
         if self.kit and not (self.onnx or self.tflite):
             raise UsageError("the kit's clients run ONNX or TFLite files", hint="add --onnx or --tflite")
         if self.savedmodel and self.quantize:
