@@ -1,0 +1,104 @@
+"""`sort.csv` in a sorted folder: what was placed where, written before it is done, so that all can be taken back."""
+
+from __future__ import annotations
+
+import csv
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import IO, Final
+
+from toolkit.errors import InputError
+from toolkit.files import atomic_write
+from toolkit.scan import printable
+
+JOURNAL: Final = "sort.csv"
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """One file and its place; the fields are the columns of the journal.
+
+    Attributes:
+        path: as the table of results names the file.
+        target: its place in the sorted folder, forward slashes.
+        mode: copy, hardlink, symlink or move.
+        source: where the file was, absolute.
+        size, mtime_ns: of the file when it was placed.
+    """
+
+    path: str
+    target: str
+    mode: str
+    source: str
+    size: int
+    mtime_ns: int
+
+
+COLUMNS: Final = tuple(field.name for field in fields(Placement))
+
+
+def read_journal(folder: Path) -> list[Placement] | None:
+    """What earlier runs placed in `folder`, or were about to place; None where there is no journal.
+
+    A last line that a crash cut off is left out: what it was to say had not been done.
+
+    Raises:
+        InputError: a file called `sort.csv` that is no journal.
+    """
+    path = folder / JOURNAL
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        return None
+    try:
+        whole = content[: content.rfind(b"\n") + 1].decode("utf-8", "surrogateescape")
+        header, *rows = csv.reader(whole.splitlines(keepends=True), strict=True)
+        if tuple(header) != COLUMNS:
+            raise ValueError(f"its columns are {','.join(header)}")
+        return [_placement(row) for row in rows]
+    except (ValueError, IndexError, TypeError, csv.Error) as error:
+        raise InputError(
+            f"{printable(str(path))}: this is not the journal of a sorted folder ({error})",
+            hint="choose another folder with --into",
+        ) from None
+
+
+def _placement(row: list[str]) -> Placement:
+    path, target, mode, source, size, mtime_ns = row
+    return Placement(path, target, mode, source, int(size), int(mtime_ns))
+
+
+class Journal:
+    """The journal of `folder`, open for appending; a line is on the disk before the file is placed."""
+
+    def __init__(self, folder: Path, earlier: Iterable[Placement]) -> None:
+        write_journal(folder, earlier)  # without a line that a crash cut off
+        self._file: IO[str] = (folder / JOURNAL).open("a", encoding="utf-8", errors="surrogateescape", newline="")
+        self._writer = csv.writer(self._file)
+
+    def add(self, placements: Iterable[Placement]) -> None:
+        """Say what is placed next."""
+        self._writer.writerows(_cells(placement) for placement in placements)
+        self._file.flush()
+        os.fsync(self._file.fileno())
+
+    def close(self) -> None:
+        """Let go of the file."""
+        self._file.close()
+
+
+def write_journal(folder: Path, placements: Iterable[Placement]) -> None:
+    """Replace the journal, whole or not at all."""
+    with (
+        atomic_write(folder / JOURNAL) as temporary,
+        temporary.open("w", encoding="utf-8", errors="surrogateescape", newline="") as file,
+    ):
+        writer = csv.writer(file)
+        writer.writerow(COLUMNS)
+        writer.writerows(_cells(placement) for placement in placements)
+
+
+def _cells(placement: Placement) -> tuple[str | int, ...]:
+    return tuple(getattr(placement, name) for name in COLUMNS)
