@@ -1,0 +1,200 @@
+"""Results -> one HTML page to look at them, or to correct them where `toolkit review` serves it.
+
+The page needs no network and no other file. Its own policy (CSP) lets no request out and no script run but the one
+whose hash it names; names are escaped by the template engine, and the rows are data that the script reads.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from importlib import resources
+from pathlib import Path
+from typing import Any, Final
+
+from toolkit import __version__
+from toolkit.errors import InputError
+from toolkit.files import atomic_write
+from toolkit.limits import usable_cpus
+from toolkit.progress import SILENT, Progress
+from toolkit.reviewing.encoding import THUMBNAIL_PIXELS, Webp, small_webp
+from toolkit.reviewing.selection import Selection, select
+from toolkit.saved_results import SavedResults, SavedRow
+from toolkit.scan import printable
+from toolkit.tables import ERROR, OK, UNSURE
+
+IMAGES: Final = 2000
+"""Images that a page to look at shows, unless it is told otherwise: about 10 MB."""
+
+_MARK: Final = '<meta name="generator" content="toolkit '
+_STATUSES: Final = (OK, UNSURE, ERROR)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ViewResult:
+    """A page of results.
+
+    Attributes:
+        out: the page.
+        n_rows: rows of the table.
+        n_shown: images on the page.
+        n_unreadable: images on the page without a thumbnail, because their file could not be read.
+    """
+
+    out: Path
+    n_rows: int
+    n_shown: int
+    n_unreadable: int
+
+
+def view(
+    table: Path,
+    out: Path,
+    *,
+    root: Path = Path(),
+    images: int = IMAGES,
+    force: bool = False,
+    progress: Progress = SILENT,
+) -> ViewResult:
+    """Write one self-contained page with the images of a result table.
+
+    Args:
+        table: a result file of `toolkit infer`.
+        out: the page; one that toolkit wrote is replaced.
+        root: the folder that relative paths in the table start from.
+        images: of larger tables a sample of so many is shown, and the page says so.
+        force: replace `out` whatever it is.
+        progress: is told how far it is.
+
+    Raises:
+        InputError: no such table, or `out` is a file that toolkit did not write.
+    """
+    check_page(out, force=force)
+    results = SavedResults(table, root)
+    selection = select(results, images)
+    progress.start("thumbnails", len(selection.rows))
+    thumbnails: list[Webp | None] = []
+    try:
+        with ThreadPoolExecutor(usable_cpus(), "thumbnail") as pool:
+            for found in pool.map(lambda row: _thumbnail(results, row), selection.rows):
+                thumbnails.append(found)
+                progress.advance()
+    finally:
+        progress.finish()
+    sources = [found.uri if found else "" for found in thumbnails]
+    text = render(Shown(title=printable(table.name), selection=selection, labels=_labels(results, selection), images=sources))
+    with atomic_write(out) as temporary:
+        temporary.write_text(text, encoding="utf-8", newline="\n")
+    return ViewResult(
+        out=out, n_rows=selection.n_rows, n_shown=len(selection.rows), n_unreadable=sources.count("")
+    )
+
+
+def check_page(out: Path, *, force: bool = False) -> None:
+    """Make sure that writing the page replaces nothing but a page of ours.
+
+    Raises:
+        InputError: something else is there.
+    """
+    if out.is_dir():
+        raise InputError(f"{printable(str(out))}: expected the name of a page, found a folder", hint="--out view.html")
+    if not force and out.exists():
+        with out.open("rb") as file:
+            if _MARK.encode() not in file.read(4096):
+                raise InputError(
+                    f"{printable(str(out))}: this file was not written by toolkit, it is not replaced",
+                    hint="choose another name with --out, or replace it with --force",
+                )
+
+
+def _thumbnail(results: SavedResults, row: SavedRow) -> Webp | None:
+    return None if row.status == ERROR else small_webp(results.file(row), THUMBNAIL_PIXELS)
+
+
+def _labels(results: SavedResults, selection: Selection) -> list[str]:
+    named = {label for row in selection.rows for label in (row.label, row.truth)}
+    return sorted({*named, *selection.counts, *results.labels} - {""})
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Shown:
+    """What a page is made of.
+
+    Attributes:
+        title: the name of the table.
+        selection: its rows.
+        labels: every label that can be chosen.
+        images: for each row a `data:` URI, "" where there is none; None where a server has them.
+        decisions: place among the rows -> label, of an earlier review.
+        server: whether the page is served by `toolkit review`.
+    """
+
+    title: str
+    selection: Selection
+    labels: list[str]
+    images: list[str] | None = None
+    decisions: Mapping[int, str] = field(default_factory=dict)
+    server: bool = False
+
+
+def render(shown: Shown) -> str:
+    """The whole page as HTML."""
+    import jinja2
+
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("toolkit", "templates"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    script = _resource("results.js")
+    text: str = environment.get_template("results.html.j2").render(
+        title=shown.title,
+        selection=shown.selection,
+        largest=max(shown.selection.counts.values(), default=1),
+        labels=shown.labels,
+        server=shown.server,
+        any_truth=any(row.truth for row in shown.selection.rows),
+        version=__version__,
+        style=_resource("report.css") + _resource("results.css"),
+        script=script,
+        script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+        data=_data(shown),
+    )
+    return text
+
+
+def _resource(name: str) -> str:
+    return resources.files("toolkit").joinpath("templates", name).read_text(encoding="utf-8")
+
+
+def _data(shown: Shown) -> str:
+    """The rows as JSON that cannot end the element which holds it."""
+    index = {label: i for i, label in enumerate(shown.labels)}
+    content = {
+        "labels": shown.labels,
+        "server": shown.server,
+        "rows": list(_rows(shown, index)),
+        "decisions": {str(place): label for place, label in shown.decisions.items()},
+    }
+    return json.dumps(content, separators=(",", ":")).replace("<", "\\u003c")
+
+
+def _rows(shown: Shown, index: Mapping[str, int]) -> Iterator[list[Any]]:
+    images = shown.images or [""] * len(shown.selection.rows)
+    for row, image in zip(shown.selection.rows, images, strict=True):
+        confidence = None if row.confidence is None else round(row.confidence, 4)
+        yield [
+            row.path,
+            index.get(row.label, -1),
+            confidence,
+            _STATUSES.index(row.status),
+            row.error,
+            index.get(row.truth, -1),
+            image,
+        ]
