@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import tarfile
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from support.stand_in_images import make_archive
@@ -81,6 +84,25 @@ def cell_images(data_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
 def fashion_images(data_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """`train/0..9` and `test/0..9` of Fashion-MNIST, unpacked, 70,000 small grey PNGs. Read only."""
     return _unpack(data_dir / "fashion_mnist_images.zip", tmp_path_factory.mktemp("fashion")) / "fashion_mnist_images"
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Any]:
+    """A headless Chromium."""
+    webdriver = pytest.importorskip("selenium.webdriver")
+    chromium = shutil.which("chromium") or shutil.which("google-chrome")
+    driver = shutil.which("chromedriver")
+    if chromium is None or driver is None:
+        assert os.environ.get("CI") != "true", "CI=true, but there is no chromium with chromedriver"
+        pytest.skip("no chromium with chromedriver on this machine")
+    options = webdriver.ChromeOptions()
+    options.binary_location = chromium
+    for argument in ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"):
+        options.add_argument(argument)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
+    opened = webdriver.Chrome(options=options, service=webdriver.ChromeService(driver))
+    yield opened
+    opened.quit()
 
 
 def _unpack(archive: Path, target: Path) -> Path:

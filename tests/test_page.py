@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +18,6 @@ from toolkit.evaluation.report import evaluate
 from toolkit.evaluation.report_page import page
 from toolkit.images.decode import decode
 from toolkit.images.spec import Colour
-
-webdriver = pytest.importorskip("selenium.webdriver")
 
 HOSTILE = ("<img src=x onerror=alert(1)>", "\"'><script>alert(2)<", "고양이 $\\frac{1}{2}$ {{7*7}}", "D" * 120)
 
@@ -42,23 +38,6 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Evaluation, Path]:
     images = np.stack([decode(file.read_bytes(), promise.preprocess) for _, file in files])
     model = write_linear_network(folder / "m.onnx", promise, images, np.array([k for k, _ in files]), steps=60)
     return evaluate(data, model, folder / "out"), folder / "out"
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    chromium = shutil.which("chromium") or shutil.which("google-chrome")
-    driver = shutil.which("chromedriver")
-    if chromium is None or driver is None:
-        assert os.environ.get("CI") != "true", "CI=true, but there is no chromium with chromedriver"
-        pytest.skip("no chromium with chromedriver on this machine")
-    options = webdriver.ChromeOptions()
-    options.binary_location = chromium
-    for argument in ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"):
-        options.add_argument(argument)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-    opened = webdriver.Chrome(options=options, service=webdriver.ChromeService(driver))
-    yield opened
-    opened.quit()
 
 
 @pytest.fixture

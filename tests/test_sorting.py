@@ -15,11 +15,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tables_of_results import row, write_table
 
-from toolkit.errors import InputError, UsageError
-from toolkit.files import file_digest
+from toolkit.core.errors import InputError, UsageError
+from toolkit.core.files import file_digest
 from toolkit.sorting import SortOptions, sort, undo
 from toolkit.sorting.plan import folder_names
-from toolkit.split_folder import Mode
+from toolkit.splitting.place import Mode
 
 
 def files_of(folder: Path) -> dict[str, str]:

@@ -15,7 +15,7 @@ from typing import Annotated
 
 import typer
 
-from toolkit.cli import console, data, demo, evaluate, export, infer, machine, recipe, sort, train
+from toolkit.cli import console, data, demo, evaluate, export, infer, machine, recipe, review, sort, train, view
 from toolkit.core.errors import InputError, MachineError, ToolkitError
 
 app = typer.Typer(
@@ -119,6 +119,8 @@ app.command()(train.train)
 app.command()(export.export)
 app.command()(export.adopt)
 app.command()(infer.infer)
+app.command()(view.view)
+app.command()(review.review)
 app.command()(sort.sort)
 app.command()(evaluate.evaluate)
 app.command()(export.inspect)

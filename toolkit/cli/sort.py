@@ -10,7 +10,7 @@ import typer
 
 from toolkit.cli import console
 from toolkit.cli.options import Quiet, Verbose
-from toolkit.errors import UsageError
+from toolkit.core.errors import UsageError
 
 if TYPE_CHECKING:
     from toolkit.sorting import SortResult, Undone
@@ -58,7 +58,7 @@ def sort(
     sorted: 1,204 files placed: Cat 611 · Dog 589 · unsure 3 · error 1
     """
     from toolkit import sorting
-    from toolkit.split_folder import Mode
+    from toolkit.splitting.place import Mode
 
     if undo:
         if table is not None:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from toolkit import __version__
+from toolkit.core import pages
 from toolkit.core.errors import InputError, UsageError
 from toolkit.core.files import atomic_write
 from toolkit.core.progress import SILENT, Progress
@@ -18,7 +19,7 @@ from toolkit.core.text import printable
 from toolkit.evaluation.evaluate import EvaluateOptions, Evaluation
 from toolkit.evaluation.report import evaluate
 from toolkit.evaluation.report_files import PREDICTIONS_CSV
-from toolkit.evaluation.report_page import resource, template
+from toolkit.evaluation.report_page import template
 from toolkit.images.thumbnail import thumbnail
 from toolkit.inference.result_table import OK
 from toolkit.metrics.classification import NAN, digits
@@ -221,7 +222,7 @@ def _write_page(compared: Sequence[Compared], tables: Sequence[Path], data: Path
         answers = [(c.name, _answer(row), row["confidence"]) for c, row in zip(compared, rows, strict=True)]
         shown.append({"path": first["path"], "truth": first["truth"], "answers": answers, "image": image and image[0]})
     text = template("compare.html.j2").render(
-        compared=compared, changed=shown, data=data, style=resource("report.css"), version=__version__
+        compared=compared, changed=shown, data=data, style=pages.resource(*pages.PAGE_CSS), version=__version__
     )
     with atomic_write(path) as temporary:
         temporary.write_text(text, encoding="utf-8", newline="\n")

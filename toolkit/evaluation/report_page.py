@@ -7,15 +7,13 @@ and no script run but the one whose hash it names.
 
 from __future__ import annotations
 
-import base64
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib import resources
 from pathlib import Path
 from typing import Any, Final
 
 from toolkit import __version__
+from toolkit.core import pages
 from toolkit.core.files import atomic_write
 from toolkit.core.text import printable
 from toolkit.evaluation.evaluate import Evaluation
@@ -61,15 +59,15 @@ def write_page(evaluation: Evaluation, path: Path, *, with_plots: bool = True) -
 def page(evaluation: Evaluation, *, with_plots: bool = True) -> str:
     """The whole page as HTML."""
     figures = overall(evaluation)
-    script = resource("report.js")
+    script = pages.resource(__package__, "report.js")
     counts = evaluation.confusion.counts
     text: str = template("report.html.j2").render(
         e=evaluation,
         version=__version__,
         title=f"{printable(evaluation.model.path.name)} on {printable(evaluation.data.path.name or '.')}",
-        style=resource("report.css"),
+        style=pages.resource(*pages.PAGE_CSS),
         script=script,
-        script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+        script_hash=pages.script_hash(script),
         figures=figures,
         headlines=[name for name in HEADLINES if name in figures],
         others=[name for name in figures if name not in (*HEADLINES, "accuracy_low", "accuracy_high")],
@@ -88,23 +86,10 @@ def page(evaluation: Evaluation, *, with_plots: bool = True) -> str:
 
 def template(name: str) -> Any:
     """A template of this package, with the filters that all pages share; what it is given is escaped."""
-    import jinja2
-
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("toolkit.evaluation", "templates"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    environment = pages.environment(__package__)
     environment.filters |= {"digits": digits, "title": title, "printable": _printable, "percent": percent}
     environment.globals["number"] = number
     return environment.get_template(name)
-
-
-def resource(name: str) -> str:
-    """The text of a file beside the templates."""
-    return resources.files("toolkit.evaluation").joinpath("templates", name).read_text(encoding="utf-8")
 
 
 def _printable(value: object) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -18,20 +19,49 @@ THUMBNAIL_PIXELS: Final = 168
 _WEBP_QUALITY: Final = 72
 
 
-def thumbnail(path: str) -> tuple[str, int, int] | None:
-    """A small picture as a data URI, with its width and height; None where the file can no longer be read."""
+@dataclass(frozen=True, slots=True)
+class Webp:
+    """An encoded image.
+
+    Attributes:
+        data: the file.
+        width, height: in pixels.
+    """
+
+    data: bytes
+    width: int
+    height: int
+
+    @property
+    def uri(self) -> str:
+        """As a `data:` URI."""
+        return "data:image/webp;base64," + base64.b64encode(self.data).decode("ascii")
+
+
+def small_webp(path: Path | str, longest: int = THUMBNAIL_PIXELS) -> Webp | None:
+    """The image in `path`, upright, its longer side at most `longest` pixels; None where it cannot be read."""
     try:
         data = Path(path).read_bytes()
         height, width = read_header(data).upright_size
-        scale = min(1.0, THUMBNAIL_PIXELS / max(height, width))
+        scale = min(1.0, longest / max(height, width))
         size = (max(1, round(height * scale)), max(1, round(width * scale)))
         pixels = decode(data, Preprocess(height=size[0], width=size[1]))
     except (OSError, ValueError, DecodeError):
         return None
-    return data_uri(pixels, quality=_WEBP_QUALITY), size[1], size[0]
+    return Webp(_encoded(pixels, _WEBP_QUALITY), size[1], size[0])
+
+
+def thumbnail(path: str) -> tuple[str, int, int] | None:
+    """A small picture as a data URI, with its width and height; None where the file can no longer be read."""
+    found = small_webp(path)
+    return (found.uri, found.width, found.height) if found else None
 
 
 def data_uri(pixels: Image, *, quality: int) -> str:
     """`pixels`, uint8 (H, W, 3) RGB, as a WebP data URI; `quality` 1..100, or 101 for lossless."""
+    return Webp(_encoded(pixels, quality), pixels.shape[1], pixels.shape[0]).uri
+
+
+def _encoded(pixels: Image, quality: int) -> bytes:
     _, encoded = cv2.imencode(".webp", pixels[..., ::-1], [cv2.IMWRITE_WEBP_QUALITY, quality])
-    return "data:image/webp;base64," + base64.b64encode(encoded.tobytes()).decode("ascii")
+    return encoded.tobytes()

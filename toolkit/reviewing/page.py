@@ -6,31 +6,28 @@ whose hash it names; names are escaped by the template engine, and the rows are 
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from importlib import resources
 from pathlib import Path
 from typing import Any, Final
 
 from toolkit import __version__
-from toolkit.errors import InputError
-from toolkit.files import atomic_write
-from toolkit.limits import usable_cpus
-from toolkit.progress import SILENT, Progress
-from toolkit.reviewing.encoding import THUMBNAIL_PIXELS, Webp, small_webp
+from toolkit.core import pages
+from toolkit.core.errors import InputError
+from toolkit.core.files import atomic_write
+from toolkit.core.machine import usable_cpus
+from toolkit.core.progress import SILENT, Progress
+from toolkit.core.text import printable
+from toolkit.images.thumbnail import Webp, small_webp
+from toolkit.inference.result_table import ERROR, OK, UNSURE
+from toolkit.inference.saved_results import SavedResults, SavedRow
 from toolkit.reviewing.selection import Selection, select
-from toolkit.saved_results import SavedResults, SavedRow
-from toolkit.scan import printable
-from toolkit.tables import ERROR, OK, UNSURE
 
 IMAGES: Final = 2000
 """Images that a page to look at shows, unless it is told otherwise: about 10 MB."""
 
-_MARK: Final = '<meta name="generator" content="toolkit '
 _STATUSES: Final = (OK, UNSURE, ERROR)
 
 
@@ -86,12 +83,12 @@ def view(
     finally:
         progress.finish()
     sources = [found.uri if found else "" for found in thumbnails]
-    text = render(Shown(title=printable(table.name), selection=selection, labels=_labels(results, selection), images=sources))
+    text = render(
+        Shown(title=printable(table.name), selection=selection, labels=known_labels(results, selection), images=sources)
+    )
     with atomic_write(out) as temporary:
         temporary.write_text(text, encoding="utf-8", newline="\n")
-    return ViewResult(
-        out=out, n_rows=selection.n_rows, n_shown=len(selection.rows), n_unreadable=sources.count("")
-    )
+    return ViewResult(out=out, n_rows=selection.n_rows, n_shown=len(selection.rows), n_unreadable=sources.count(""))
 
 
 def check_page(out: Path, *, force: bool = False) -> None:
@@ -104,7 +101,7 @@ def check_page(out: Path, *, force: bool = False) -> None:
         raise InputError(f"{printable(str(out))}: expected the name of a page, found a folder", hint="--out view.html")
     if not force and out.exists():
         with out.open("rb") as file:
-            if _MARK.encode() not in file.read(4096):
+            if pages.MARK.encode() not in file.read(4096):
                 raise InputError(
                     f"{printable(str(out))}: this file was not written by toolkit, it is not replaced",
                     hint="choose another name with --out, or replace it with --force",
@@ -112,10 +109,11 @@ def check_page(out: Path, *, force: bool = False) -> None:
 
 
 def _thumbnail(results: SavedResults, row: SavedRow) -> Webp | None:
-    return None if row.status == ERROR else small_webp(results.file(row), THUMBNAIL_PIXELS)
+    return None if row.status == ERROR else small_webp(results.file(row))
 
 
-def _labels(results: SavedResults, selection: Selection) -> list[str]:
+def known_labels(results: SavedResults, selection: Selection) -> list[str]:
+    """Every label that the table names, sorted."""
     named = {label for row in selection.rows for label in (row.label, row.truth)}
     return sorted({*named, *selection.counts, *results.labels} - {""})
 
@@ -143,34 +141,25 @@ class Shown:
 
 def render(shown: Shown) -> str:
     """The whole page as HTML."""
-    import jinja2
-
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("toolkit", "templates"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    script = _resource("results.js")
-    text: str = environment.get_template("results.html.j2").render(
-        title=shown.title,
-        selection=shown.selection,
-        largest=max(shown.selection.counts.values(), default=1),
-        labels=shown.labels,
-        server=shown.server,
-        any_truth=any(row.truth for row in shown.selection.rows),
-        version=__version__,
-        style=_resource("report.css") + _resource("results.css"),
-        script=script,
-        script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
-        data=_data(shown),
+    script = pages.resource(__package__, "results.js")
+    text: str = (
+        pages.environment(__package__)
+        .get_template("results.html.j2")
+        .render(
+            title=shown.title,
+            selection=shown.selection,
+            largest=max(shown.selection.counts.values(), default=1),
+            labels=shown.labels,
+            server=shown.server,
+            any_truth=any(row.truth for row in shown.selection.rows),
+            version=__version__,
+            style=pages.resource(*pages.PAGE_CSS) + pages.resource(__package__, "results.css"),
+            script=script,
+            script_hash=pages.script_hash(script),
+            data=_data(shown),
+        )
     )
     return text
-
-
-def _resource(name: str) -> str:
-    return resources.files("toolkit").joinpath("templates", name).read_text(encoding="utf-8")
 
 
 def _data(shown: Shown) -> str:

@@ -6,8 +6,8 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from toolkit.saved_results import SavedRow
-from toolkit.tables import ERROR, OK, UNSURE
+from toolkit.inference.result_table import ERROR, OK, UNSURE
+from toolkit.inference.saved_results import SavedRow
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -60,8 +60,8 @@ def _sample(ordered: list[SavedRow], limit: int) -> list[SavedRow]:
     for place, row in enumerate(ordered):
         groups[row.status, row.label].append(place)
     unsure, errors = groups.pop((UNSURE, ""), []), groups.pop((ERROR, ""), [])
-    n_errors = min(len(errors), limit // 10)
     n_sure = sum(map(len, groups.values()))
+    n_errors = min(len(errors), max(limit // 10, limit - n_sure - len(unsure)))
     n_unsure = min(len(unsure), max(limit // 2, limit - n_errors - n_sure))
     shares = _shares([len(places) for places in groups.values()], limit - n_errors - n_unsure)
     kept = [*unsure[:n_unsure], *errors[:n_errors]]

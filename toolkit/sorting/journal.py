@@ -9,9 +9,9 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import IO, Final
 
-from toolkit.errors import InputError
-from toolkit.files import atomic_write
-from toolkit.scan import printable
+from toolkit.core.errors import InputError
+from toolkit.core.files import atomic_write
+from toolkit.core.text import printable
 
 JOURNAL: Final = "sort.csv"
 

@@ -11,10 +11,10 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
-from toolkit.files import file_digest
-from toolkit.scan import printable
+from toolkit.core.files import file_digest
+from toolkit.core.text import printable
 from toolkit.sorting.journal import Placement
-from toolkit.split_folder import Mode
+from toolkit.splitting.place import Mode
 
 _STRAY: Final = ".sorting-"
 """How the name of a file begins that is not whole yet."""

@@ -11,9 +11,9 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Final
 
-from toolkit.saved_results import SavedResults, SavedRow
+from toolkit.inference.result_table import ERROR, OK, UNSURE
+from toolkit.inference.saved_results import SavedResults, SavedRow
 from toolkit.sorting.journal import Placement
-from toolkit.tables import ERROR, OK, UNSURE
 
 _FORBIDDEN: Final = re.compile(r'[\x00-\x1f\x7f<>:"/\\|?*]')
 """What Windows or Unix do not allow in the name of a folder."""

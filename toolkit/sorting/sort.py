@@ -9,15 +9,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from toolkit.errors import InputError, UsageError
-from toolkit.locking import lock
-from toolkit.progress import SILENT, Progress
-from toolkit.saved_results import SavedResults
-from toolkit.scan import printable
+from toolkit.core.errors import InputError, UsageError
+from toolkit.core.locking import lock
+from toolkit.core.progress import SILENT, Progress
+from toolkit.core.text import printable
+from toolkit.inference.saved_results import SavedResults
 from toolkit.sorting.journal import JOURNAL, Journal, Placement, read_journal, write_journal
 from toolkit.sorting.placing import NotPlacedError, place, remove_strays, take_back
 from toolkit.sorting.plan import choose, place_names
-from toolkit.split_folder import Mode
+from toolkit.splitting.place import Mode
 
 SYNC_FILES: Final = 256
 """Lines of the journal that reach the disk together."""

@@ -10,11 +10,11 @@ from itertools import chain
 from pathlib import Path
 from typing import Final
 
-from toolkit.errors import InputError
-from toolkit.formats import CSV, format_of, read_table
-from toolkit.scan import printable
-from toolkit.split_table import unprintable
-from toolkit.tables import ERROR, OK, UNSURE, Row, read_rows
+from toolkit.core.errors import InputError
+from toolkit.core.text import printable
+from toolkit.inference.result_formats import CSV, format_of, read_table
+from toolkit.inference.result_table import ERROR, OK, UNSURE, Row, read_rows
+from toolkit.splitting.table import unprintable
 
 NEEDED: Final = ("path", "label", "confidence", "status")
 """The columns that a table of results must have to be sorted or looked at."""
@@ -31,7 +31,7 @@ class SavedRow:
         status: "ok", "unsure" or "error".
         truth: the class whose folder the file lay in, else "".
         error: why there is no label, else "".
-        likelihood: the probability of `truth` where that is known, else of the best class; None for an error.
+        likelihood: the probability of `truth` where there is one and the row has a label, else `confidence`.
     """
 
     path: str
@@ -129,7 +129,7 @@ def _row(cells: Row, place: dict[str, int]) -> SavedRow:
         status=status,
         truth=truth,
         error=cells[place["error"]] if "error" in place else "",
-        likelihood=_likelihood(cells, place, truth, label, confidence),
+        likelihood=_likelihood(cells, place, truth, label, confidence) if status == OK else confidence,
     )
 
 

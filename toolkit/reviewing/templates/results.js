@@ -115,7 +115,8 @@
   };
 
   const form = byId("filters");
-  form.addEventListener("input", filter);
+  for (const choice of form.querySelectorAll("select")) choice.addEventListener("change", filter);
+  for (const field of form.querySelectorAll("input")) field.addEventListener("input", filter);
   form.addEventListener("submit", (event) => event.preventDefault());
   form.addEventListener("reset", () => setTimeout(filter));
   byId("copy").addEventListener("click", () => copy(shown.map((row) => row.path)));

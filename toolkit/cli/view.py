@@ -1,0 +1,42 @@
+"""`toolkit view`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from toolkit.cli import console
+from toolkit.cli.options import Quiet, Verbose
+
+
+def view(
+    table: Annotated[Path, typer.Argument(metavar="TABLE", help="Result file of toolkit infer.")],
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="Page to write (.html).", show_default="TABLE.html")
+    ] = None,
+    images: Annotated[int, typer.Option(min=1, help="Of larger tables a sample of so many images is shown.")] = 2000,
+    root: Annotated[
+        Path, typer.Option(help="The folder from which paths in the table start.", show_default="this one")
+    ] = Path(),
+    force: Annotated[
+        bool, typer.Option("--force", help="Replace a file that toolkit did not write.", show_default=False)
+    ] = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+) -> None:
+    """Write one page with the images of a result table: counts, unsure ones first, filters, paths to copy.
+
+    The page needs no other file and no network; it can be mailed.
+
+    Example: toolkit view labels.csv
+
+    labels.html: 1,204 of 1,204 files shown
+    """
+    from toolkit.reviewing.page import view as run
+
+    page = out or table.with_suffix(".html")
+    result = run(table, page, root=root, images=images, force=force, progress=console.progress())
+    unreadable = f", {result.n_unreadable:,} without a thumbnail" if result.n_unreadable else ""
+    console.say(f"{page}: {result.n_shown:,} of {result.n_rows:,} files shown{unreadable}")
