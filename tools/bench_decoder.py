@@ -116,7 +116,9 @@ def main() -> None:
                     ours, theirs = (statistics.median(side) for side in zip(*pairs, strict=True))
                     gain = statistics.median(b / a for a, b in pairs)
                     colour = "grey" if grey else "colour"
-                    print(f"{folder} {colour} 1/{reduction}: OpenCV {ours:,.0f}/s, simplejpeg {theirs:,.0f}/s, {gain:.2f}")
+                    print(
+                        f"{folder} {colour} 1/{reduction}: OpenCV {ours:,.0f}/s, simplejpeg {theirs:,.0f}/s, {gain:.2f}"
+                    )
 
 
 if __name__ == "__main__":
