@@ -19,6 +19,7 @@ from toolkit.core.machine import usable_cpus
 from toolkit.core.progress import SILENT, Progress
 from toolkit.core.text import printable
 from toolkit.data.class_source import PARTS, Load, Problem, Source, SourceFile, open_source
+from toolkit.data.label_table import LabelTables
 from toolkit.data.probe import lying_extension, parallel_map, problem_of
 from toolkit.images import near_duplicates as similarity
 from toolkit.images.header import MAX_PIXELS, Header, read_header
@@ -71,6 +72,7 @@ class CheckOptions:
         imbalance: a class is this many times smaller than the largest.
         max_pixels: larger pictures are not decoded.
         workers: threads; None is one per processor.
+        labels: tables that give the classes; None: the class folders, or a `metadata.csv` in the source.
     """
 
     near: float = similarity.THRESHOLD
@@ -85,6 +87,7 @@ class CheckOptions:
     imbalance: float = 5.0
     max_pixels: int = MAX_PIXELS
     workers: int | None = None
+    labels: LabelTables | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,7 +156,9 @@ def check(source: Path, options: CheckOptions | None = None, progress: Progress 
         InputError: `source` is missing, empty or damaged.
     """
     options = options or CheckOptions()
-    opened = _with_parts(open_source(source))
+    opened = _with_parts(open_source(source, options.labels))
+    if opened.table is not None:
+        opened.table.warn(progress)
     seen = _look_at_all(opened, options, progress)
     pictures = [one for one in seen if one.looks is not None]
     findings = [finding for one in seen for finding in _unusable(one)]

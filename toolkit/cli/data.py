@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from toolkit.cli import console
-from toolkit.cli.options import Quiet, Verbose
+from toolkit.cli.options import COLUMNS, Columns, Labels, Quiet, Verbose
 
 if TYPE_CHECKING:
     from toolkit.checking.check import CheckResult
@@ -41,6 +41,8 @@ def _switch(text: str, *names: str) -> typer.models.OptionInfo:
 
 def split(
     source: Source,
+    labels: Labels = None,
+    columns: Columns = COLUMNS,
     ratio: Annotated[str, typer.Option(help="Part for training, or the three of train,validation,test.")] = "0.9",
     seed: Annotated[int, typer.Option(help="Another seed, another split.")] = 0,
     out: Annotated[Path | None, typer.Option(help="Folder to make.", show_default="SOURCE-split")] = None,
@@ -61,12 +63,14 @@ def split(
     verbose: Verbose = False,
 ) -> None:
     """Split class folders into training and validation pictures; leave out and name what is none."""
+    from toolkit.data.label_table import LabelTables
     from toolkit.splitting.place import Mode
     from toolkit.splitting.plan import parse_ratio
     from toolkit.splitting.split import SplitOptions
     from toolkit.splitting.split import split as run
 
     options = SplitOptions(
+        labels=LabelTables.parse(labels or (), columns),
         ratio=parse_ratio(ratio),
         seed=seed,
         out=out,
@@ -149,6 +153,8 @@ def _split_summary(result: SplitResult) -> str:
 
 def check(
     source: Annotated[Path, typer.Argument(metavar="SOURCE", help="Class folders, an archive of them, or a split.")],
+    labels: Labels = None,
+    columns: Columns = COLUMNS,
     out: Annotated[Path | None, typer.Option(help="Table of the findings (.csv).")] = None,
     html: Annotated[Path | None, typer.Option(help="Page of the findings with thumbnails (.html).")] = None,
     fail_on: Annotated[str, typer.Option(metavar="KIND,…", help="Exit 6 where one of these is found; or any.")] = "",
@@ -170,9 +176,11 @@ def check(
     """Look for broken files, copies, leaks, mislabelled, odd, dark, bright, blank and blurred pictures."""
     from toolkit.checking import check as checking
     from toolkit.checking.page import write_page
+    from toolkit.data.label_table import LabelTables
 
     kinds = checking.parse_kinds(fail_on)
     options = checking.CheckOptions(
+        labels=LabelTables.parse(labels or (), columns),
         near=near,
         dark=dark,
         bright=bright,

@@ -19,3 +19,17 @@ Log = Annotated[
 Verbose = Annotated[
     bool, typer.Option("--verbose", callback=console.set_verbose, help="Print tracebacks.", show_default=False)
 ]
+Labels = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--labels",
+        metavar="TABLE",
+        help="Labels from this table, not from folders; of several the later counts. 'folders': the class folders.",
+        show_default="metadata.csv, else class folders",
+    ),
+]
+Columns = Annotated[
+    str, typer.Option("--columns", metavar="FILE,LABEL", help="The columns of the table with file and label.")
+]
+COLUMNS = "file_name,label"
+"""The columns that a table of labels has unless `--columns` says otherwise."""

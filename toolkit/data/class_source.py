@@ -21,6 +21,7 @@ from typing import Final
 from toolkit.core.errors import InputError
 from toolkit.core.text import printable
 from toolkit.data import archive
+from toolkit.data.label_table import Labels, LabelTables, find_labels, is_table
 from toolkit.data.split_tree import TRAIN_NAMES, VALIDATION_NAMES
 from toolkit.data.walk import is_picture_name, walk
 
@@ -53,6 +54,7 @@ class SourceFile:
         mtime_ns: modification time in nanoseconds.
         problem: why it is not even read, or None.
         part: "train", "validation" or "test" where the source is split already (see `open_source`), else "".
+        within: its place within its class, where that is not the name without its first folder.
     """
 
     name: str
@@ -61,6 +63,7 @@ class SourceFile:
     mtime_ns: int
     problem: Problem | None = None
     part: str = ""
+    within: str = ""
 
 
 Load = Callable[[], bytes]
@@ -75,12 +78,14 @@ class Source:
         path: as given.
         files: every file in it, sorted by name.
         root: the folder that holds the class folders, absolute; None for an archive.
+        table: the labels where a table gives them, None where the folders do.
     """
 
     path: Path
     files: list[SourceFile]
     root: str | None
     _members: dict[str, archive.Member] = field(default_factory=dict, repr=False)
+    table: Labels | None = None
 
     @property
     def name(self) -> str:
@@ -110,7 +115,8 @@ class Source:
         """A hash of all names, sizes and times: the same means that nothing has changed."""
         digest = hashlib.sha256()
         for file in self.files:
-            digest.update(f"{file.name}\0{file.size}\0{file.mtime_ns}\n".encode("utf-8", "surrogateescape"))
+            label = f"\0{file.label}" if self.table else ""
+            digest.update(f"{file.name}\0{file.size}\0{file.mtime_ns}{label}\n".encode("utf-8", "surrogateescape"))
         return digest.hexdigest()
 
 
@@ -127,13 +133,17 @@ def _unpacked(data: bytes | InputError) -> bytes:
     return data
 
 
-def open_source(path: Path) -> Source:
+def open_source(path: Path, labels: LabelTables | None = None) -> Source:
     """List a folder of class folders, or an archive of one. Nothing is read but names, sizes and times.
 
     A single folder around the class folders, as archives have it, is looked through.
 
+    Args:
+        labels: the tables that give the classes; None: the folders do, or a `metadata.csv` among them.
+
     Raises:
-        InputError: missing, neither a folder nor an archive, damaged, or without class folders.
+        InputError: missing, neither a folder nor an archive, damaged, without class folders, or tables that name none
+            of the files.
     """
     members: dict[str, archive.Member] = {}
     if path.is_dir():
@@ -144,11 +154,41 @@ def open_source(path: Path) -> Source:
     else:
         raise _no_source(path)
     above = _above_classes(file[0] for file in listed)
+    table = find_labels(path, [file[0] for file in listed], labels)
+    if table is not None:
+        return _from_table(path, listed, table, labels, members)
     files = sorted((_classed(_place(file[0], above), *file[1:]) for file in listed), key=lambda file: file.name)
     if not any(file.label for file in files):
         raise _no_classes(path, files)
     root = None if members else os.path.abspath(path / above)
     return Source(path, files, root, {_place(name, above): member for name, member in members.items()})
+
+
+def _from_table(
+    path: Path,
+    listed: list[_Listed],
+    table: Labels,
+    tables: LabelTables | None,
+    members: dict[str, archive.Member],
+) -> Source:
+    """The source where a table says which class a file has; its folders mean nothing."""
+    files = []
+    for name, size, mtime_ns, trouble in sorted(listed, key=lambda file: file[0]):
+        if is_table(path, name, tables):
+            continue
+        problem = trouble or (Problem("hidden", "a hidden file, or in a hidden folder") if _is_hidden(name) else None)
+        if problem is None and (found := table.problem(name)) is not None:
+            problem = Problem(*found)
+        label = "" if problem and problem is not trouble else table.by_place.get(name, "")
+        first, _, rest = name.partition("/")
+        within = rest if rest and unicodedata.normalize("NFC", first) == label else name
+        files.append(SourceFile(name, label, size, mtime_ns, problem, within=within))
+    if not any(file.label for file in files):
+        raise InputError(
+            f"{printable(str(path))}: {table.tables} gives none of its {len(files):,} files a label",
+            hint="the paths in the table start from that folder; see --labels and --columns",
+        )
+    return Source(path, files, None if members else os.path.abspath(path), members, table)
 
 
 def _no_classes(path: Path, files: Collection[SourceFile]) -> InputError:
@@ -160,7 +200,7 @@ def _no_classes(path: Path, files: Collection[SourceFile]) -> InputError:
         )
     return InputError(
         f"{printable(str(path))}: expected one folder per class in it, found none with a file",
-        hint="put the pictures of each class into a folder with the class's name, such as PetImages/Cat",
+        hint="put the images of each class into a folder with the class's name, or give --labels labels.csv",
     )
 
 

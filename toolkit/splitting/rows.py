@@ -8,13 +8,28 @@ import unicodedata
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
-from toolkit.core.errors import UsageError
+from toolkit.core.errors import InputError, UsageError
 from toolkit.core.text import printable
+from toolkit.data.class_source import Source
 from toolkit.data.probe import Examined
 from toolkit.splitting.plan import Choice
 from toolkit.splitting.table import Row
 
 GONE = "no longer in the source"
+
+
+def check_folder_names(source: Source) -> None:
+    """Labels from a table become folders of the split, so each must be the name of one.
+
+    Raises:
+        InputError: a label that cannot be.
+    """
+    wrong = [label for label in source.labels if label.startswith(".") or set(label) & set("/\\\0\r\n")]
+    if wrong:
+        raise InputError(
+            f"{printable(str(source.path))}: the label {wrong[0]!r} cannot be the name of a folder",
+            hint="write it in another way in the table, or train without a split: toolkit train DATA --labels TABLE",
+        )
 
 
 def groups(paths: Sequence[str], pattern: str | None) -> list[str]:
@@ -88,7 +103,7 @@ def build(
 
 def _new_target(subset: str, e: Examined, taken: set[str]) -> str:
     """`subset/label/place`, made different where another system would take two names for one."""
-    target = wanted = f"{subset}/{e.file.label}/{e.file.name.partition('/')[2]}"
+    target = wanted = f"{subset}/{e.file.label}/{e.file.within or e.file.name.partition('/')[2]}"
     length = 8
     while (folded := _folded(target)) in taken:
         stem, suffix = os.path.splitext(wanted)

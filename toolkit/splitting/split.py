@@ -17,6 +17,7 @@ from toolkit.core.progress import SILENT, Progress
 from toolkit.core.text import printable
 from toolkit.data import archive
 from toolkit.data.class_source import PARTS, Problem, Source, open_source
+from toolkit.data.label_table import LabelTables
 from toolkit.data.probe import Examination, Examined, examine_all
 from toolkit.images.header import MAX_PIXELS
 from toolkit.splitting import rows as split_rows
@@ -45,6 +46,7 @@ class SplitOptions:
         verify: decode every pixel; False trusts the headers.
         max_pixels: larger pictures are left out.
         workers: threads; None is one per processor.
+        labels: tables that give the classes; None: the class folders, or a `metadata.csv` in the source.
     """
 
     ratio: tuple[Decimal, ...] = field(default_factory=lambda: parse_ratio("0.9"))
@@ -61,6 +63,7 @@ class SplitOptions:
     verify: bool = True
     max_pixels: int = MAX_PIXELS
     workers: int | None = None
+    labels: LabelTables | None = None
 
     def __post_init__(self) -> None:
         if self.update and self.force:
@@ -170,7 +173,7 @@ def split(source: Path, options: SplitOptions | None = None, progress: Progress 
         if earlier and earlier.moving and options.update and not options.dry_run:
             finish_move(out, earlier, progress)
             earlier = read_earlier(out)
-        return _split(open_source(source), out, options, earlier, progress)
+        return _split(open_source(source, options.labels), out, options, earlier, progress)
 
 
 def _split(
@@ -178,6 +181,9 @@ def _split(
 ) -> SplitResult:
     """`split` once the source is listed and the folder is held."""
     _refuse_source(source, options)
+    if source.table is not None:
+        split_rows.check_folder_names(source)
+        source.table.warn(progress)
     state = State(
         complete=True,
         update=options.update,
@@ -332,7 +338,7 @@ def _moved_before(
         rows = finish_move(out, earlier, progress)
         return replace(result, rows=rows, outcome="completed")
     try:
-        left = {printable(file.name) for file in open_source(source).files}
+        left = {printable(file.name) for file in open_source(source, options.labels).files}
     except InputError:
         left = set()
     known = {printable(row.path) for row in earlier.rows if not row.subset}

@@ -1,0 +1,225 @@
+"""Labels from tables instead of folders: `file_name,label` as Hugging Face's ImageFolder has it, and several in a row.
+
+Each row names a file of the dataset and its class. Of several tables the later one counts where both name a file, so
+that `corrections.csv` of a review goes behind the table that it corrects. The word `folders` in the place of a table
+stands for the names of the class folders.
+"""
+
+from __future__ import annotations
+
+import csv
+import os
+import unicodedata
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from toolkit.core.errors import InputError, UsageError
+from toolkit.core.progress import Progress
+from toolkit.core.text import printable
+
+FOLDERS: Final = "folders"
+METADATA: Final = "metadata.csv"
+COLUMNS: Final = ("file_name", "label")
+
+SHOWN: Final = 10
+"""Rows without a file that are named one by one."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LabelTables:
+    """Where labels come from.
+
+    Attributes:
+        tables: files, or the word `folders`, in the order in which they count; () looks for `metadata.csv`.
+        columns: the names of the columns with the file and with its label.
+    """
+
+    tables: tuple[str, ...] = ()
+    columns: tuple[str, str] = COLUMNS
+
+    @classmethod
+    def parse(cls, tables: Sequence[str | os.PathLike[str]], columns: str = ",".join(COLUMNS)) -> LabelTables:
+        """The options `--labels` and `--columns`.
+
+        Raises:
+            UsageError: not two names of columns.
+        """
+        names = tuple(name.strip() for name in columns.split(","))
+        if len(names) != 2 or not all(names):
+            raise UsageError(
+                f"--columns {columns}: expected the names of two columns, of the file and of the label",
+                hint=f"--columns {','.join(COLUMNS)}",
+            )
+        return cls(tables=tuple(os.fspath(table) for table in tables), columns=(names[0], names[1]))
+
+
+@dataclass(kw_only=True, slots=True)
+class Labels:
+    """The labels of one dataset.
+
+    Attributes:
+        tables: where they come from, for messages.
+        by_place: place of the file in the dataset, forward slashes -> its class; "" where it shows none of them.
+        contradictions: place -> the classes that one table gives it.
+        missing: rows that name no file of the dataset.
+    """
+
+    tables: str
+    by_place: dict[str, str] = field(default_factory=dict)
+    contradictions: dict[str, tuple[str, str]] = field(default_factory=dict)
+    missing: list[str] = field(default_factory=list)
+
+    def problem(self, place: str) -> tuple[str, str] | None:
+        """Why a file has no class: one word and a sentence; None where it has one."""
+        if place in self.contradictions:
+            one, other = self.contradictions[place]
+            return "two_labels", f"{self.tables} says {one} and {other}"
+        if place not in self.by_place:
+            return "no_class", f"has no row in {self.tables}"
+        return None if self.by_place[place] else ("no_class", f"has no label in {self.tables}")
+
+    def warn(self, progress: Progress) -> None:
+        """Name the rows without a file."""
+        for name in self.missing[:SHOWN]:
+            progress.warn(f"{self.tables}: no such file in the dataset: {name}")
+        if len(self.missing) > SHOWN:
+            progress.warn(f"{self.tables}: {len(self.missing) - SHOWN:,} more rows without a file")
+
+
+def find_labels(root: Path, places: Collection[str], wanted: LabelTables | None) -> Labels | None:
+    """The labels of the files at `places` in the folder `root`; None where their folders are to say.
+
+    Without a table, a `metadata.csv` in `root` with the two columns is taken.
+
+    Raises:
+        InputError: a table is missing, damaged or without the columns; or none of its rows names a file.
+    """
+    wanted = wanted or LabelTables()
+    tables = wanted.tables
+    if not tables:
+        metadata = root / METADATA
+        if METADATA not in places or not _has_columns(metadata, wanted.columns):
+            return None
+        tables = (str(metadata),)
+    if tables == (FOLDERS,):
+        return None
+    labels = Labels(tables=" and ".join(printable(Path(table).name) for table in tables))
+    finder = _Finder(root, places)
+    for table in tables:
+        if table == FOLDERS:
+            labels.by_place |= {
+                place: unicodedata.normalize("NFC", place.partition("/")[0]) for place in places if "/" in place
+            }
+        else:
+            _add(labels, finder, Path(table), wanted.columns)
+    return labels
+
+
+def is_table(root: Path, place: str, wanted: LabelTables | None) -> bool:
+    """Whether the file at `place` is one of the tables themselves."""
+    tables = (wanted or LabelTables()).tables or (str(root / METADATA),)
+    path = os.path.abspath(root / place)
+    return any(os.path.abspath(table) == path for table in tables if table != FOLDERS)
+
+
+def _add(labels: Labels, finder: _Finder, table: Path, columns: tuple[str, str]) -> None:
+    mine: dict[str, str] = {}
+    n_missing = len(labels.missing)
+    for name, label in _rows(table, columns):
+        place = finder.place(name, table)
+        if place is None:
+            labels.missing.append(name)
+        elif mine.setdefault(place, label) != label:
+            labels.contradictions[place] = (mine[place], label)
+    if not mine:
+        missing = labels.missing[n_missing:]
+        found = f"none of its {len(missing):,} files is there, such as {printable(missing[0])}" if missing else "no row"
+        raise InputError(
+            f"{printable(str(table))}: {found}",
+            hint=f"the column {columns[0]} holds paths that start from {printable(str(finder.root))}",
+        )
+    labels.contradictions = {
+        place: pair for place, pair in labels.contradictions.items() if place not in mine or mine[place] in pair
+    }
+    labels.by_place |= mine
+
+
+class _Finder:
+    """Names in a table -> places in the dataset: from its folder, from the table's, or from the working directory."""
+
+    def __init__(self, root: Path, places: Collection[str]) -> None:
+        self.root = root
+        self._start = os.path.join(os.path.abspath(root), "")
+        self._places = {_key(place): place for place in places}
+        around = {place.partition("/")[0] for place in places}
+        if len(around) == 1:  # an archive often has one folder around all
+            self._places |= {_key(place.partition("/")[2]): place for place in places}
+
+    def place(self, name: str, table: Path) -> str | None:
+        plain = os.path.normpath(name).replace(os.sep, "/")
+        if not os.path.isabs(name) and (found := self._places.get(_key(plain))) is not None:
+            return found
+        for folder in ("", os.path.dirname(table)):
+            path = os.path.abspath(os.path.join(folder, name))
+            if path.startswith(self._start):
+                inside = path[len(self._start) :].replace(os.sep, "/")
+                if (found := self._places.get(_key(inside))) is not None:
+                    return found
+        return None
+
+
+def _key(place: str) -> str:
+    """The same for the names that a file has on several systems, and in a table."""
+    return unicodedata.normalize("NFC", printable(place))
+
+
+def _has_columns(table: Path, columns: tuple[str, str]) -> bool:
+    try:
+        return set(columns) <= set(next(_cells(table), []))
+    except (InputError, OSError):
+        return False
+
+
+def _rows(table: Path, columns: tuple[str, str]) -> Iterator[tuple[str, str]]:
+    """File and label of each row that names a file."""
+    cells = _cells(table)
+    header = next(cells, [])
+    missing = [name for name in columns if name not in header]
+    if missing:
+        raise InputError(
+            f"{printable(str(table))}: expected the columns {','.join(columns)}; found {','.join(header)}",
+            hint="other columns: --columns path,class",
+        )
+    file, label = (header.index(name) for name in columns)
+    for number, row in enumerate(cells, 2):
+        if not any(row):
+            continue
+        if len(row) <= max(file, label):
+            raise InputError(
+                f"{printable(str(table))}: row {number:,} has {len(row)} cells, expected {len(header)}",
+                hint="save the table again as CSV",
+            )
+        if row[file].strip():
+            yield row[file].strip(), unicodedata.normalize("NFC", row[label].strip())
+
+
+def _cells(table: Path) -> Iterator[list[str]]:
+    """The lines of a table; commas, semicolons or tabs may separate its cells."""
+    shown = printable(str(table))
+    try:
+        with table.open(newline="", encoding="utf-8-sig") as file:
+            header = file.readline()
+            file.seek(0)
+            separator = max(",;\t", key=header.count)
+            for row in csv.reader(file, delimiter=separator, strict=True):
+                yield [cell.strip() for cell in row] if row else row
+    except FileNotFoundError:
+        raise InputError(f"{shown}: expected a table of labels, found nothing", hint="check --labels") from None
+    except UnicodeDecodeError:
+        raise InputError(f"{shown}: not UTF-8 text", hint='save it as "CSV UTF-8"') from None
+    except csv.Error as error:
+        raise InputError(f"{shown}: not a table ({error})", hint="save it again as CSV") from None
+    except OSError as error:
+        raise InputError(f"{shown}: cannot be read ({error.strerror})", hint="check --labels") from None
