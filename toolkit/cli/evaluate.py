@@ -23,7 +23,9 @@ def evaluate(
     data: Annotated[Path, typer.Argument(metavar="DATA", help="A folder with one folder of pictures per class.")],
     model: Annotated[
         list[Path] | None,
-        typer.Option("--model", "-m", help="A bundle, .onnx or .tflite file; several are compared. [default: model]"),
+        typer.Option(
+            "--model", "-m", help="A bundle, .onnx or .tflite file, or imagenet; several are compared. [default: model]"
+        ),
     ] = None,
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the reports.")] = Path("evaluation"),
     fail_under: Annotated[

@@ -20,7 +20,9 @@ FILES, SPEED, NIGHT = "Which files", "Speed", "From cron"
 def infer(
     inputs: Annotated[list[str], typer.Argument(metavar="INPUT…", help="Files, folders, or - for a list on stdin.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="Result file: .csv, .jsonl or .parquet.")],
-    model: Annotated[Path, typer.Option("--model", "-m", help="A bundle, or a .onnx or .tflite file.")] = Path("model"),
+    model: Annotated[
+        Path, typer.Option("--model", "-m", help="A bundle, a .onnx or .tflite file, or imagenet.")
+    ] = Path("model"),
     top_k: Annotated[int, typer.Option(min=1, help="Labels in a row, best first.")] = 1,
     probabilities: Annotated[bool, typer.Option("--probabilities", help="A column for every class.")] = False,
     min_confidence: Annotated[float, typer.Option(min=0, max=1, help="Below it a row is 'unsure'.")] = 0.0,

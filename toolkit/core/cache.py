@@ -1,4 +1,4 @@
-"""Where decoded pictures are kept for later trainings."""
+"""Where decoded images are kept for later trainings, and models that are made once."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ def default_cache_dir() -> Path:
         return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "toolkit-images"
     except RuntimeError:
         raise MachineError(
-            "no place for decoded pictures: this user has no home folder",
-            hint="choose one with --cache-dir, or with the environment variable TOOLKIT_CACHE",
+            "no place for the cache: this user has no home folder",
+            hint="choose one with the environment variable TOOLKIT_CACHE, or where there is one with --cache-dir",
         ) from None
 
 

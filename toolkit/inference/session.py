@@ -17,6 +17,7 @@ from toolkit.core.files import file_digest
 from toolkit.core.text import printable
 from toolkit.images.decode import Image
 from toolkit.model_files.contract import METADATA_KEY, Contract
+from toolkit.model_files.imagenet import imagenet_file, is_imagenet
 
 Device = str
 """auto, cpu, cuda, or some of several GPUs by their numbers: cuda:0,1."""
@@ -65,11 +66,14 @@ class Session(Protocol):
 
 
 def resolve_model(path: Path) -> Path:
-    """The model file that `path` names: itself, or the `model.onnx` of a bundle.
+    """The model file that `path` names: itself, the `model.onnx` of a bundle, or that of the name `imagenet`.
 
     Raises:
         ModelError: nothing there, or nothing that can be run.
+        MachineError: `imagenet` cannot be made here.
     """
+    if is_imagenet(path):
+        return imagenet_file()
     shown = printable(str(path))
     if path.is_dir():
         if (path / ONNX_FILE).is_file():
@@ -83,7 +87,8 @@ def resolve_model(path: Path) -> Path:
     if not path.exists():
         raise ModelError(
             f"{shown}: no model there",
-            hint="toolkit train makes one, toolkit export --onnx completes it; or see --model",
+            hint="toolkit train DATA and toolkit export model --onnx make one of your own classes; "
+            "--model imagenet knows 1,000 everyday things",
         )
     if path.suffix.lower() == ".keras":
         raise ModelError(f"{shown}: a .keras file is not run directly", hint=f"toolkit export {shown} --onnx")

@@ -21,6 +21,7 @@ from toolkit.model_files.contract_io import (
     mapped,
     read_contract,
 )
+from toolkit.model_files.imagenet import imagenet_file, is_imagenet
 from toolkit.model_files.tflite_schema import ONNX_TYPES, TFLITE_OPERATORS, TFLITE_TYPES
 
 # Operations with weights, by the names that each format gives them: what people count as layers.
@@ -69,11 +70,13 @@ class Inspection:
 
 
 def inspect(path: Path) -> Inspection:
-    """Look into the ONNX file, TFLite file, SavedModel or bundle at `path`.
+    """Look into the ONNX file, TFLite file, SavedModel or bundle at `path`, or the model called `imagenet`.
 
     Raises:
         ModelError: missing, no model, damaged, or with a contract of another schema.
+        MachineError: `imagenet` cannot be made here.
     """
+    path = imagenet_file() if is_imagenet(path) else path
     kind = file_format(path)
     contract = _contract(path)
     operations, weights = _content(path, kind)
