@@ -15,11 +15,27 @@ from typing import Annotated
 
 import typer
 
-from toolkit.cli import console, data, demo, evaluate, export, infer, machine, recipe, review, sort, train, view
+from toolkit.cli import (
+    cache,
+    console,
+    data,
+    demo,
+    evaluate,
+    export,
+    help,
+    infer,
+    machine,
+    recipe,
+    review,
+    sort,
+    train,
+    view,
+)
 from toolkit.core.errors import InputError, MachineError, ToolkitError
 
 app = typer.Typer(
     name="toolkit",
+    cls=help.Group,
     help="Clean, split, train, export and label folders of images.",
     no_args_is_help=True,
     add_completion=True,
@@ -125,4 +141,9 @@ app.command()(sort.sort)
 app.command()(evaluate.evaluate)
 app.command()(export.inspect)
 app.command()(machine.doctor)
+app.command()(cache.cache)
 app.command()(demo.demo)
+
+for commands in (app, recipe.app):
+    for command in commands.registered_commands:
+        command.cls = help.Command

@@ -3,9 +3,19 @@
 from __future__ import annotations
 
 import os
+import re
+import shutil
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
-from toolkit.core.errors import MachineError
+from toolkit.core.errors import MachineError, UsageError
+
+MODELS: Final = "models"
+ARCHIVES: Final = "archives"
+"""Folders in the cache, beside those of decoded images, which end in a key."""
+
+_DECODED: Final = re.compile(r".*-[0-9a-f]{16}")
 
 
 def default_cache_dir() -> Path:
@@ -28,3 +38,70 @@ def default_cache_dir() -> Path:
 def cache_bytes(folder: Path) -> int:
     """Size of everything that is kept in `folder`."""
     return sum(path.stat().st_size for path in folder.glob("*/*") if path.is_file())
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CacheEntry:
+    """One thing in the cache.
+
+    Attributes:
+        path: a file or a folder.
+        holds: what it is, in words.
+        n_bytes: its size.
+        used: when it was read or written last, in seconds since 1970.
+    """
+
+    path: Path
+    holds: str
+    n_bytes: int
+    used: float
+
+
+def cache_entries(folder: Path) -> list[CacheEntry]:
+    """What `toolkit` keeps in `folder`, the latest used first; what it did not write is not among it."""
+    found = [(path, "decoded images") for path in _inside(folder) if _DECODED.fullmatch(path.name) and path.is_dir()]
+    found += [(path, "a model") for path in _inside(folder / MODELS)]
+    found += [(path, "an unpacked archive") for path in _inside(folder / ARCHIVES) if path.is_dir()]
+    entries = [_entry(path, holds) for path, holds in found]
+    return sorted(entries, key=lambda entry: (-entry.used, str(entry.path)))
+
+
+def remove_entry(entry: CacheEntry) -> None:
+    """Remove one thing from the cache; it is made again when it is needed.
+
+    Raises:
+        OSError: it cannot be removed.
+    """
+    if entry.path.is_dir() and not entry.path.is_symlink():
+        shutil.rmtree(entry.path)
+    else:
+        entry.path.unlink(missing_ok=True)
+
+
+def _inside(folder: Path) -> list[Path]:
+    try:
+        return sorted(folder.iterdir())
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+
+
+def _entry(path: Path, holds: str) -> CacheEntry:
+    files = [file for file in path.rglob("*") if file.is_file()] if path.is_dir() else [path]
+    states = [file.stat() for file in files]
+    used = max((max(state.st_mtime, state.st_atime) for state in states), default=path.stat().st_mtime)
+    return CacheEntry(path=path, holds=holds, n_bytes=sum(state.st_size for state in states), used=used)
+
+
+def parse_age(text: str) -> float:
+    """`30d`, `12h` or `2w` in seconds.
+
+    Raises:
+        UsageError: neither.
+
+    >>> parse_age("30d")
+    2592000.0
+    """
+    match = re.fullmatch(r"(\d{1,6})([hdw])", text.strip())
+    if match is None:
+        raise UsageError(f"--older-than {text}: expected hours, days or weeks", hint="--older-than 30d")
+    return float(match[1]) * {"h": 3600, "d": 86400, "w": 604800}[match[2]]

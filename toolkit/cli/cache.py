@@ -1,0 +1,55 @@
+"""`toolkit cache`."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from toolkit.cli import console
+from toolkit.cli.options import Quiet, Verbose
+from toolkit.cli.tables import columns
+
+
+def cache(
+    clear: Annotated[bool, typer.Option("--clear", help="Remove what is listed.", show_default=False)] = False,
+    older_than: Annotated[
+        str | None, typer.Option(metavar="AGE", help="Only what was not used for so long: 12h, 30d, 2w.")
+    ] = None,
+    cache_dir: Annotated[
+        Path | None, typer.Option(help="The cache's folder.", show_default="$TOOLKIT_CACHE, or the user's")
+    ] = None,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+) -> None:
+    """Show what is kept for later runs, or clear it: decoded images, unpacked archives, ready-made models.
+
+    Everything in it is made again when it is needed.
+
+    Example: toolkit cache --older-than 30d --clear
+
+    flower_photos-2f1b0a9c8d7e6f50  decoded images  303.4 MB  41 days
+    """
+    from toolkit.core.cache import cache_entries, default_cache_dir, parse_age, remove_entry
+
+    folder = cache_dir or default_cache_dir()
+    now = time.time()
+    least = parse_age(older_than) if older_than else 0.0
+    entries = [entry for entry in cache_entries(folder) if now - entry.used >= least]
+    rows = [
+        [entry.path.name, entry.holds, f"{entry.n_bytes / 1e6:,.1f} MB", _age(now - entry.used)] for entry in entries
+    ]
+    for line in columns(rows) if rows and not console.Settings.quiet else ():
+        console.out(line)
+    if clear:
+        for entry in entries:
+            remove_entry(entry)
+    size = sum(entry.n_bytes for entry in entries) / 1e6
+    console.say(f"{folder}: {size:,.1f} MB {'removed' if clear else 'in the cache'}")
+
+
+def _age(seconds: float) -> str:
+    days = int(seconds // 86400)
+    return "today" if days < 1 else "1 day" if days == 1 else f"{days:,} days"
