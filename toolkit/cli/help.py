@@ -36,8 +36,9 @@ def _without_type(params: list[Any]) -> list[Any]:
     return params
 
 
-def _no_type(_ctx: Any) -> None:
-    """What stands beside an option that takes no value."""
+def _no_type(ctx: Any) -> str | None:
+    """What stands beside an option that takes no value: nothing."""
+    return None
 
 
 def filled(text: str) -> str:
