@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import getpass
 import os
 import shutil
 import signal
 import subprocess
 import sys
 import tarfile
+import tempfile
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -63,27 +65,27 @@ def real_images() -> None:
 
 
 @pytest.fixture(scope="session")
-def pet_images(data_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def pet_images(data_dir: Path) -> Path:
     """`PetImages` unpacked, 1,211 files with the planted faults. Read only: copy before changing anything."""
-    return _unpack(data_dir / "PetImages.zip", tmp_path_factory.mktemp("pets")) / "PetImages"
+    return _unpack(data_dir / "PetImages.zip") / "PetImages"
 
 
 @pytest.fixture(scope="session")
-def flower_photos(data_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def flower_photos(data_dir: Path) -> Path:
     """`flower_photos` unpacked, 3,119 JPEGs in five class folders. Read only."""
-    return _unpack(data_dir / "flower_photos.tgz", tmp_path_factory.mktemp("flowers")) / "flower_photos"
+    return _unpack(data_dir / "flower_photos.tgz") / "flower_photos"
 
 
 @pytest.fixture(scope="session")
-def cell_images(data_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def cell_images(data_dir: Path) -> Path:
     """`cell_images` unpacked, 22,046 small grey PNGs in two class folders. Read only."""
-    return _unpack(data_dir / "cell_images.zip", tmp_path_factory.mktemp("cells")) / "cell_images"
+    return _unpack(data_dir / "cell_images.zip") / "cell_images"
 
 
 @pytest.fixture(scope="session")
-def fashion_images(data_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def fashion_images(data_dir: Path) -> Path:
     """`train/0..9` and `test/0..9` of Fashion-MNIST, unpacked, 70,000 small grey PNGs. Read only."""
-    return _unpack(data_dir / "fashion_mnist_images.zip", tmp_path_factory.mktemp("fashion")) / "fashion_mnist_images"
+    return _unpack(data_dir / "fashion_mnist_images.zip") / "fashion_mnist_images"
 
 
 @pytest.fixture(scope="session")
@@ -105,13 +107,25 @@ def browser() -> Iterator[Any]:
     opened.quit()
 
 
-def _unpack(archive: Path, target: Path) -> Path:
+def _unpack(archive: Path) -> Path:
+    """The folder that `archive` is unpacked in: once for all runs of the tests on this machine, they only read it."""
+    status = archive.stat()
+    target = Path(tempfile.gettempdir()) / f"toolkit-test-images-{getpass.getuser()}"
+    target /= f"{archive.stem}-{status.st_size}-{status.st_mtime_ns}"
+    if target.is_dir():
+        return target
+    target.parent.mkdir(exist_ok=True)
+    new = Path(tempfile.mkdtemp(dir=target.parent))
     if archive.suffix == ".zip":
         with zipfile.ZipFile(archive) as zipped:
-            zipped.extractall(target)
+            zipped.extractall(new)
     else:
         with tarfile.open(archive) as tarred:
-            tarred.extractall(target, filter="data")
+            tarred.extractall(new, filter="data")
+    try:
+        new.rename(target)
+    except OSError:  # another run of the tests was faster
+        shutil.rmtree(new)
     return target
 
 

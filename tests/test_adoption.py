@@ -14,8 +14,10 @@ from onnx import TensorProto, helper, numpy_helper
 from toolkit.adopting.adopt import PRESETS, AdoptOptions, adopt, carried_labels
 from toolkit.core.errors import InputError, MismatchError, ModelError, ToolkitError, UsageError
 from toolkit.images.spec import Resize
-from toolkit.inference.session import Runtime, open_session
 from toolkit.model_files.contract_io import read_contract
+from toolkit.model_files.conventions import Output, TensorLayout, Values
+from toolkit.sessions.backend import Runtime
+from toolkit.sessions.open_session import open_session
 
 TORCH = Path(__file__).parent / "torch_onnx"
 NAMES = ("dynamic_logits", "fixed1_logits", "fixed4_softmax", "dynamic_float16")
@@ -87,7 +89,7 @@ def test_every_way_to_feed(tmp_path: Path, shape: list[Any], channels: Any, valu
     mean, std = (0.2, 0.1, 0.3), (0.5, 0.6, 0.7)
     chosen = AdoptOptions(
         labels=tmp_path / "l.txt", image_size=(8, 8), values=values, mean=mean, std=std, channels=channels,
-        output="logits",
+        output=Output.LOGITS,
     )  # fmt: skip
     result = adopt(path, chosen)
     pictures = np.load(TORCH / "pictures.npy")[:6, :8, :8]
@@ -101,7 +103,7 @@ def test_every_way_to_feed(tmp_path: Path, shape: list[Any], channels: Any, valu
 def test_one_sigmoid_column_becomes_two(tmp_path: Path) -> None:
     path = linear(tmp_path / "m.onnx", ["n", 3, 8, 8], WEIGHTS[:, :1])
     (tmp_path / "l.txt").write_text("a\nb\n")
-    adopt(path, AdoptOptions(labels=tmp_path / "l.txt", values="0..1", output="logits"))
+    adopt(path, AdoptOptions(labels=tmp_path / "l.txt", values=Values.UNIT, output=Output.LOGITS))
     pictures = np.load(TORCH / "pictures.npy")[:6, :8, :8]
     p = 1 / (1 + np.exp(-((pictures / 255).mean((1, 2)) @ WEIGHTS[:, :1])))
     found = open_session(tmp_path / "m.adopted.onnx", device="cpu").run(pictures)
@@ -111,7 +113,7 @@ def test_one_sigmoid_column_becomes_two(tmp_path: Path) -> None:
 def test_what_the_file_carries_need_not_be_said(tmp_path: Path) -> None:
     carried = {"names": "{0: 'cat', 1: 'dog, large'}", "imgsz": "[8, 16]"}
     path = linear(tmp_path / "yolo.onnx", ["n", 3, "h", "w"], WEIGHTS, carried)
-    contract = adopt(path, AdoptOptions(preset="ultralytics", output="logits")).contract
+    contract = adopt(path, AdoptOptions(preset="ultralytics", output=Output.LOGITS)).contract
     assert contract.labels == ("cat", "dog, large")
     assert (contract.preprocess.height, contract.preprocess.width) == (8, 16)
     assert carried_labels({"labels": "a\nb\n"}, path) == ("a", "b")
@@ -145,7 +147,7 @@ def test_logits_called_probabilities_are_caught(tmp_path: Path) -> None:
     path = linear(tmp_path / "m.onnx", ["n", 3, 8, 8], WEIGHTS)
     (tmp_path / "l.txt").write_text("a\nb\n")
     with pytest.raises(MismatchError, match="sum to 1"):
-        adopt(path, AdoptOptions(labels=tmp_path / "l.txt", values="0..1", output="probabilities"))
+        adopt(path, AdoptOptions(labels=tmp_path / "l.txt", values=Values.UNIT, output=Output.PROBABILITIES))
     assert not (tmp_path / "m.adopted.onnx").exists()
 
 
@@ -186,13 +188,13 @@ def test_weights_elsewhere_are_refused(tmp_path: Path, location: str) -> None:
         tensor.external_data.add(key=key, value=value)
     path.write_bytes(model.SerializeToString())
     with pytest.raises(ModelError, match="weights"):
-        adopt(path, AdoptOptions(values="0..1", output="logits"))
+        adopt(path, AdoptOptions(values=Values.UNIT, output=Output.LOGITS))
 
 
 def test_weights_beside_the_file_are_taken_in(tmp_path: Path) -> None:
     path = linear(tmp_path / "m.onnx", ["n", 3, 8, 8], WEIGHTS, {"labels": "a\nb"})
     onnx.save(onnx.load(path), path, save_as_external_data=True, location="m.bin", size_threshold=0)
-    adopted = adopt(path, AdoptOptions(values="0..1", output="logits")).path
+    adopted = adopt(path, AdoptOptions(values=Values.UNIT, output=Output.LOGITS)).path
     assert not any(tensor.external_data for tensor in onnx.load(adopted, load_external_data=False).graph.initializer)
 
 
@@ -208,21 +210,21 @@ def test_damaged_files_are_refused(tmp_path: Path, keep: float) -> None:
 def test_a_gigantic_declared_shape_is_refused(tmp_path: Path) -> None:
     path = linear(tmp_path / "m.onnx", ["n", 3, 1 << 30, 1 << 30], WEIGHTS, {"labels": "a\nb"})
     with pytest.raises(ModelError, match="16384"):
-        adopt(path, AdoptOptions(values="0..1", output="logits"))
+        adopt(path, AdoptOptions(values=Values.UNIT, output=Output.LOGITS))
     model = onnx.load(path)
     model.graph.initializer[1].dims[:] = [3, 1 << 40]
     path.write_bytes(model.SerializeToString())
     with pytest.raises(ModelError):
-        adopt(path, AdoptOptions(values="0..1", output="logits"))
+        adopt(path, AdoptOptions(values=Values.UNIT, output=Output.LOGITS))
 
 
 def test_what_is_no_classifier_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="found nothing"):
-        adopt(tmp_path / "m.onnx", AdoptOptions(values="0..1"))
+        adopt(tmp_path / "m.onnx", AdoptOptions(values=Values.UNIT))
     path = linear(tmp_path / "m.onnx", ["n", 5, 8, 8], WEIGHTS)
     with pytest.raises(UsageError, match="channels first or last"):
-        adopt(path, AdoptOptions(values="0..1"))
+        adopt(path, AdoptOptions(values=Values.UNIT))
     with pytest.raises(ModelError, match="5 channels"):
-        adopt(path, AdoptOptions(values="0..1", layout="nchw"))
+        adopt(path, AdoptOptions(values=Values.UNIT, layout=TensorLayout.NCHW))
     with pytest.raises(InputError, match="cannot be read"):
         adopt(linear(path, ["n", 3, 8, 8], WEIGHTS), AdoptOptions(preset="imagenet", labels=tmp_path / "none.txt"))

@@ -56,7 +56,7 @@ def test_onnx_contract_comes_back(tmp_path: Path) -> None:
 
 def test_a_file_without_contract_names_the_way(tmp_path: Path) -> None:
     path = write_onnx(tmp_path / "m.onnx", {})
-    with pytest.raises(ModelError, match="carries no contract") as caught:
+    with pytest.raises(ModelError, match="carries no toolkit contract") as caught:
         read_contract(path)
     assert "toolkit adopt" in caught.value.hint
     assert inspect(path).contract is None

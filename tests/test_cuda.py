@@ -15,9 +15,10 @@ from conftest import ROOT
 from networks import contract, write_conv_network
 
 from toolkit.core.errors import MachineError
-from toolkit.inference import cuda
-from toolkit.inference.cuda_session import DeviceSession
-from toolkit.inference.session import OnnxSession, open_session
+from toolkit.sessions import cuda
+from toolkit.sessions.cuda_session import CudaSession
+from toolkit.sessions.onnx_session import OnnxSession
+from toolkit.sessions.open_session import open_session
 
 GPU = ["CUDAExecutionProvider", "CPUExecutionProvider"]
 ONE = {"onnxruntime-gpu"}
@@ -109,7 +110,7 @@ def test_a_session_that_only_claims_to_be_on_cuda(tmp_path: Path, monkeypatch: p
 def test_bindings_give_the_same_from_many_threads(tmp_path: Path) -> None:
     model = write_conv_network(tmp_path / "model.onnx", contract(size=16), convolutions=(4,))
     plain = OnnxSession(model, threads=1)
-    bound = DeviceSession(plain, place="cpu")
+    bound = CudaSession(plain, place="cpu")
     images = np.random.default_rng(0).integers(0, 256, (40, 16, 16, 3), dtype=np.uint8)
     expected = plain.run(images)
     found = {}
@@ -131,7 +132,7 @@ def test_bindings_give_the_same_from_many_threads(tmp_path: Path) -> None:
 def test_out_of_memory_halves_the_batch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     model = write_conv_network(tmp_path / "model.onnx", contract(size=16), convolutions=(4,))
     plain = OnnxSession(model, threads=1)
-    bound = DeviceSession(plain, place="cpu")
+    bound = CudaSession(plain, place="cpu")
     images = np.random.default_rng(0).integers(0, 256, (50, 16, 16, 3), dtype=np.uint8)
     real, sizes = bound._run, []
 

@@ -22,8 +22,9 @@ from toolkit.evaluation.report import evaluate
 from toolkit.evaluation.report_files import classification_report
 from toolkit.evaluation.summary import overall, per_class
 from toolkit.inference.infer import infer
-from toolkit.inference.inputs import Counts, Inputs
-from toolkit.inference.predict import InferOptions, predict
+from toolkit.inference.inputs import Inputs, PassedOver
+from toolkit.inference.options import InferOptions
+from toolkit.inference.predict import predict
 
 PLOTS = {"confusion", "classes", "reliability", "confidence", "thresholds", "precision_recall", "roc"}
 
@@ -51,7 +52,7 @@ def evaluation(pictures: Path, model: Path, out: Path) -> Evaluation:
 @pytest.fixture(scope="module")
 def answers(pictures: Path, model: Path) -> tuple[list[str], np.ndarray[tuple[int, int], np.dtype[np.float64]]]:
     """Truth (N,) by the folder's name, and probabilities (N, K), without any of the code under test."""
-    samples = list(Inputs(paths=(str(pictures),)).samples(Counts()))
+    samples = list(Inputs(paths=(str(pictures),)).samples(PassedOver()))
     truth = [sample.path.split("/")[-2] for sample in samples]
     found = [p.probabilities for p in predict(samples, model)]
     return truth, np.stack([p for p in found if p is not None]).astype(np.float64)

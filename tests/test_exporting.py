@@ -29,18 +29,20 @@ from toolkit.exporting.artefacts import artefact_name
 from toolkit.exporting.export import export
 from toolkit.exporting.keras_file import load_keras
 from toolkit.exporting.load import Source
-from toolkit.exporting.options import ExportOptions, Format, Output, Quantize, Values
+from toolkit.exporting.options import ExportOptions, Format, Quantize
 from toolkit.exporting.runners import open_runner
 from toolkit.exporting.serving_graph import find_output, find_values
 from toolkit.images.decode import decode
 from toolkit.images.spec import Preprocess
-from toolkit.inference.predict import InferOptions, predict
-from toolkit.inference.session import Runtime
+from toolkit.inference.options import InferOptions
+from toolkit.inference.predict import predict
 from toolkit.model_files import flatbuffer_reader as flatbuffer
 from toolkit.model_files.bundle import load_bundle
 from toolkit.model_files.contract import LABELS_KEY, METADATA_KEY, Contract
 from toolkit.model_files.contract_io import read_contract, tflite_metadata
+from toolkit.model_files.conventions import Output, Values
 from toolkit.model_files.inspect import inspect
+from toolkit.sessions.backend import Runtime
 from toolkit.training import keras_model as network
 from toolkit.training.recipe import available, load_recipe
 

@@ -17,8 +17,9 @@ from networks import contract, write_mean_network
 
 from toolkit.data.walk import sample
 from toolkit.images.decode import decode
-from toolkit.inference.predict import InferOptions, predict
-from toolkit.inference.session import open_session
+from toolkit.inference.options import InferOptions
+from toolkit.inference.predict import predict
+from toolkit.sessions.open_session import open_session
 
 FAULTS = {
     "Cat/666.jpg": "empty",

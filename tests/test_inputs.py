@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from toolkit import doctor
 from toolkit.core.machine import memory_limit, usable_cpus
-from toolkit.inference.inputs import Counts, Inputs, Shard
+from toolkit.inference.inputs import Inputs, PassedOver, Shard
 
 PNG = b"\x89PNG\r\n\x1a\n...."
 
@@ -27,8 +27,8 @@ def make(folder: Path, *names: str | bytes) -> None:
         Path(os.fsdecode(path)).write_bytes(PNG)
 
 
-def names(*paths: str, counts: Counts | None = None, **options: object) -> list[str]:
-    return [s.name for s in Inputs(paths=paths, **options).samples(counts or Counts())]  # type: ignore[arg-type]
+def names(*paths: str, counts: PassedOver | None = None, **options: object) -> list[str]:
+    return [s.name for s in Inputs(paths=paths, **options).samples(counts or PassedOver())]  # type: ignore[arg-type]
 
 
 def test_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -38,7 +38,7 @@ def test_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "in" / "notes").write_text("no picture")
     (tmp_path / "in" / "notes.txt").write_text("no picture")
     (tmp_path / "in" / "a" / "up").symlink_to(tmp_path / "in")
-    counts = Counts()
+    counts = PassedOver()
     places = ["a/z.jpg", "a-b/x.webp", "a.jpg", "b.PNG", "c.png", "caf\\xe9.png", "plain"]
     assert names("in", counts=counts) == [f"in/{place}" for place in places]
     assert counts.others == 2
@@ -59,7 +59,7 @@ def test_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 )
 def test_patterns(tmp_path: Path, include: list[str], exclude: list[str], expected: list[str]) -> None:
     make(tmp_path, "a/1.png", "b/2.png", "a/c/3.jpg", "b/4.jpg")
-    counts = Counts()
+    counts = PassedOver()
     found = names(str(tmp_path), counts=counts, include=tuple(include), exclude=tuple(exclude))
     assert [Path(name).relative_to(tmp_path).as_posix() for name in found] == expected
 

@@ -130,7 +130,7 @@ import numpy as np
 import keras
 from toolkit.model_files.contract_io import read_contract
 from toolkit.images.decode import decode
-from toolkit.inference.session import open_session
+from toolkit.sessions.open_session import open_session
 contract = read_contract(pathlib.Path("model/model.onnx"))
 paths = sorted(pathlib.Path("PetImages-split/validation").rglob("*.jpg"))
 images = np.stack([decode(p.read_bytes(), contract.preprocess) for p in paths])

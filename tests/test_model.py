@@ -12,7 +12,7 @@ from PIL import Image
 
 import toolkit
 from toolkit.images.decode import decode
-from toolkit.inference.session import open_session
+from toolkit.sessions.open_session import open_session
 
 
 @pytest.fixture

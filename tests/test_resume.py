@@ -30,7 +30,7 @@ from toolkit.core.progress import SilentProgress
 from toolkit.images.spec import Colour
 from toolkit.inference.infer import InferResult, infer
 from toolkit.inference.inputs import Inputs
-from toolkit.inference.predict import InferOptions
+from toolkit.inference.options import InferOptions
 
 DIGITS = tuple("0123456789")
 OPTIONS = InferOptions(batch_size=4, workers=2)

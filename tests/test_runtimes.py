@@ -18,8 +18,12 @@ from networks import contract, write_conv_network, write_mean_network
 from toolkit.core.errors import MachineError, ModelError, UsageError
 from toolkit.images.decode import Image
 from toolkit.inference import predict as prediction
-from toolkit.inference.predict import InferOptions, layout
-from toolkit.inference.session import OnnxSession, Session, SeveralSessions, gpu_numbers, open_session
+from toolkit.inference.options import InferOptions
+from toolkit.inference.predict import layout, open_model
+from toolkit.sessions.backend import Runtime, gpu_numbers
+from toolkit.sessions.onnx_session import OnnxSession
+from toolkit.sessions.open_session import SeveralSessions, open_session
+from toolkit.sessions.session import Session
 
 
 @pytest.fixture
@@ -78,7 +82,7 @@ def test_what_does_not_go_together_is_refused(options: dict[str, str], words: st
 def test_a_missing_package_is_named(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "openvino", None)
     with pytest.raises(MachineError) as caught:
-        open_session(model, runtime="openvino")
+        open_session(model, runtime=Runtime.OPENVINO)
     assert "toolkit-images[openvino]" in caught.value.hint
 
 
@@ -87,23 +91,23 @@ def test_a_graph_that_breaks_its_contract_is_refused(model: Path) -> None:
     broken.graph.input[0].type.tensor_type.shape.dim[1].dim_value = 32
     onnx.save(broken, model)
     with pytest.raises(ModelError):
-        open_session(model, runtime="openvino")
+        open_session(model, runtime=Runtime.OPENVINO)
 
 
 def test_damage_is_named(model: Path) -> None:
     model.write_bytes(model.read_bytes()[:-2000])
     with pytest.raises(ModelError):
-        open_session(model, runtime="openvino")
+        open_session(model, runtime=Runtime.OPENVINO)
 
 
 def test_rows_of_two_arithmetics_are_never_mixed(model: Path) -> None:
     """And those of onnxruntime keep the fingerprint that they have had since the first version."""
-    exact, openvino = InferOptions(device="cpu"), InferOptions(runtime="openvino")
+    exact, openvino = InferOptions(device="cpu"), InferOptions(runtime=Runtime.OPENVINO)
     before = json.dumps(
         [prediction.ROWS_VERSION, hashlib.sha256(model.read_bytes()).hexdigest(), 1, False, 0.0, 2 * 10**8]
     )
-    assert layout(exact.open(model), exact).model == hashlib.sha256(before.encode()).hexdigest()[:12]
-    assert layout(openvino.open(model), openvino).model != layout(exact.open(model), exact).model
+    assert layout(open_model(model, exact), exact).model == hashlib.sha256(before.encode()).hexdigest()[:12]
+    assert layout(open_model(model, openvino), openvino).model != layout(open_model(model, exact), exact).model
 
 
 def test_infer_and_update(pet_images: Path, tmp_path: Path) -> None:
@@ -153,7 +157,7 @@ def test_several_sessions_share_the_work_and_give_the_same_bytes(
     results = []
     for n in (1, 2, 3):
         used.clear()
-        monkeypatch.setattr(InferOptions, "open", lambda _self, _model, n=n: several(n))
+        monkeypatch.setattr("toolkit.inference.infer.open_model", lambda _model, _options, n=n: several(n))
         out = tmp_path / f"{n}.csv"
         infer(Inputs(paths=(str(pet_images),)), out, model, InferOptions(workers=3, batch_size=4))
         results.append(out.read_bytes())

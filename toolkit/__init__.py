@@ -16,11 +16,26 @@ if TYPE_CHECKING:
     from toolkit.adopting.adopt import AdoptOptions
     from toolkit.api import adopt, check, evaluate, export, infer, split, train
     from toolkit.checking.check import CheckOptions
-    from toolkit.core.errors import ToolkitError
+    from toolkit.core.errors import (
+        GateError,
+        InputError,
+        LockedError,
+        MachineError,
+        MismatchError,
+        ModelError,
+        ToolkitError,
+        UsageError,
+    )
     from toolkit.evaluation.evaluate import EvaluateOptions
-    from toolkit.exporting.options import ExportOptions
-    from toolkit.inference.predict import InferOptions
+    from toolkit.exporting.options import ExportOptions, Quantize
+    from toolkit.images.spec import Colour, Preprocess, Resize
+    from toolkit.inference.inputs import Inputs, Shard
+    from toolkit.inference.options import InferOptions, MaxFailures
     from toolkit.inference.predictor import Model, Predictions, load
+    from toolkit.model_files.contract import NoContractError
+    from toolkit.model_files.conventions import Channels, Output, TensorLayout, Values
+    from toolkit.sessions.backend import Precision, Runtime
+    from toolkit.splitting.place import Mode
     from toolkit.splitting.split import SplitOptions
     from toolkit.training.train import TrainOptions
 
@@ -28,15 +43,37 @@ __version__ = "0.1.0"
 
 __all__ = [
     "AdoptOptions",
+    "Channels",
     "CheckOptions",
+    "Colour",
     "EvaluateOptions",
     "ExportOptions",
+    "GateError",
     "InferOptions",
+    "InputError",
+    "Inputs",
+    "LockedError",
+    "MachineError",
+    "MaxFailures",
+    "MismatchError",
+    "Mode",
     "Model",
+    "ModelError",
+    "NoContractError",
+    "Output",
+    "Precision",
     "Predictions",
+    "Preprocess",
+    "Quantize",
+    "Resize",
+    "Runtime",
+    "Shard",
     "SplitOptions",
+    "TensorLayout",
     "ToolkitError",
     "TrainOptions",
+    "UsageError",
+    "Values",
     "__version__",
     "adopt",
     "check",
@@ -50,18 +87,40 @@ __all__ = [
 
 _HOMES = {
     "AdoptOptions": "toolkit.adopting.adopt",
+    "Channels": "toolkit.model_files.conventions",
     "CheckOptions": "toolkit.checking.check",
+    "Colour": "toolkit.images.spec",
+    "Precision": "toolkit.sessions.backend",
+    "Runtime": "toolkit.sessions.backend",
     "EvaluateOptions": "toolkit.evaluation.evaluate",
     "ExportOptions": "toolkit.exporting.options",
-    "InferOptions": "toolkit.inference.predict",
+    "GateError": "toolkit.core.errors",
+    "InferOptions": "toolkit.inference.options",
+    "InputError": "toolkit.core.errors",
+    "Inputs": "toolkit.inference.inputs",
+    "LockedError": "toolkit.core.errors",
+    "MachineError": "toolkit.core.errors",
+    "MaxFailures": "toolkit.inference.options",
+    "MismatchError": "toolkit.core.errors",
+    "Mode": "toolkit.splitting.place",
     "Model": "toolkit.inference.predictor",
+    "ModelError": "toolkit.core.errors",
+    "NoContractError": "toolkit.model_files.contract",
+    "Output": "toolkit.model_files.conventions",
     "Predictions": "toolkit.inference.predictor",
+    "Preprocess": "toolkit.images.spec",
+    "Quantize": "toolkit.exporting.options",
+    "Resize": "toolkit.images.spec",
+    "Shard": "toolkit.inference.inputs",
     "SplitOptions": "toolkit.splitting.split",
+    "TensorLayout": "toolkit.model_files.conventions",
     "ToolkitError": "toolkit.core.errors",
     "TrainOptions": "toolkit.training.train",
-    "evaluate": "toolkit.api",
+    "UsageError": "toolkit.core.errors",
+    "Values": "toolkit.model_files.conventions",
     "adopt": "toolkit.api",
     "check": "toolkit.api",
+    "evaluate": "toolkit.api",
     "export": "toolkit.api",
     "infer": "toolkit.api",
     "load": "toolkit.inference.predictor",

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from toolkit.evaluation.evaluate import EvaluateOptions, Evaluation
     from toolkit.exporting.options import ExportOptions, ExportResult
     from toolkit.inference.infer import InferResult
-    from toolkit.inference.predict import InferOptions
+    from toolkit.inference.inputs import Inputs
+    from toolkit.inference.options import InferOptions
     from toolkit.splitting.split import SplitOptions, SplitResult
     from toolkit.training.train import TrainOptions, TrainResult
 
@@ -87,7 +88,7 @@ def adopt(path: StrPath, options: AdoptOptions) -> AdoptResult:
 
 
 def infer(
-    inputs: StrPath | Iterable[StrPath],
+    inputs: StrPath | Iterable[StrPath] | Inputs,
     out: StrPath,
     model: StrPath = "model",
     options: InferOptions | None = None,
@@ -95,6 +96,13 @@ def infer(
     progress: Progress = SILENT,
 ) -> InferResult:
     """Label files and folders into `out`: one row for every file.
+
+    Args:
+        inputs: a file or a folder, several of them, or `Inputs` with patterns or a shard.
+        out: .csv, .jsonl or .parquet.
+        model: a bundle, a .onnx or a .tflite file.
+        options: how.
+        progress: is told how far it is.
 
     Raises:
         InputError: an input is missing, or there is nothing to label.
@@ -105,9 +113,10 @@ def infer(
     from toolkit.inference.infer import infer as run
     from toolkit.inference.inputs import Inputs
 
-    several = [inputs] if isinstance(inputs, (str, os.PathLike)) else inputs
-    paths = tuple(os.fspath(path) for path in several)
-    return run(Inputs(paths=paths), Path(out), Path(model), options, progress=progress)
+    if not isinstance(inputs, Inputs):
+        several = [inputs] if isinstance(inputs, (str, os.PathLike)) else inputs
+        inputs = Inputs(paths=tuple(os.fspath(path) for path in several))
+    return run(inputs, Path(out), Path(model), options, progress=progress)
 
 
 def evaluate(

@@ -17,7 +17,7 @@ from toolkit import __version__
 from toolkit.core.cache import cache_bytes, default_cache_dir
 from toolkit.core.errors import MachineError
 from toolkit.core.machine import memory_limit, usable_cpus
-from toolkit.inference import cuda
+from toolkit.sessions import cuda
 
 
 class Verdict(StrEnum):

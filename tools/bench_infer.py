@@ -28,11 +28,12 @@ from toolkit.data.walk import Sample
 from toolkit.images.decode import DecodeError, Image, decode
 from toolkit.images.opencv_threads import one_opencv_thread
 from toolkit.images.spec import Preprocess
-from toolkit.inference.inputs import Counts, Inputs
+from toolkit.inference.inputs import Inputs, PassedOver
 from toolkit.inference.labeller import read
-from toolkit.inference.predict import InferOptions, batches, layout, make_labeller, row_workers
-from toolkit.inference.result_table import encode
-from toolkit.inference.session import Session, open_session
+from toolkit.inference.options import InferOptions
+from toolkit.inference.predict import batches, layout, make_labeller, row_workers
+from toolkit.sessions.open_session import open_session
+from toolkit.sessions.session import Session
 
 ROUNDS = 5
 MOST, LEAST = 10_000, 4_000
@@ -85,7 +86,7 @@ def whole(session: Session, samples: list[Sample]) -> int:
     n = 0
     with row_workers(table, labeller, options, n_batches=len(samples) // labeller.batch_size) as label:
         for rows in label(batches(samples, labeller.batch_size)):
-            encode(rows)
+            table.encode(rows)
             n += len(rows)
     return n
 
@@ -121,7 +122,7 @@ def bound(sides: dict[str, list[tuple[float, float]]], clock: int) -> str:
 
 def main() -> None:
     pictures, *models = sys.argv[1:]
-    every = list(Inputs(paths=(pictures,)).samples(Counts()))
+    every = list(Inputs(paths=(pictures,)).samples(PassedOver()))
     samples = every[:: max(1, len(every) // MOST)][:MOST]
     samples *= -(-LEAST // len(samples))
     with one_opencv_thread():

@@ -30,7 +30,7 @@ from toolkit.data.walk import sample, walk
 from toolkit.images.decode import decode
 from toolkit.images.opencv_threads import one_opencv_thread
 from toolkit.inference.labeller import read
-from toolkit.inference.session import open_session
+from toolkit.sessions.open_session import open_session
 
 ROUNDS = 5
 LARGE = (4000, 3000)

@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -22,14 +22,19 @@ import onnx
 
 from toolkit.adopting import graph as adoption_graph
 from toolkit.adopting.graph import Feeding, Shapes
+from toolkit.core.coerce import coerce
 from toolkit.core.errors import InputError, MismatchError, ModelError, UsageError
 from toolkit.core.files import atomic_write
+from toolkit.core.text import first_line
 from toolkit.data.labels_file import read_labels
 from toolkit.images.decode import Image, decode
 from toolkit.images.spec import Colour, Preprocess, Resize
-from toolkit.inference.session import Probabilities, Runtime, check_backend, open_session
 from toolkit.model_files.contract import METADATA_KEY, Contract
+from toolkit.model_files.conventions import Channels, Output, TensorLayout, Values
 from toolkit.model_files.onnx_io import embed, load_onnx
+from toolkit.sessions.backend import Runtime
+from toolkit.sessions.open_session import open_session
+from toolkit.sessions.session import Probabilities
 
 Floats = npt.NDArray[np.floating[Any]]
 MAX_DIFFERENCE: Final = {"float32": 1e-4, "float16": 1e-2}
@@ -40,23 +45,27 @@ N_PICTURES: Final = 24
 class Preset:
     """How a family of classifiers wants to be fed."""
 
-    values: Literal["0..255", "0..1", "-1..1"]
+    values: Values
     mean: tuple[float, ...] = (0.0,)
     std: tuple[float, ...] = (1.0,)
-    channels: Literal["rgb", "bgr"] = "rgb"
+    channels: Channels = Channels.RGB
     resize: Resize = Resize.CROP
-    output: Literal["logits", "probabilities"] | None = None
+    output: Output | None = None
 
 
 PRESETS: Final[Mapping[str, Preset]] = {
     # torchvision and most of timm.
-    "imagenet": Preset(values="0..1", mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225), output="logits"),
+    "imagenet": Preset(values=Values.UNIT, mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225), output=Output.LOGITS),
     # The classification models of Ultralytics; their labels are in the file.
-    "ultralytics": Preset(values="0..1", output="probabilities"),
+    "ultralytics": Preset(values=Values.UNIT, output=Output.PROBABILITIES),
     # Keras Applications by the `mode` of their preprocess_input.
-    "keras-tf": Preset(values="-1..1", resize=Resize.SQUASH),
-    "keras-torch": Preset(values="0..1", mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225), resize=Resize.SQUASH),
-    "keras-caffe": Preset(values="0..255", mean=(103.939, 116.779, 123.68), channels="bgr", resize=Resize.SQUASH),
+    "keras-tf": Preset(values=Values.SYMMETRIC, resize=Resize.SQUASH),
+    "keras-torch": Preset(
+        values=Values.UNIT, mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225), resize=Resize.SQUASH
+    ),
+    "keras-caffe": Preset(
+        values=Values.BYTES, mean=(103.939, 116.779, 123.68), channels=Channels.BGR, resize=Resize.SQUASH
+    ),
 }
 
 
@@ -81,20 +90,21 @@ class AdoptOptions:
     preset: str | None = None
     labels: Path | None = None
     image_size: tuple[int, int] | None = None
-    values: Literal["0..255", "0..1", "-1..1"] | None = None
+    values: Values | None = None
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
-    channels: Literal["rgb", "bgr"] | None = None
-    layout: Literal["nchw", "nhwc"] | None = None
-    output: Literal["logits", "probabilities"] | None = None
+    channels: Channels | None = None
+    layout: TensorLayout | None = None
+    output: Output | None = None
     resize: Resize | None = None
-    runtime: Runtime = "auto"
+    runtime: Runtime = Runtime.AUTO
     out: Path | None = None
 
     def __post_init__(self) -> None:
-        check_backend("cpu", self.runtime, "exact")
         if self.preset is not None and self.preset not in PRESETS:
             raise UsageError(f"no preset {self.preset!r}", hint=f"choose one of {', '.join(PRESETS)}")
+        coerce(self, values=Values, channels=Channels, layout=TensorLayout, output=Output, resize=Resize)
+        coerce(self, runtime=Runtime, labels=Path, out=Path)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -172,8 +182,8 @@ def _feeding(options: AdoptOptions, shapes: Shapes, model: onnx.ModelProto, path
             raise UsageError(f"--{name} has {len(numbers)} numbers, the network has {shapes.channels} channels")
     if not all(np.isfinite(std)) or 0.0 in std or not all(np.isfinite(mean)):
         raise UsageError("--mean and --std must be numbers, and no std may be 0")
-    channels = options.channels or (preset.channels if preset else "rgb")
-    return Feeding(values=values, mean=mean, std=std, bgr=channels == "bgr", logits=output == "logits")
+    channels = options.channels or (preset.channels if preset else Channels.RGB)
+    return Feeding(values=values, mean=mean, std=std, bgr=channels is Channels.BGR, logits=output is Output.LOGITS)
 
 
 def _preprocess(options: AdoptOptions, shapes: Shapes, metadata: Mapping[str, str], path: Path) -> Preprocess:
@@ -272,7 +282,7 @@ def _compare(
         found = np.concatenate([run(batch) for batch in (images[:1], images[1:8], images[8:])])
     except Exception as error:
         raise ModelError(
-            f"{path}: works at its own batch of {shapes.batch or 'any size'}, not at another ({_first_line(error)})",
+            f"{path}: works at its own batch of {shapes.batch or 'any size'}, not at another ({first_line(error)})",
             hint="export it again with a dynamic batch",
         ) from error
     difference = float(np.abs(found - expected).max())
@@ -295,7 +305,11 @@ def _original(
     """What the original computes, fed as its documentation says, with numpy: (N, K)."""
     session = _session(model.SerializeToString(), path)
     pictures = images[..., ::-1] if feeding.bgr else images
-    scaled = {"0..255": pictures * 1.0, "0..1": pictures / 255.0, "-1..1": pictures / 127.5 - 1.0}[feeding.values]
+    scaled = {
+        Values.BYTES: pictures * 1.0,
+        Values.UNIT: pictures / 255.0,
+        Values.SYMMETRIC: pictures / 127.5 - 1.0,
+    }[feeding.values]
     fed = ((scaled - np.array(feeding.mean)) / np.array(feeding.std)).astype(shapes.numbers)
     if shapes.nchw:
         fed = fed.transpose(0, 3, 1, 2)
@@ -307,7 +321,7 @@ def _original(
         try:
             rows.append(session.run([shapes.output], {shapes.input: np.ascontiguousarray(padded)})[0][: len(batch)])
         except Exception as error:
-            raise ModelError(f"{path}: onnxruntime cannot run it ({_first_line(error)})") from error
+            raise ModelError(f"{path}: onnxruntime cannot run it ({first_line(error)})") from error
     raw = np.concatenate(rows).astype(np.float64).reshape(len(fed), -1)
     if feeding.logits and raw.shape[1] > 1:
         exponent = np.exp(raw - raw.max(1, keepdims=True))
@@ -326,8 +340,4 @@ def _session(content: bytes, path: Path) -> Any:
     try:
         return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
     except Exception as error:
-        raise ModelError(f"{path}: onnxruntime cannot open it ({_first_line(error)})") from error
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
+        raise ModelError(f"{path}: onnxruntime cannot open it ({first_line(error)})") from error

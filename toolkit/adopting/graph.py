@@ -12,9 +12,10 @@ from onnx import TensorProto, compose, helper, numpy_helper
 
 from toolkit.core.errors import ModelError, UsageError
 from toolkit.model_files.contract import Contract
+from toolkit.model_files.conventions import Output, TensorLayout, Values
 
 PREFIX: Final = "original/"
-_SCALES: Final = {"0..255": (1.0, 0.0), "0..1": (1 / 255, 0.0), "-1..1": (1 / 127.5, -1.0)}
+_SCALES: Final = {Values.BYTES: (1.0, 0.0), Values.UNIT: (1 / 255, 0.0), Values.SYMMETRIC: (1 / 127.5, -1.0)}
 _NUMBERS: Final[dict[int, Literal["float32", "float16"]]] = {
     TensorProto.FLOAT: "float32",
     TensorProto.FLOAT16: "float16",
@@ -25,7 +26,7 @@ _NUMBERS: Final[dict[int, Literal["float32", "float16"]]] = {
 class Feeding:
     """What the network wants and gives: ((scaled - mean) / std), in its own channel order."""
 
-    values: Literal["0..255", "0..1", "-1..1"]
+    values: Values
     mean: tuple[float, ...]
     std: tuple[float, ...]
     bgr: bool
@@ -56,7 +57,7 @@ class Shapes:
     columns: int | None
 
 
-def shapes(model: onnx.ModelProto, path: Path, layout: Literal["nchw", "nhwc"] | None) -> Shapes:
+def shapes(model: onnx.ModelProto, path: Path, layout: TensorLayout | None) -> Shapes:
     """Read the input and the output of the graph.
 
     Raises:
@@ -98,9 +99,9 @@ def _columns(output: onnx.ValueInfoProto) -> int | None:
     return int(np.prod(sides)) if sides and all(side > 0 for side in sides) else None
 
 
-def _is_nchw(sides: list[int | None], layout: str | None, path: Path) -> bool:
+def _is_nchw(sides: list[int | None], layout: TensorLayout | None, path: Path) -> bool:
     if layout:
-        return layout == "nchw"
+        return layout is TensorLayout.NCHW
     first, last = sides[1] in (1, 3), sides[3] in (1, 3)
     if first == last:
         raise UsageError(
@@ -109,13 +110,13 @@ def _is_nchw(sides: list[int | None], layout: str | None, path: Path) -> bool:
     return first
 
 
-def find_output(model: onnx.ModelProto) -> Literal["logits", "probabilities"] | None:
-    """ "probabilities" where the last operation is a Softmax or a Sigmoid, seen through casts and reshapes."""
+def find_output(model: onnx.ModelProto) -> Output | None:
+    """Probabilities where the last operation is a Softmax or a Sigmoid, seen through casts and reshapes."""
     producers = {name: node for node in model.graph.node for name in node.output}
     node = producers.get(model.graph.output[0].name)
     while node is not None and node.op_type in ("Cast", "Identity", "Reshape", "Flatten", "Squeeze"):
         node = producers.get(node.input[0])
-    return "probabilities" if node is not None and node.op_type in ("Softmax", "Sigmoid") else None
+    return Output.PROBABILITIES if node is not None and node.op_type in ("Softmax", "Sigmoid") else None
 
 
 def wrap(model: onnx.ModelProto, found: Shapes, feeding: Feeding, contract: Contract, path: Path) -> onnx.ModelProto:

@@ -48,14 +48,21 @@ def evaluate(
 
     Example: toolkit evaluate PetImages-split/validation --fail-under accuracy=0.9
     """
+    from toolkit.core.coerce import choice
     from toolkit.evaluation.compare import compare
     from toolkit.evaluation.evaluate import EvaluateOptions
     from toolkit.evaluation.report import evaluate as run
     from toolkit.evaluation.summary import check_gates, check_names, parse_gates
-    from toolkit.inference.session import open_session
+    from toolkit.sessions.backend import Precision, Runtime
+    from toolkit.sessions.open_session import open_session
 
     models = model or [Path("model")]
-    options = EvaluateOptions(device=device, runtime=runtime, precision=precision, min_confidence=min_confidence)
+    options = EvaluateOptions(
+        device=device,
+        runtime=choice(Runtime, runtime, "--runtime"),
+        precision=choice(Precision, precision, "--precision"),
+        min_confidence=min_confidence,
+    )
     gates = [gate for text in fail_under or [] for gate in parse_gates(text)]
     for path in models if gates else ():
         check_names(gates, open_session(path, device="cpu", threads=1).contract.labels)

@@ -58,9 +58,12 @@ def export(
 
     The files take uint8 pictures and give probabilities; scaling, softmax and the class names are inside.
     """
+    from toolkit.core.coerce import choice
     from toolkit.exporting.export import export as run
-    from toolkit.exporting.options import ExportOptions, Output, Quantize, Values
+    from toolkit.exporting.options import ExportOptions, Quantize
     from toolkit.images.spec import Resize
+    from toolkit.model_files.conventions import Output, Values
+    from toolkit.sessions.backend import Runtime
 
     options = ExportOptions(
         onnx=onnx,
@@ -74,7 +77,7 @@ def export(
         values=Values(values) if values else None,
         output=Output(output) if output else None,
         resize=Resize(resize),
-        runtime=runtime,
+        runtime=choice(Runtime, runtime, "--runtime"),
         kit=kit,
         force=force,
     )
@@ -117,20 +120,23 @@ def adopt(
     The new file is compared with the original before it is kept.
     """
     from toolkit.adopting import adopt as adoption
+    from toolkit.core.coerce import choice
     from toolkit.images.spec import Resize
+    from toolkit.model_files.conventions import Channels, Output, TensorLayout, Values
+    from toolkit.sessions.backend import Runtime
 
     options = adoption.AdoptOptions(
         preset=preset,
         labels=labels,
         image_size=_image_size(image_size),
-        values=values,
+        values=Values(values) if values else None,
         mean=_numbers("mean", mean),
         std=_numbers("std", std),
-        channels=channels,
-        layout=layout,
-        output=output,
+        channels=Channels(channels) if channels else None,
+        layout=TensorLayout(layout) if layout else None,
+        output=Output(output) if output else None,
         resize=Resize(resize) if resize else None,
-        runtime=runtime,
+        runtime=choice(Runtime, runtime, "--runtime"),
         out=out,
     )
     result = adoption.adopt(file, options)

@@ -77,14 +77,16 @@ def infer(
 
     Example: toolkit infer photos/ --out labels.csv
     """
+    from toolkit.core.coerce import choice
     from toolkit.inference.infer import infer as run
     from toolkit.inference.inputs import Inputs, Shard
-    from toolkit.inference.predict import InferOptions, MaxFailures
+    from toolkit.inference.options import InferOptions, MaxFailures
+    from toolkit.sessions.backend import Precision, Runtime
 
     options = InferOptions(
         device=device,
-        runtime=runtime,
-        precision=precision,
+        runtime=choice(Runtime, runtime, "--runtime"),
+        precision=choice(Precision, precision, "--precision"),
         top_k=top_k,
         probabilities=probabilities,
         min_confidence=min_confidence,

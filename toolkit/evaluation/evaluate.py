@@ -12,6 +12,7 @@ from typing import Final
 
 import numpy as np
 
+from toolkit.core.coerce import coerce
 from toolkit.core.errors import InputError
 from toolkit.core.files import atomic_write
 from toolkit.core.progress import SILENT, Progress
@@ -19,15 +20,18 @@ from toolkit.core.text import printable
 from toolkit.evaluation.gallery import Gallery, Shown
 from toolkit.images.decode import MAX_PIXELS, decode
 from toolkit.images.spec import Preprocess
-from toolkit.inference.inputs import Counts, Inputs
-from toolkit.inference.labeller import BatchResult
-from toolkit.inference.predict import InferOptions, Prediction, layout, predict
-from toolkit.inference.result_table import Layout, encode
-from toolkit.inference.session import Device, Precision, Runtime, Session, resolve_model
+from toolkit.inference.inputs import Inputs, PassedOver
+from toolkit.inference.labeller import Prediction
+from toolkit.inference.options import InferOptions
+from toolkit.inference.predict import layout, open_model, predict
+from toolkit.inference.result_table import Layout, ResultRow, encode
 from toolkit.metrics.classification import ConfusionMatrix, Report, report
 from toolkit.metrics.pr_roc import LIMIT, ClassCurves, ScoreStore
 from toolkit.metrics.probabilistic import ProbabilityTally
 from toolkit.model_files.contract import Contract
+from toolkit.model_files.resolve import resolve_model
+from toolkit.sessions.backend import Device, Precision, Runtime
+from toolkit.sessions.session import Probabilities, Session
 
 HELD_OUT: Final = ("test", "testing", "validation", "val", "valid")
 """Parts of a split tree that a model may be judged by, the first that is there."""
@@ -50,13 +54,17 @@ class EvaluateOptions:
     """
 
     device: Device = "auto"
-    runtime: Runtime = "auto"
-    precision: Precision = "exact"
+    runtime: Runtime = Runtime.AUTO
+    precision: Precision = Precision.EXACT
     min_confidence: float = 0.0
     gallery: int = 90
     batch_size: int | None = None
     workers: int | None = None
     max_pixels: int = MAX_PIXELS
+
+    def __post_init__(self) -> None:
+        coerce(self, runtime=Runtime, precision=Precision)
+        self.for_infer()
 
     def for_infer(self) -> InferOptions:
         """The same, as `infer` takes it: what makes the rows of both equal."""
@@ -163,17 +171,17 @@ def run(
         ModelError, MachineError: the model cannot be run.
     """
     options = options or EvaluateOptions()
-    session = options.for_infer().open(model)
+    session = open_model(model, options.for_infer())
     table = layout(session, options.for_infer())
     root = held_out(data, table.labels, progress)
     tally = _Tally(table, root, options)
-    counts = Counts()
+    counts = PassedOver()
     samples = Inputs(paths=(str(root),)).samples(counts)
     started = time.perf_counter()
     with atomic_write(predictions_csv) as temporary, temporary.open("wb") as file:
         file.write(encode([table.columns]))
         for chunk in _chunks(predict(samples, model, options.for_infer(), progress)):
-            file.write(encode(tally.add(chunk)))
+            file.write(table.encode(tally.add(chunk)))
         seconds = time.perf_counter() - started
         tally.data.passed_over = counts.others
         tally.check()
@@ -229,29 +237,28 @@ class _Tally:
         self._probabilities = ProbabilityTally(n_classes)
         self._scores = ScoreStore(n_classes)
 
-    def add(self, chunk: list[Prediction]) -> list[list[str]]:
+    def add(self, chunk: list[Prediction]) -> list[ResultRow]:
         """Count a chunk, and return its rows."""
-        nothing = np.zeros(len(self._index), np.float32)
-        probabilities = np.stack([nothing if p.probabilities is None else p.probabilities for p in chunk])
-        rows = self._table.rows(BatchResult([p.sample for p in chunk], probabilities, [p.error for p in chunk]))
-        scored: list[int] = []
-        for place, (row, prediction) in enumerate(zip(rows, chunk, strict=True)):
-            truth, status = row[-6], row[-5]
+        rows = self._table.rows(chunk)
+        truths: list[int] = []
+        scores: list[Probabilities] = []
+        for row, prediction in zip(rows, chunk, strict=True):
             self.data.n_files += 1
-            if prediction.error:
+            if row.error:
                 self.data.n_failures += 1
                 if len(self.data.failures) < MAX_FAILURES:
-                    self.data.failures.append((prediction.sample.name, prediction.error))
-            if not self._confusion.add_row(truth=truth, label=row[1], status=status):
-                self.data.extra[self._folder(prediction.sample.name)] += 1
+                    self.data.failures.append((row.path, row.error))
+            if not self._confusion.add_row(truth=row.truth, label=row.label, status=row.status):
+                self.data.extra[self._folder(row.path)] += 1
                 continue
             self.data.n_labelled += 1
-            if not prediction.error:
-                scored.append(place)
-                self.gallery.add(prediction.sample, self._index[truth], probabilities[place])
-        truths = [self._index[rows[place][-6]] for place in scored]
-        self._probabilities.add(truths, probabilities[scored])
-        self._scores.add(truths, probabilities[scored])
+            if prediction.probabilities is not None:
+                truths.append(self._index[row.truth])
+                scores.append(prediction.probabilities)
+                self.gallery.add(prediction.sample, truths[-1], prediction.probabilities)
+        probabilities = np.stack(scores) if scores else np.zeros((0, len(self._index)), np.float32)
+        self._probabilities.add(truths, probabilities)
+        self._scores.add(truths, probabilities)
         return rows
 
     def _folder(self, name: str) -> str:

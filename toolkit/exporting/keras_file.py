@@ -12,6 +12,7 @@ from typing import Any, Final
 import keras
 
 from toolkit.core.errors import ModelError
+from toolkit.core.text import first_line
 
 MAX_CONFIG_BYTES: Final = 64 << 20
 
@@ -44,9 +45,9 @@ def _guard(path: Path, step: Any) -> Any:
     try:
         return step()
     except Exception as error:
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise ModelError(
-            f"{path}: Keras cannot load this file ({reason:.300})", hint="save it again with model.save('NAME.keras')"
+            f"{path}: Keras cannot load this file ({first_line(error)})",
+            hint="save it again with model.save('NAME.keras')",
         ) from error
 
 

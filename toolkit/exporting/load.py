@@ -10,12 +10,13 @@ from toolkit.data.labels_file import read_labels
 from toolkit.data.walk import class_folders, is_picture_name, walk
 from toolkit.exporting import serving_graph as network
 from toolkit.exporting.keras_file import load_keras
-from toolkit.exporting.options import ExportOptions, Output, Values
+from toolkit.exporting.options import ExportOptions
 from toolkit.exporting.serving_graph import Network
 from toolkit.images.spec import Colour, Preprocess
 from toolkit.model_files import bundle as bundles
 from toolkit.model_files.bundle import Bundle, LabeledPath
 from toolkit.model_files.contract import Contract
+from toolkit.model_files.conventions import Output, Values
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,10 +7,12 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Final
 
+from toolkit.core.coerce import coerce
 from toolkit.core.errors import UsageError
 from toolkit.images.spec import Resize
-from toolkit.inference.session import Runtime, check_backend
 from toolkit.model_files.contract import Contract
+from toolkit.model_files.conventions import Output, Values
+from toolkit.sessions.backend import Runtime
 
 DEFAULT_OPSET: Final = 18
 
@@ -28,21 +30,6 @@ class Quantize(StrEnum):
 
     FLOAT16 = "float16"
     INT8 = "int8"
-
-
-class Values(StrEnum):
-    """The values that a network's own first layer wants."""
-
-    BYTES = "0..255"
-    UNIT = "0..1"
-    SYMMETRIC = "-1..1"
-
-
-class Output(StrEnum):
-    """What a network's own last layer gives."""
-
-    LOGITS = "logits"
-    PROBABILITIES = "probabilities"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -73,7 +60,7 @@ class ExportOptions:
     out: Path | None = None
     force: bool = False
     opset: int = DEFAULT_OPSET
-    runtime: Runtime = "auto"
+    runtime: Runtime = Runtime.AUTO
     kit: bool = False
     labels: Path | None = None
     values: Values | None = None
@@ -81,9 +68,19 @@ class ExportOptions:
     resize: Resize = Resize.SQUASH
 
     def __post_init__(self) -> None:
+        coerce(
+            self,
+            quantize=Quantize,
+            runtime=Runtime,
+            values=Values,
+            output=Output,
+            resize=Resize,
+            data=Path,
+            out=Path,
+            labels=Path,
+        )
         if not self.formats:
             raise UsageError("no format chosen", hint="add --onnx, --tflite or --savedmodel")
-        check_backend("cpu", self.runtime, "exact")
         if self.kit and not (self.onnx or self.tflite):
             raise UsageError("the kit's clients run ONNX or TFLite files", hint="add --onnx or --tflite")
         if self.savedmodel and self.quantize:

@@ -10,12 +10,13 @@ import numpy as np
 
 from toolkit.exporting.options import Format
 from toolkit.exporting.serving_graph import OUTPUT, Images, Probabilities
-from toolkit.inference.session import Runtime, open_session
+from toolkit.sessions.backend import Runtime
+from toolkit.sessions.open_session import open_session
 
 Runner = Callable[[Images], Probabilities]
 
 
-def open_runner(path: Path, kind: Format, runtime: Runtime = "auto") -> Runner:
+def open_runner(path: Path, kind: Format, runtime: Runtime = Runtime.AUTO) -> Runner:
     """A function from images uint8 (N, H, W, C) to probabilities float32 (N, K), for any N.
 
     Args:
@@ -29,7 +30,7 @@ def open_runner(path: Path, kind: Format, runtime: Runtime = "auto") -> Runner:
     """
     if kind is Format.SAVEDMODEL:
         return _savedmodel(path)
-    return open_session(path, device="cpu", runtime=runtime if kind is Format.ONNX else "auto").run
+    return open_session(path, device="cpu", runtime=runtime if kind is Format.ONNX else Runtime.AUTO).run
 
 
 def _savedmodel(path: Path) -> Runner:

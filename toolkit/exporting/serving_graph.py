@@ -16,8 +16,8 @@ import numpy.typing as npt
 import tensorflow as tf
 
 from toolkit.core.errors import ModelError, UsageError
-from toolkit.exporting.options import Output, Values
 from toolkit.model_files.contract import Contract
+from toolkit.model_files.conventions import Output, Values
 
 INPUT: Final = "images"
 OUTPUT: Final = "probabilities"

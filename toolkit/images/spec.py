@@ -6,6 +6,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
+from toolkit.core.coerce import coerce
+
 
 class Colour(StrEnum):
     """Colour of the network's input: three channels in RGB order, or one grey channel."""
@@ -43,6 +45,7 @@ class Preprocess:
     resize: Resize = Resize.SQUASH
 
     def __post_init__(self) -> None:
+        coerce(self, colour=Colour, resize=Resize)
         if not (1 <= self.height <= 16384 and 1 <= self.width <= 16384):
             raise ValueError(f"image size {self.height}x{self.width}: each side must be 1..16384 pixels")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from itertools import chain, islice
@@ -16,11 +16,12 @@ from toolkit.core.machine import usable_cpus
 from toolkit.core.progress import SILENT, Progress
 from toolkit.core.text import printable
 from toolkit.data.walk import Sample
-from toolkit.inference.inputs import Counts, Inputs
-from toolkit.inference.predict import InferOptions, MaxFailures, RowWorkers, batches, layout, make_labeller, row_workers
+from toolkit.inference.inputs import Inputs, PassedOver
+from toolkit.inference.options import InferOptions, MaxFailures
+from toolkit.inference.predict import RowWorkers, batches, layout, make_labeller, open_model, row_workers
 from toolkit.inference.result_formats import format_of
-from toolkit.inference.result_table import ERROR, OK, UNSURE, Layout, Row, side_path
-from toolkit.inference.resume import Earlier, Partial, finished
+from toolkit.inference.result_table import ERROR, OK, UNSURE, Layout, ResultRow, side_path
+from toolkit.inference.resume import EarlierRows, Partial, finished
 from toolkit.metrics.classification import ConfusionMatrix, report, write_confusion_csv, write_report_csv
 
 
@@ -55,7 +56,7 @@ class InferResult:
     n_gone: int = 0
     redone: bool = False
     complete: bool = True
-    counts: Counts = field(default_factory=Counts)
+    counts: PassedOver = field(default_factory=PassedOver)
     confusion: ConfusionMatrix | None = None
 
     @property
@@ -110,7 +111,7 @@ def infer(
         )
     format_of(out)
     inputs.check()
-    session = options.open(model)
+    session = open_model(model, options)
     table = layout(session, options)
     result = InferResult(out=out, device=session.device, note=session.note, arithmetic=session.arithmetic)
     labeller = make_labeller(session, options)
@@ -127,20 +128,19 @@ def infer(
 
 @dataclass(frozen=True, slots=True)
 class _Work:
-    """A batch of the ordered inputs: the samples that are to be labelled, and the rows of the others in their places.
+    """A batch of the ordered inputs: the samples that are to be labelled, in the place of the others their rows."""
 
-    `kept` holds None for each missing sample; it is None itself where no row is kept.
-    """
+    items: Sequence[Sample | ResultRow]
 
-    missing: list[Sample]
-    kept: list[Row | None] | None = None
+    @property
+    def missing(self) -> list[Sample]:
+        """The samples that are to be labelled."""
+        return [item for item in self.items if isinstance(item, Sample)]
 
-    def completed(self, rows: list[Row]) -> list[Row]:
-        """All rows of the batch, in order."""
-        if self.kept is None:
-            return rows
+    def completed(self, rows: list[ResultRow]) -> list[ResultRow]:
+        """All rows of the batch, in order; `rows` are those of `missing`."""
         new = iter(rows)
-        return [row if row is not None else next(new) for row in self.kept]
+        return [next(new) if isinstance(item, Sample) else item for item in self.items]
 
 
 class _Run:
@@ -199,12 +199,12 @@ class _Run:
             self._report()
             partial.finish()
 
-    def _opened(self, earlier: Earlier | None) -> Earlier | None:
+    def _opened(self, earlier: EarlierRows | None) -> EarlierRows | None:
         if earlier is not None:
             self._open.callback(earlier.close)
         return earlier
 
-    def _stopped(self) -> Earlier | None:
+    def _stopped(self) -> EarlierRows | None:
         earlier = self._opened(self._partial.earlier())
         if earlier is not None and not earlier.fits:
             name = printable(self._partial.path.name)
@@ -214,14 +214,14 @@ class _Run:
             return None
         return earlier
 
-    def _old(self) -> Earlier | None:
+    def _old(self) -> EarlierRows | None:
         earlier = self._opened(finished(self._result.out, self._table))
         if earlier is not None and not earlier.fits:
             self._result.redone = True
             return None
         return earlier
 
-    def _same(self, start: Earlier, work: Iterator[list[Sample]], *, stopped: bool) -> list[Sample] | None:
+    def _same(self, start: EarlierRows, work: Iterator[list[Sample]], *, stopped: bool) -> list[Sample] | None:
         """Pass over the batches whose rows are there already; the first that is not, None where all are."""
         for batch in work:
             rows = start.batch(batch, stopped=stopped)
@@ -230,31 +230,31 @@ class _Run:
             self._count(rows)
         return None
 
-    def _planned(self, work: Iterable[list[Sample]], rest: Earlier | None, old: Earlier | None) -> Iterator[_Work]:
+    def _planned(
+        self, work: Iterable[list[Sample]], rest: EarlierRows | None, old: EarlierRows | None
+    ) -> Iterator[_Work]:
         """What is to do. Of a stopped run only whole batches are kept: the last bit may depend on the batch."""
         for samples in work:
             whole = rest.take_all(samples) if rest is not None else None
             if whole is not None:
-                yield _Work([], [*whole])
+                yield _Work(whole)
             elif old is not None:
-                kept = [old.take(sample) for sample in samples]
-                yield _Work([sample for sample, row in zip(samples, kept, strict=True) if row is None], kept)
+                yield _Work([old.take(sample) or sample for sample in samples])
             else:
                 yield _Work(samples)
 
-    def _count(self, rows: list[Row]) -> None:
+    def _count(self, rows: list[ResultRow]) -> None:
         result = self._result
         result.n_files += len(rows)
         for row in rows:
-            truth, status = row[-6], row[-5]
-            if status == OK:
+            if row.status == OK:
                 result.n_ok += 1
-            elif status == UNSURE:
+            elif row.status == UNSURE:
                 result.n_unsure += 1
             else:
                 result.n_errors += 1
-            if truth and (status != OK or row[1] in self._table.labels):
-                self._confusion.add_row(truth=truth, label=row[1], status=status)
+            if row.truth and (row.status != OK or row.label in self._table.known):
+                self._confusion.add_row(truth=row.truth, label=row.label, status=row.status)
                 result.confusion = self._confusion
         self._progress.advance(len(rows))
 
@@ -273,7 +273,7 @@ def _until(stop: threading.Event, work: Iterator[list[Sample]]) -> Iterator[list
         yield batch
 
 
-def _nothing_found(inputs: Inputs, counts: Counts) -> InputError:
+def _nothing_found(inputs: Inputs, counts: PassedOver) -> InputError:
     named = " ".join(printable(path) for path in inputs.paths)
     passed = (
         f" ({counts.others:,} other files, {counts.excluded:,} excluded)" if counts.others + counts.excluded else ""

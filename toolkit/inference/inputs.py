@@ -54,7 +54,7 @@ class Shard:
 
 
 @dataclass(slots=True)
-class Counts:
+class PassedOver:
     """What the stream passed over, for the summary."""
 
     others: int = 0
@@ -97,7 +97,7 @@ class Inputs:
                     hint="check the path, or list its parent",
                 )
 
-    def samples(self, counts: Counts) -> Iterator[Sample]:
+    def samples(self, counts: PassedOver) -> Iterator[Sample]:
         """Every sample, folders depth first with sorted names; `counts` is kept up to date.
 
         Raises:
@@ -108,7 +108,7 @@ class Inputs:
                 if self.shard.holds(found.name):
                     yield found
 
-    def _of(self, path: str, counts: Counts) -> Iterator[Sample]:
+    def _of(self, path: str, counts: PassedOver) -> Iterator[Sample]:
         if path == STDIN:
             yield from (sample(listed, _slashes(listed)) for listed in self._listed())
         elif os.path.isdir(path):
@@ -177,7 +177,7 @@ def _matcher(patterns: Iterable[str]) -> Callable[[str, str], bool] | None:
     return matches
 
 
-def _pictures(root: str, wanted: _Patterns, counts: Counts) -> Iterator[str]:
+def _pictures(root: str, wanted: _Patterns, counts: PassedOver) -> Iterator[str]:
     """Places inside `root`, with the system's separator, of its pictures."""
     for place in _walk(root, "", wanted, (os.path.realpath(root),)):
         suffix = os.path.splitext(place)[1]

@@ -1,4 +1,4 @@
-"""Samples -> probabilities, a batch at a time.
+"""Images -> predictions, a batch at a time.
 
 Workers share nothing but the session: each reads, decodes and runs whole batches by itself, into a buffer of its own.
 On small machines this beats decoders that feed one runner through a queue, and where one device serves all workers
@@ -10,32 +10,39 @@ from __future__ import annotations
 import os
 import stat
 import threading
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 
 from toolkit.data.walk import Sample
-from toolkit.images.decode import DecodeError, Image, decode
-from toolkit.inference.session import Probabilities, Session
+from toolkit.images.decode import DecodeError, Image, decode, fit
+from toolkit.sessions.session import Probabilities, Session
+
+NO_NUMBER: Final = "the model gave no number for this picture"
 
 MAX_FILE_BYTES: Final = 1 << 30
 """Larger files are no photos; they are refused before they are read."""
 
 
+IN_MEMORY: Final = Sample(path="", name="", size=-1, mtime_ns=0)
+"""Stands for an image that comes from no file."""
+
+
 @dataclass(frozen=True, slots=True)
-class BatchResult:
-    """What one batch came to.
+class Prediction:
+    """The answer for one image.
 
     Attributes:
-        samples: the samples, with the size and time of the bytes that were read; size -1 where none could be.
-        probabilities: float32 (N, K); zeros where there is an error.
-        errors: for each sample why it has no label; "" where it has one.
+        sample: the file, with the size and time of the bytes that were read; size -1 where none could be.
+        probabilities: float32 (K,), sums to 1; None where there is an error.
+        error: why there is no answer; "" where there is one.
     """
 
-    samples: list[Sample]
-    probabilities: Probabilities
-    errors: list[str]
+    sample: Sample
+    probabilities: Probabilities | None
+    error: str = ""
 
 
 class ReadError(Exception):
@@ -55,39 +62,42 @@ class Labeller:
     def __init__(self, session: Session, *, max_pixels: int, batch_size: int, run_size: int | None = None) -> None:
         self._session = session
         self._spec = session.contract.preprocess
-        self._n_classes = len(session.contract.labels)
         self._max_pixels = max_pixels
         self.batch_size = batch_size
         self.may_fork = session.may_fork and session.device == "cpu"
         self._run_size = run_size or batch_size
         self._local = threading.local()
 
-    def __call__(self, samples: list[Sample]) -> BatchResult:
-        """Label one batch."""
+    def __call__(self, images: Sequence[Sample | Image]) -> list[Prediction]:
+        """One prediction for each of `images` (files, or uint8 arrays of any size), in their order."""
         buffer = self._buffer()
-        seen: list[Sample] = []
-        errors = [""] * len(samples)
-        rows: list[int] = []
-        for i, sample in enumerate(samples):
+        n = 0
+        found: list[Prediction | Sample] = []
+        for image in images:
+            sample = IN_MEMORY if isinstance(image, np.ndarray) else image
             try:
-                sample, data = read(sample)  # noqa: PLW2901
-                buffer[len(rows)] = decode(data, self._spec, max_pixels=self._max_pixels)
-                rows.append(i)
+                if isinstance(image, np.ndarray):
+                    buffer[n] = fit(image, self._spec)
+                else:
+                    sample, data = read(image)
+                    buffer[n] = decode(data, self._spec, max_pixels=self._max_pixels)
+                n += 1
+                found.append(sample)
             except DecodeError as error:
-                errors[i] = error.message
+                found.append(Prediction(sample, None, error.message))
             except ReadError as error:
-                sample = sample._replace(size=-1, mtime_ns=0)  # noqa: PLW2901
-                errors[i] = str(error)
-            seen.append(sample)
-        probabilities = np.zeros((len(samples), self._n_classes), np.float32)
-        if rows:
-            parts = range(0, len(rows), self._run_size)
-            ready = buffer[: len(rows)]
-            probabilities[rows] = np.concatenate([self._session.run(ready[i : i + self._run_size]) for i in parts])
-            for i in np.flatnonzero(~np.isfinite(probabilities).all(axis=1)).tolist():
-                probabilities[i] = 0
-                errors[i] = "the model gave no number for this picture"
-        return BatchResult(seen, probabilities, errors)
+                found.append(Prediction(sample._replace(size=-1, mtime_ns=0), None, str(error)))
+        answers = iter(self._answers(buffer[:n]))
+        return [item if isinstance(item, Prediction) else Prediction(item, *next(answers)) for item in found]
+
+    def _answers(self, images_u8: Image) -> list[tuple[Probabilities | None, str]]:
+        """Probabilities of decoded images, or why there are none."""
+        if not len(images_u8):
+            return []
+        starts = range(0, len(images_u8), self._run_size)
+        rows = np.concatenate([self._session.run(images_u8[start : start + self._run_size]) for start in starts])
+        finite = np.isfinite(rows).all(axis=1).tolist()
+        return [(row, "") if usable else (None, NO_NUMBER) for row, usable in zip(rows, finite, strict=True)]
 
     def _buffer(self) -> Image:
         buffer: Image | None = getattr(self._local, "buffer", None)

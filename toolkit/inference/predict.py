@@ -6,30 +6,24 @@ import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from itertools import islice
 from math import prod
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
 from toolkit.core.errors import UsageError
 from toolkit.core.machine import usable_cpus
 from toolkit.core.parallel import CAN_FORK, Processes, in_threads
 from toolkit.core.progress import SILENT, Progress
 from toolkit.data.walk import Sample
-from toolkit.images.decode import MAX_PIXELS
 from toolkit.images.opencv_threads import one_opencv_thread
-from toolkit.inference.labeller import BatchResult, Labeller
-from toolkit.inference.result_table import Layout, Row
-from toolkit.inference.session import (
-    Device,
-    Precision,
-    Probabilities,
-    Runtime,
-    Session,
-    check_backend,
-    open_session,
-)
+from toolkit.inference.labeller import Labeller, Prediction
+from toolkit.inference.options import InferOptions
+from toolkit.inference.result_table import Layout, ResultRow
+from toolkit.sessions.open_session import open_session
+from toolkit.sessions.session import Session
+
+Item = TypeVar("Item")
 
 ROWS_VERSION: Final = 1
 """Raised when the same model and options give other rows than before."""
@@ -46,94 +40,13 @@ FORK_VALUES: Final = 16_000
 GPU_BATCH: Final = 128
 
 
-@dataclass(frozen=True, slots=True)
-class MaxFailures:
-    """How many files may fail: a number, or a percentage of all.
+def open_model(model: Path, options: InferOptions) -> Session:
+    """The model, for workers that run it on one thread each.
 
-    >>> MaxFailures.parse("2%").allowed(500)
-    10
+    Raises:
+        ModelError, MachineError: the model cannot be run.
     """
-
-    value: float
-    percent: bool = False
-
-    @classmethod
-    def parse(cls, text: str) -> MaxFailures:
-        """Read `N` or `P%`.
-
-        Raises:
-            UsageError: neither.
-        """
-        try:
-            percent = text.endswith("%")
-            value = float(text.removesuffix("%")) if percent else int(text)
-        except ValueError:
-            value = -1
-        if not 0 <= value < float("inf") or (percent and value > 100):
-            raise UsageError(f"--max-failures {text}: expected a number of files, or a percentage such as 1%")
-        return cls(value, percent)
-
-    def allowed(self, n_files: int) -> int:
-        """The most failures among `n_files`."""
-        return int(n_files * self.value / 100) if self.percent else int(self.value)
-
-
-@dataclass(frozen=True, kw_only=True)
-class InferOptions:
-    """How to label.
-
-    Attributes:
-        device: "cuda" insists, "auto" takes CUDA where it works, else the CPU; "cuda:0,1" shares the work among GPUs.
-        runtime, precision: what runs the model, and how exactly; rows of one arithmetic are no rows of another.
-        top_k: how many labels in a row.
-        probabilities: a column for every class.
-        min_confidence: below it a row is `unsure`.
-        update: rows of unchanged files in the result file are kept.
-        max_failures: `InferResult.check` raises above it; None: only if every file fails.
-        batch_size, workers: None chooses from the machine and the model.
-        processes: workers may be forked where that is faster; only for a program without other threads.
-        max_pixels: larger pictures are refused from their header.
-    """
-
-    device: Device = "auto"
-    runtime: Runtime = "auto"
-    precision: Precision = "exact"
-    top_k: int = 1
-    probabilities: bool = False
-    min_confidence: float = 0.0
-    update: bool = False
-    max_failures: MaxFailures | None = None
-    batch_size: int | None = None
-    workers: int | None = None
-    processes: bool = False
-    max_pixels: int = MAX_PIXELS
-
-    def __post_init__(self) -> None:
-        for name, value in (("top-k", self.top_k), ("batch-size", self.batch_size), ("workers", self.workers)):
-            if value is not None and value < 1:
-                raise UsageError(f"--{name} {value}: expected 1 or more")
-        if not 0 <= self.min_confidence <= 1:
-            raise UsageError(f"--min-confidence {self.min_confidence}: expected 0 to 1")
-        check_backend(self.device, self.runtime, self.precision)
-
-    def open(self, model: Path) -> Session:
-        """The model, for workers that run it on one thread each."""
-        return open_session(model, device=self.device, threads=1, runtime=self.runtime, precision=self.precision)
-
-
-@dataclass(frozen=True, slots=True)
-class Prediction:
-    """What came of one sample.
-
-    Attributes:
-        sample: the input, with the size and time of the bytes that were read.
-        probabilities: float32 (K,), sums to 1; None where there is an error.
-        error: why there is no answer; "" where there is one.
-    """
-
-    sample: Sample
-    probabilities: Probabilities | None
-    error: str
+    return open_session(model, device=options.device, threads=1, runtime=options.runtime, precision=options.precision)
 
 
 def make_labeller(session: Session, options: InferOptions) -> Labeller:
@@ -159,7 +72,7 @@ def _power_of_two(n: int) -> int:
     return 1 << n.bit_length() - 1 if n > 0 else 0
 
 
-def batches(samples: Iterable[Sample], size: int) -> Iterator[list[Sample]]:
+def batches(samples: Iterable[Item], size: int) -> Iterator[list[Item]]:
     """Cut samples at every `size`-th."""
     samples = iter(samples)
     while batch := list(islice(samples, size)):
@@ -175,23 +88,17 @@ def predict(
         ModelError, MachineError: the model cannot be run.
     """
     options = options or InferOptions()
-    session = options.open(model)
+    session = open_model(model, options)
     labeller = make_labeller(session, options)
     progress.start("labelling")
     workers = options.workers or usable_cpus()
     try:
         with one_opencv_thread():
             for result in in_threads(labeller, batches(samples, labeller.batch_size), workers):
-                yield from predictions(result)
-                progress.advance(len(result.samples))
+                yield from result
+                progress.advance(len(result))
     finally:
         progress.finish()
-
-
-def predictions(result: BatchResult) -> Iterator[Prediction]:
-    """A batch, sample by sample."""
-    for sample, error, probabilities in zip(result.samples, result.errors, result.probabilities, strict=True):
-        yield Prediction(sample, None if error else probabilities, error)
 
 
 def layout(session: Session, options: InferOptions) -> Layout:
@@ -216,7 +123,7 @@ def layout(session: Session, options: InferOptions) -> Layout:
     )
 
 
-RowWorkers = Callable[[Iterator[list[Sample]]], Iterator[list[Row]]]
+RowWorkers = Callable[[Iterator[list[Sample]]], Iterator[list[ResultRow]]]
 """Batches -> the rows of each, in order."""
 
 
@@ -224,7 +131,7 @@ RowWorkers = Callable[[Iterator[list[Sample]]], Iterator[list[Row]]]
 def row_workers(table: Layout, labeller: Labeller, options: InferOptions, *, n_batches: int) -> Iterator[RowWorkers]:
     """Workers for at least `n_batches`: processes where they may be and Python's share is large, else threads."""
 
-    def rows(samples: list[Sample]) -> list[Row]:
+    def rows(samples: list[Sample]) -> list[ResultRow]:
         return table.rows(labeller(samples)) if samples else []
 
     workers = options.workers or usable_cpus()

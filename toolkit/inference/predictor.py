@@ -10,11 +10,14 @@ from typing import Final
 
 import numpy as np
 
-from toolkit.data.walk import sample
-from toolkit.images.decode import DecodeError, Image, decode, fit
-from toolkit.inference.labeller import ReadError, read
-from toolkit.inference.session import Device, Precision, Probabilities, Runtime, Session, open_session
+from toolkit.data.walk import Sample, sample
+from toolkit.images.decode import MAX_PIXELS, Image
+from toolkit.inference.labeller import Labeller
+from toolkit.inference.predict import batches
 from toolkit.model_files.contract import Contract
+from toolkit.sessions.backend import Device, Precision, Runtime
+from toolkit.sessions.open_session import open_session
+from toolkit.sessions.session import Probabilities, Session
 
 BATCH_SIZE: Final = 32
 
@@ -43,7 +46,7 @@ class Model:
     """
 
     def __init__(self, session: Session) -> None:
-        self._session = session
+        self._label = Labeller(session, max_pixels=MAX_PIXELS, batch_size=BATCH_SIZE)
         self.contract: Contract = session.contract
         self.device: str = session.device
 
@@ -56,47 +59,33 @@ class Model:
         """
         if isinstance(pictures, (str, os.PathLike)):
             pictures = [pictures]
-        errors: list[str] = []
-        parts: list[Probabilities] = []
-        batch: list[Image | None] = []
-        for picture in pictures:
-            try:
-                batch.append(self._pixels(picture))
-                errors.append("")
-            except (DecodeError, ReadError) as error:
-                batch.append(None)
-                errors.append(str(error))
-            if len(batch) == BATCH_SIZE:
-                parts.append(self._run(batch))
-                batch = []
-        parts.append(self._run(batch))
-        return Predictions(labels=self.contract.labels, probabilities=np.concatenate(parts), errors=tuple(errors))
+        found = [answer for batch in batches(map(_image, pictures), BATCH_SIZE) for answer in self._label(batch)]
+        probabilities = np.full((len(found), len(self.contract.labels)), np.nan, np.float32)
+        for row, prediction in zip(probabilities, found, strict=True):
+            if prediction.probabilities is not None:
+                row[:] = prediction.probabilities
+        errors = tuple(prediction.error for prediction in found)
+        return Predictions(labels=self.contract.labels, probabilities=probabilities, errors=errors)
 
-    def _pixels(self, picture: str | os.PathLike[str] | Image) -> Image:
-        if isinstance(picture, np.ndarray):
-            return fit(picture, self.contract.preprocess)
-        path = os.fspath(picture)
-        return decode(read(sample(path, path))[1], self.contract.preprocess)
 
-    def _run(self, batch: list[Image | None]) -> Probabilities:
-        probabilities = np.full((len(batch), len(self.contract.labels)), np.nan, np.float32)
-        good = [i for i, pixels in enumerate(batch) if pixels is not None]
-        if good:
-            probabilities[good] = self._session.run(np.stack([pixels for pixels in batch if pixels is not None]))
-        return probabilities
+def _image(picture: str | os.PathLike[str] | Image) -> Sample | Image:
+    if isinstance(picture, np.ndarray):
+        return picture
+    path = os.fspath(picture)
+    return sample(path, path)
 
 
 def load(
     model: str | os.PathLike[str] = "model",
     *,
     device: Device = "auto",
-    runtime: Runtime = "auto",
-    precision: Precision = "exact",
+    runtime: Runtime | str = Runtime.AUTO,
+    precision: Precision | str = Precision.EXACT,
 ) -> Model:
     """Open a bundle (its `model.onnx`), a `.onnx` or a `.tflite` file.
 
     Raises:
-        UsageError: device, runtime and precision do not go together.
+        UsageError: device, runtime and precision do not exist, or do not go together.
         ModelError: no such model, or one without a contract.
         MachineError: CUDA or bfloat16 was asked for and is not usable; a missing extra.
     """

@@ -11,7 +11,7 @@ from typing import Any, Final
 from toolkit.core.errors import UsageError, missing_extra
 from toolkit.core.files import atomic_write
 from toolkit.core.text import printable
-from toolkit.inference.result_table import Layout, Row
+from toolkit.inference.result_table import Cells, Layout
 
 CSV: Final = ".csv"
 JSONL: Final = ".jsonl"
@@ -45,20 +45,20 @@ def format_of(out: Path) -> str:
     return suffix
 
 
-def write_table(out: Path, layout: Layout, rows: Iterable[Row]) -> None:
-    """Write rows of `layout` to `out`, which appears whole or not at all."""
+def write_table(out: Path, layout: Layout, rows: Iterable[Cells]) -> None:
+    """Write lines of `layout` to `out`, which appears whole or not at all."""
     write = _write_parquet if format_of(out) == PARQUET else _write_jsonl
     with atomic_write(out) as temporary:
         write(temporary, layout, iter(rows))
 
 
-def read_table(out: Path) -> Iterator[list[Row]]:
+def read_table(out: Path) -> Iterator[list[Cells]]:
     """The header and the rows of a .jsonl or .parquet file as those of a CSV, in blocks.
 
     A file that is none of ours comes out as far as it can be read: nothing in it will match.
     """
     reader = _parquet_blocks if format_of(out) == PARQUET else _jsonl_blocks
-    header: Row = []
+    header: Cells = []
     for block in reader(out):
         rows = []
         for fields in block:
@@ -87,7 +87,7 @@ def _cell(column: str, value: Any) -> str:
     return f"{value:.6f}" if _kind(column) is float and isinstance(value, float | int) else str(value)
 
 
-def _write_jsonl(path: Path, layout: Layout, rows: Iterator[Row]) -> None:
+def _write_jsonl(path: Path, layout: Layout, rows: Iterator[Cells]) -> None:
     columns = layout.columns
     with path.open("w", encoding="utf-8", newline="\n") as file:
         for row in rows:
@@ -107,7 +107,7 @@ def _jsonl_blocks(path: Path) -> Iterator[list[dict[str, Any]]]:
             yield block
 
 
-def _write_parquet(path: Path, layout: Layout, rows: Iterator[Row]) -> None:
+def _write_parquet(path: Path, layout: Layout, rows: Iterator[Cells]) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
 

@@ -6,25 +6,64 @@ import csv
 import io
 import os
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
+from itertools import repeat
 from pathlib import Path
-from typing import BinaryIO, Final
+from typing import BinaryIO, Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from toolkit.core.text import printable
-from toolkit.inference.labeller import BatchResult
-from toolkit.inference.session import Probabilities
+from toolkit.inference.labeller import Prediction
 from toolkit.model_files.contract import Contract
+from toolkit.sessions.session import Probabilities
 
 OK: Final = "ok"
 UNSURE: Final = "unsure"
 ERROR: Final = "error"
 
-Row = list[str]
+Cells = list[str]
+"""A line of a result file, as text."""
+
+
+class ResultRow(NamedTuple):
+    """What a result file says of one input.
+
+    Attributes:
+        path: the input as given, joined with its place inside, forward slashes.
+        ranked: (label, confidence) of the most probable classes, best first; the labels are "" where the row is
+            `unsure`; () where it is an `error`.
+        probabilities: of every class in the model's order; () where they were not asked for, and in an `error`.
+        truth: the class whose folder the file lies in, "" where there is none.
+        status: `OK`, `UNSURE` or `ERROR`.
+        error: the reason, "" without an error.
+        size: bytes, -1 where the file could not be read.
+        mtime_ns: modification time in nanoseconds; 0 where the file could not be read.
+        model: the short fingerprint of model and options.
+    """
+
+    path: str
+    ranked: tuple[tuple[str, float], ...]
+    probabilities: tuple[float, ...]
+    truth: str
+    status: str
+    error: str
+    size: int
+    mtime_ns: int
+    model: str
+
+    @property
+    def label(self) -> str:
+        """The answer; "" where there is none."""
+        return self.ranked[0][0] if self.ranked else ""
+
+    @property
+    def confidence(self) -> float | None:
+        """Probability of the best class, 0..1; None in an `error`."""
+        return self.ranked[0][1] if self.ranked else None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,8 +89,13 @@ class Layout:
         """The class names as a result file shows them."""
         return tuple(map(printable, self.contract.labels))
 
-    @property
-    def columns(self) -> Row:
+    @cached_property
+    def known(self) -> frozenset[str]:
+        """The class names, to look names up in."""
+        return frozenset(self.labels)
+
+    @cached_property
+    def columns(self) -> Cells:
         """The names of the columns, in order."""
         ranked = ["label", "confidence"]
         for k in range(2, self.top_k + 1):
@@ -59,28 +103,72 @@ class Layout:
         every = [f"p:{label}" for label in self.labels] if self.probabilities else []
         return ["path", *ranked, *every, "truth", "status", "error", "size", "mtime_ns", "model"]
 
-    def rows(self, result: BatchResult) -> list[Row]:
-        """One row for each sample of a batch, in their order."""
-        labels = self.labels
-        ranks = _ranks(result.probabilities, self.top_k)
-        chosen = np.take_along_axis(result.probabilities, ranks, axis=1).tolist()
-        every = result.probabilities.tolist() if self.probabilities else None
-        empty = [""] * (2 * self.top_k + (len(labels) if self.probabilities else 0))
+    def rows(self, predictions: Sequence[Prediction]) -> list[ResultRow]:
+        """One row for each prediction, in their order."""
+        scores = self._scores([p.probabilities for p in predictions if p.probabilities is not None])
         rows = []
-        for i, (sample, error, rank) in enumerate(zip(result.samples, result.errors, ranks.tolist(), strict=True)):
-            if error:
-                status, cells = ERROR, empty
-            else:
-                unsure = chosen[i][0] < self.min_confidence
-                status = UNSURE if unsure else OK
-                cells = []
-                for column, confidence in zip(rank, chosen[i], strict=True):
-                    cells += ["" if unsure else labels[column], f"{confidence:.6f}"]
-                if every is not None:
-                    cells += [f"{p:.6f}" for p in every[i]]
-            state = [str(sample.size), str(sample.mtime_ns)] if sample.size >= 0 else ["", ""]
-            rows.append([sample.name, *cells, truth(sample.name, labels), status, error, *state, self.model])
+        for prediction in predictions:
+            sample, error = prediction.sample, prediction.error
+            ranked, every = ((), ()) if error else next(scores)
+            status = ERROR if error else OK
+            if ranked and ranked[0][1] < self.min_confidence:
+                status, ranked = UNSURE, tuple(("", confidence) for _, confidence in ranked)
+            where = truth(sample.name, self.labels)
+            row = ResultRow(sample.name, ranked, every, where, status, error, sample.size, sample.mtime_ns, self.model)
+            rows.append(row)
         return rows
+
+    def _scores(self, probabilities: list[Probabilities]) -> Iterator[_Scores]:
+        """Of each image the ranked classes, and every probability where they are wanted."""
+        if not probabilities:
+            return
+        labels = self.labels
+        every = np.stack(probabilities)
+        order = _ranks(every, self.top_k)
+        best = np.take_along_axis(every, order, axis=1).tolist()
+        whole = map(tuple, every.tolist()) if self.probabilities else repeat((), len(probabilities))
+        for columns, confidences, values in zip(order.tolist(), best, whole, strict=True):
+            yield tuple(zip([labels[column] for column in columns], confidences, strict=True)), values
+
+    def cells(self, row: ResultRow) -> Cells:
+        """The row as a file holds it: probabilities with six decimals, nothing where something is not known."""
+        scores: Cells = []
+        for label, confidence in row.ranked:
+            scores += (label, f"{confidence:.6f}")
+        scores += [f"{p:.6f}" for p in row.probabilities]
+        state = [str(row.size), str(row.mtime_ns)] if row.size >= 0 else ["", ""]
+        return [row.path, *(scores or self._no_scores), row.truth, row.status, row.error, *state, row.model]
+
+    @cached_property
+    def _no_scores(self) -> Cells:
+        return [""] * (2 * self.top_k + (len(self.labels) if self.probabilities else 0))
+
+    def row(self, cells: Cells) -> ResultRow:
+        """The inverse of `cells`.
+
+        Raises:
+            ValueError: another number of cells, or no number where one should be.
+        """
+        path, *scores, where, status, error, size, mtime_ns, model = cells
+        if len(scores) != len(self._no_scores):
+            raise ValueError(f"{len(cells)} cells, expected {len(self.columns)}")
+        ranked: tuple[tuple[str, float], ...] = ()
+        every: tuple[float, ...] = ()
+        if status != ERROR:
+            end = 2 * self.top_k
+            ranked = tuple(zip(scores[0:end:2], map(float, scores[1:end:2]), strict=True))
+            every = tuple(map(float, scores[end:]))
+        read = bool(size)
+        return ResultRow(
+            path, ranked, every, where, status, error, int(size) if read else -1, int(mtime_ns) if read else 0, model
+        )
+
+    def encode(self, rows: Iterable[ResultRow]) -> bytes:
+        """Rows as a CSV file holds them."""
+        return encode([self.cells(row) for row in rows])
+
+
+_Scores = tuple[tuple[tuple[str, float], ...], tuple[float, ...]]
 
 
 def _ranks(probabilities: Probabilities, k: int) -> npt.NDArray[np.intp]:
@@ -108,15 +196,15 @@ def _folder_truth(folder: str, labels: tuple[str, ...]) -> str:
     return ""
 
 
-def encode(rows: list[Row]) -> bytes:
-    """Rows as RFC 4180 in UTF-8, each ended by CR LF."""
+def encode(lines: list[Cells]) -> bytes:
+    """Lines as RFC 4180 in UTF-8, each ended by CR LF."""
     text = io.StringIO(newline="")
-    csv.writer(text).writerows(rows)
+    csv.writer(text).writerows(lines)
     return text.getvalue().encode()
 
 
-def read_rows(file: BinaryIO) -> Iterator[tuple[Row, int]]:
-    """The whole rows of a CSV from the file's place on, each with the offset behind it; a torn last row is left out.
+def read_lines(file: BinaryIO) -> Iterator[tuple[Cells, int]]:
+    """The whole lines of a CSV from the file's place on, each with the offset behind it; a torn last one is left out.
 
     Raises:
         csv.Error, UnicodeDecodeError: what follows is no CSV in UTF-8.

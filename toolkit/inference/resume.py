@@ -10,19 +10,18 @@ from __future__ import annotations
 import csv
 import os
 import tempfile
-from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 from typing import IO, BinaryIO, Final
 
 from toolkit.data.walk import Sample
 from toolkit.inference.result_formats import CSV, format_of, read_table, write_table
-from toolkit.inference.result_table import Layout, Row, encode, read_rows
+from toolkit.inference.result_table import ERROR, Cells, Layout, ResultRow, encode, read_lines
 
 COPY_BYTES: Final = 1 << 20
 
 
-class Earlier:
+class EarlierRows:
     """The rows of an earlier result with the same columns and the same model and options.
 
     Attributes:
@@ -37,21 +36,20 @@ class Earlier:
         self.file = file
         self.n_taken = 0
         self.n_changed = 0
-        self._model = layout.model
-        self._width = len(layout.columns)
+        self._layout = layout
         self._index: dict[int, int] | None = None
-        self._rows: Iterator[tuple[Row, int]]
-        self._ahead: tuple[Row, int] | None
-        self._begin = 0
-        self._at(0)
-        self.fits = self._ahead is not None and self._ahead[0] == layout.columns
-        self.offset = self._ahead[1] if self._ahead is not None else 0
-        self._first = self.offset
-        self._step()
-        if self._ahead is not None and self._ahead[0][-1:] != [self._model]:
-            self.fits = False
+        file.seek(0)
+        self._lines = read_lines(file)
+        self._ahead: ResultRow | None = None
+        self._begin = self._end = 0
+        header = self._line()
+        self.fits = header == layout.columns
+        self.offset = self._first = self._end
+        if self.fits:
+            self._step()
+            self.fits = self.exhausted or (self._ahead is not None and self._ahead.model == layout.model)
 
-    def batch(self, samples: list[Sample], *, stopped: bool) -> list[Row] | None:
+    def batch(self, samples: list[Sample], *, stopped: bool) -> list[ResultRow] | None:
         """The next rows, if they are those of exactly these samples; else None, and `offset` stays.
 
         Args:
@@ -59,33 +57,30 @@ class Earlier:
             stopped: the rows are those of a stopped run, whose unreadable files stay as they are.
         """
         rows = []
-        offset = self.offset
         for sample in samples:
-            if self._ahead is None or not self._matches(self._ahead[0], sample, stopped=stopped):
+            row = self._ahead
+            if row is None or not self._matches(row, sample, stopped=stopped):
                 self._at(self.offset)
                 return None
-            row, offset = self._ahead
             rows.append(row)
             self._step()
-        self.offset = offset
+        self.offset = self._begin
         self.n_taken += len(rows)
         return rows
 
-    def take(self, sample: Sample) -> Row | None:
+    def take(self, sample: Sample) -> ResultRow | None:
         """The row of a sample that has not changed since, wherever it stands; None where there is none."""
-        if (self._ahead is None or self._ahead[0][0] != sample.name) and not self._find(sample.name):
+        if (self._ahead is None or self._ahead.path != sample.name) and not self._find(sample.name):
             return None
-        assert self._ahead is not None
-        row = self._ahead[0]
-        matches = self._matches(row, sample, stopped=False)
+        row = self._ahead
         self._step()
-        if not matches:
+        if row is None or not self._matches(row, sample, stopped=False):
             self.n_changed += 1
             return None
         self.n_taken += 1
         return row
 
-    def take_all(self, samples: list[Sample]) -> list[Row] | None:
+    def take_all(self, samples: list[Sample]) -> list[ResultRow] | None:
         """The rows of all these samples as `take` finds them; None where one is missing."""
         before, rows = self.n_taken, []
         for sample in samples:
@@ -116,12 +111,10 @@ class Earlier:
             self._step()
         return max(0, n_rows - self.n_taken - self.n_changed)
 
-    def _matches(self, row: Row, sample: Sample, *, stopped: bool) -> bool:
-        if len(row) != self._width or row[0] != sample.name or row[-1] != self._model:
+    def _matches(self, row: ResultRow, sample: Sample, *, stopped: bool) -> bool:
+        if row.path != sample.name or row.model != self._layout.model:
             return False
-        if row[-2] == "":
-            return stopped
-        return row[-2] == str(sample.mtime_ns) and row[-3] == str(sample.size)
+        return (row.size, row.mtime_ns) == (sample.size, sample.mtime_ns) if row.size >= 0 else stopped
 
     def _find(self, name: str) -> bool:
         """Go to the row called `name`, by an index of all rows of about 100 bytes each; False where there is none."""
@@ -130,31 +123,42 @@ class Earlier:
             self._index = {}
             self._at(self._first)
             while self._ahead is not None:
-                self._index.setdefault(hash(self._ahead[0][0]), self._begin)
+                self._index.setdefault(hash(self._ahead.path), self._begin)
                 self._step()
         place = self._index.get(hash(name))
         if place is not None:
             self._at(place)
-            if self._ahead is not None and self._ahead[0][0] == name:
+            if self._ahead is not None and self._ahead.path == name:
                 return True
         self._at(here)
         return False
 
     def _at(self, offset: int) -> None:
+        """Make the line that begins at `offset` the next one."""
         self.file.seek(offset)
-        self._rows = read_rows(self.file)
-        self._ahead = ([], offset)
+        self._lines = read_lines(self.file)
+        self._end = offset
         self._step()
 
     def _step(self) -> None:
         """Look at the next row; there is none after the last whole one, nor after what is no CSV."""
-        if self._ahead is None:
-            return
-        self._begin = self._ahead[1]
+        self._begin = self._end
+        cells = self._line()
         try:
-            self._ahead = next(self._rows, None)
+            self._ahead = None if cells is None else self._layout.row(cells)
+        except ValueError:
+            self._ahead = _FOREIGN
+
+    def _line(self) -> Cells | None:
+        try:
+            cells, self._end = next(self._lines, (None, self._end))
         except (csv.Error, UnicodeDecodeError):
-            self._ahead = None
+            return None
+        return cells
+
+
+_FOREIGN: Final = ResultRow("", (), (), "", ERROR, "", -1, 0, "")
+"""Stands for a line that no `infer` wrote; no input has its path."""
 
 
 class Partial:
@@ -166,14 +170,14 @@ class Partial:
         self.path = out.with_name(out.name + ".partial")
         self._file: IO[bytes] | None = None
 
-    def earlier(self) -> Earlier | None:
+    def earlier(self) -> EarlierRows | None:
         """The rows of a stopped run; None where there is no partial file."""
         try:
-            return Earlier(self.path.open("rb"), self._layout)
+            return EarlierRows(self.path.open("rb"), self._layout)
         except FileNotFoundError:
             return None
 
-    def begin(self, source: Earlier | None = None) -> Earlier | None:
+    def begin(self, source: EarlierRows | None = None) -> EarlierRows | None:
         """Start with the rows that `source` gave in order, or with the header alone.
 
         Returns:
@@ -182,7 +186,7 @@ class Partial:
         rest = None
         if source is None or source.offset == 0:
             self._file = self.path.open("wb", buffering=0)
-            self.append([self._layout.columns])
+            self._write(encode([self._layout.columns]))
         elif source.file.name == os.fspath(self.path):
             rest = self._rest(source)
             self._file = self.path.open("r+b", buffering=0)
@@ -197,21 +201,21 @@ class Partial:
                 left -= len(block)
         return rest
 
-    def _rest(self, source: Earlier) -> Earlier | None:
+    def _rest(self, source: EarlierRows) -> EarlierRows | None:
         file = tempfile.TemporaryFile()  # noqa: SIM115
         file.write(encode([self._layout.columns]))
         source.file.seek(source.offset)
         while block := source.file.read(COPY_BYTES):
             file.write(block)
-        rest = Earlier(file, self._layout)
+        rest = EarlierRows(file, self._layout)
         if rest.exhausted:
             rest.close()
             return None
         return rest
 
-    def append(self, rows: list[Row]) -> None:
+    def append(self, rows: list[ResultRow]) -> None:
         """Add whole rows."""
-        self._write(encode(rows))
+        self._write(self._layout.encode(rows))
 
     def _write(self, data: bytes) -> None:
         assert self._file is not None
@@ -231,7 +235,7 @@ class Partial:
             os.replace(self.path, self._out)
         else:
             with self.path.open("rb") as file:
-                write_table(self._out, self._layout, (row for row, _ in islice(read_rows(file), 1, None)))
+                write_table(self._out, self._layout, (cells for cells, _ in islice(read_lines(file), 1, None)))
             self.path.unlink()
 
     def close(self) -> None:
@@ -246,13 +250,13 @@ class Partial:
         self.path.unlink(missing_ok=True)
 
 
-def finished(out: Path, layout: Layout) -> Earlier | None:
+def finished(out: Path, layout: Layout) -> EarlierRows | None:
     """The rows of the finished file `out`, whatever its format; None where there is none that can be read."""
     if not out.exists():
         return None
     if format_of(out) == CSV:
-        return Earlier(out.open("rb"), layout)
+        return EarlierRows(out.open("rb"), layout)
     file = tempfile.TemporaryFile()  # noqa: SIM115
     for rows in read_table(out):
         file.write(encode(rows))
-    return Earlier(file, layout)
+    return EarlierRows(file, layout)

@@ -13,7 +13,7 @@ from typing import Final
 from toolkit.core.errors import InputError
 from toolkit.core.text import printable
 from toolkit.inference.result_formats import CSV, format_of, read_table
-from toolkit.inference.result_table import ERROR, OK, UNSURE, Row, read_rows
+from toolkit.inference.result_table import ERROR, OK, UNSURE, Cells, read_lines
 from toolkit.splitting.table import unprintable
 
 NEEDED: Final = ("path", "label", "confidence", "status")
@@ -97,7 +97,7 @@ class SavedResults:
         path = self.root / row.path
         return self.root / unprintable(row.path) if "\\x" in row.path and not os.path.lexists(path) else path
 
-    def _cells(self) -> Iterator[Row]:
+    def _cells(self) -> Iterator[Cells]:
         if format_of(self.path) != CSV:
             yield from chain.from_iterable(read_table(self.path))
             return
@@ -105,7 +105,7 @@ class SavedResults:
             with self.path.open("rb") as file:
                 if file.read(3) != b"\xef\xbb\xbf":  # Excel begins a table with this mark
                     file.seek(0)
-                yield from (row for row, _ in read_rows(file))
+                yield from (cells for cells, _ in read_lines(file))
         except (csv.Error, UnicodeDecodeError) as error:
             raise self._damaged(str(error)) from None
 
@@ -116,7 +116,7 @@ class SavedResults:
         )
 
 
-def _row(cells: Row, place: dict[str, int]) -> SavedRow:
+def _row(cells: Cells, place: dict[str, int]) -> SavedRow:
     status, label = cells[place["status"]], cells[place["label"]]
     if status not in (OK, UNSURE, ERROR):
         raise ValueError(f"status {status!r} is none of {OK}, {UNSURE}, {ERROR}")
@@ -133,7 +133,7 @@ def _row(cells: Row, place: dict[str, int]) -> SavedRow:
     )
 
 
-def _likelihood(cells: Row, place: dict[str, int], truth: str, label: str, confidence: float | None) -> float | None:
+def _likelihood(cells: Cells, place: dict[str, int], truth: str, label: str, confidence: float | None) -> float | None:
     if confidence is None or not truth:
         return confidence
     if (column := place.get(f"p:{truth}")) is not None:

@@ -11,14 +11,27 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final
 
 from toolkit.core.errors import ModelError
+from toolkit.core.text import printable
 from toolkit.images.spec import Colour, Preprocess, Resize
 
 SCHEMA: Final = 1
 METADATA_KEY: Final = "toolkit.contract"
 LABELS_KEY: Final = "labels"
+
+
+class NoContractError(ModelError):
+    """A model file says nothing about its classes and the images that it wants."""
+
+    def __init__(self, path: Path) -> None:
+        shown = printable(str(path))
+        super().__init__(
+            f"{shown}: this file carries no toolkit contract (labels, input size, resize policy)",
+            hint=f"toolkit adopt {shown} --labels FILE --image-size HxW   (for an ONNX classifier from elsewhere)",
+        )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -15,7 +15,7 @@ from typing import Final, Literal
 from toolkit.core.errors import ModelError
 from toolkit.model_files import flatbuffer_reader as flatbuffer
 from toolkit.model_files import protobuf_reader as wire
-from toolkit.model_files.contract import METADATA_KEY, Contract
+from toolkit.model_files.contract import METADATA_KEY, Contract, NoContractError
 
 Format = Literal["onnx", "tflite", "savedmodel", "bundle"]
 TFLITE_IDENTIFIER: Final = b"TFL3"
@@ -51,13 +51,11 @@ def parse_contract(text: str | None, path: Path) -> Contract:
     """The contract in `text`; None is a file that carries none.
 
     Raises:
-        ModelError: no contract, or not one that this version reads.
+        NoContractError: `text` is None.
+        ModelError: not a contract that this version reads.
     """
     if text is None:
-        raise ModelError(
-            f"{path}: carries no contract, so neither its class names nor the values it wants are known",
-            hint=f"toolkit adopt {path} --labels FILE --image-size HxW   (for an ONNX classifier from elsewhere)",
-        )
+        raise NoContractError(path)
     return Contract.from_json(text, source=str(path))
 
 

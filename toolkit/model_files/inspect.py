@@ -11,7 +11,7 @@ from typing import Any, Final
 from toolkit.core.errors import ModelError
 from toolkit.model_files import flatbuffer_reader as flatbuffer
 from toolkit.model_files import protobuf_reader as wire
-from toolkit.model_files.contract import Contract
+from toolkit.model_files.contract import Contract, NoContractError
 from toolkit.model_files.contract_io import (
     ONNX_GRAPH,
     SAVED_MODEL_PB,
@@ -108,10 +108,8 @@ def fingerprint_files(path: Path) -> tuple[int, str]:
 def _contract(path: Path) -> Contract | None:
     try:
         return read_contract(path)
-    except ModelError as error:
-        if "carries no contract" in error.message:
-            return None
-        raise
+    except NoContractError:
+        return None
 
 
 def _content(path: Path, kind: Format) -> tuple[Counter[str], Counter[str]]:

@@ -10,6 +10,7 @@ from google.protobuf.message import DecodeError
 from onnx import external_data_helper
 
 from toolkit.core.errors import ModelError
+from toolkit.core.text import first_line
 from toolkit.model_files.contract import LABELS_KEY, METADATA_KEY, Contract
 from toolkit.model_files.contract_io import labels_text, mapped, onnx_metadata
 
@@ -32,9 +33,8 @@ def load_onnx(path: Path) -> onnx.ModelProto:
         external_data_helper.load_external_data_for_model(model, str(path.parent))
         onnx.checker.check_model(model)
     except (DecodeError, OSError, ValueError, onnx.checker.ValidationError) as error:
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise ModelError(
-            f"{path}: no ONNX file, or a damaged one ({reason:.300})", hint="copy or export it again"
+            f"{path}: no ONNX file, or a damaged one ({first_line(error)})", hint="copy or export it again"
         ) from None
     return model
 

@@ -12,6 +12,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+from toolkit.core.coerce import coerce
 from toolkit.core.errors import InputError, UsageError
 from toolkit.core.progress import SILENT, Progress
 from toolkit.core.text import printable
@@ -66,6 +67,9 @@ class SplitOptions:
     labels: LabelTables | None = None
 
     def __post_init__(self) -> None:
+        coerce(self, mode=Mode, out=Path)
+        if isinstance(self.ratio, (str, float, Decimal)):
+            object.__setattr__(self, "ratio", parse_ratio(str(self.ratio)))
         if self.update and self.force:
             raise UsageError("--update keeps the earlier split and --force replaces it: give one of them")
         try:

@@ -9,8 +9,10 @@ from typing import Any, Final
 import numpy as np
 
 from toolkit.core.errors import MachineError
+from toolkit.core.text import first_line
 from toolkit.images.decode import Image
-from toolkit.inference.session import OnnxSession, Probabilities, first_line
+from toolkit.sessions.onnx_session import OnnxSession
+from toolkit.sessions.session import Probabilities
 
 BUFFERS: Final = 2
 """While the network runs on one batch, the next is copied to the device."""
@@ -18,7 +20,7 @@ BUFFERS: Final = 2
 _OUT_OF_MEMORY: Final = ("out of memory", "failed to allocate memory", "out_of_memory", "alloc_failed", "bfcarena")
 
 
-class DeviceSession:
+class CudaSession:
     """Runs the batches of many threads on one device, one at a time, through I/O binding.
 
     Args:

@@ -11,15 +11,17 @@ import numpy as np
 from toolkit.core.errors import MachineError, ModelError, missing_extra
 from toolkit.core.files import file_digest
 from toolkit.core.machine import usable_cpus
-from toolkit.core.text import printable
+from toolkit.core.text import first_line, printable
 from toolkit.images.decode import Image
-from toolkit.inference.session import Precision, Probabilities, check_promise, first_line
 from toolkit.model_files.contract_io import read_contract
+from toolkit.sessions.backend import Precision
+from toolkit.sessions.onnx_session import check_promise
+from toolkit.sessions.session import Probabilities
 
 SIZES: Final = (64, 16, 4, 1)
 """The batches that a network is compiled for. With the batch left open OpenVINO is up to a third slower."""
 
-_ELEMENT_TYPE: Final = {"exact": "f32", "bfloat16": "bf16"}
+_ELEMENT_TYPE: Final = {Precision.EXACT: "f32", Precision.BFLOAT16: "bf16"}
 
 
 class OpenVinoSession:
@@ -47,10 +49,12 @@ class OpenVinoSession:
         self.contract = read_contract(path)
         self.fingerprint = file_digest(path)
         self.n_bytes = path.stat().st_size
-        self.arithmetic = "openvino" if precision == "exact" else f"openvino {precision}"
+        self.arithmetic = "openvino" if precision is Precision.EXACT else f"openvino {precision}"
         self._path = path
         self._core = openvino.Core()
-        if precision == "bfloat16" and "BF16" not in self._core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+        if precision is Precision.BFLOAT16 and "BF16" not in self._core.get_property(
+            "CPU", "OPTIMIZATION_CAPABILITIES"
+        ):
             raise MachineError(
                 "--precision bfloat16: this processor does not compute in bfloat16",
                 hint="leave --precision out; it takes AVX-512 BF16 or AMX on x86-64, or BF16 on Arm",

@@ -10,13 +10,13 @@ import numpy as np
 
 from toolkit.core.errors import ModelError, missing_extra
 from toolkit.core.files import file_digest
-from toolkit.core.text import printable
+from toolkit.core.text import first_line, printable
 from toolkit.images.decode import Image
-from toolkit.inference.session import Probabilities, first_line
 from toolkit.model_files.contract_io import read_contract
+from toolkit.sessions.session import Probabilities
 
 
-class LiteRtSession:
+class TfliteSession:
     """A TFLite file in LiteRT. An interpreter is no thread's but one's, so each thread gets its own."""
 
     arithmetic = ""

@@ -1,0 +1,84 @@
+"""How to label: what `infer` and everything built on it can be told."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from toolkit.core.coerce import coerce
+from toolkit.core.errors import UsageError
+from toolkit.images.header import MAX_PIXELS
+from toolkit.sessions.backend import Device, Precision, Runtime, check_backend
+
+
+@dataclass(frozen=True, slots=True)
+class MaxFailures:
+    """How many files may fail: a number, or a percentage of all.
+
+    >>> MaxFailures.parse("2%").allowed(500)
+    10
+    """
+
+    value: float
+    percent: bool = False
+
+    @classmethod
+    def parse(cls, text: str) -> MaxFailures:
+        """Read `N` or `P%`.
+
+        Raises:
+            UsageError: neither.
+        """
+        try:
+            percent = text.endswith("%")
+            value = float(text.removesuffix("%")) if percent else int(text)
+        except ValueError:
+            value = -1
+        if not 0 <= value < float("inf") or (percent and value > 100):
+            raise UsageError(f"--max-failures {text}: expected a number of files, or a percentage such as 1%")
+        return cls(value, percent)
+
+    def allowed(self, n_files: int) -> int:
+        """The most failures among `n_files`."""
+        return int(n_files * self.value / 100) if self.percent else int(self.value)
+
+
+@dataclass(frozen=True, kw_only=True)
+class InferOptions:
+    """How to label.
+
+    Attributes:
+        device: "cuda" insists, "auto" takes CUDA where it works, else the CPU; "cuda:0,1" shares the work among GPUs.
+        runtime, precision: what runs the model, and how exactly; rows of one arithmetic are no rows of another.
+        top_k: how many labels in a row.
+        probabilities: a column for every class.
+        min_confidence: below it a row is `unsure`.
+        update: rows of unchanged files in the result file are kept.
+        max_failures: `InferResult.check` raises above it; None: only if every file fails.
+        batch_size, workers: None chooses from the machine and the model.
+        processes: workers may be forked where that is faster; only for a program without other threads.
+        max_pixels: larger pictures are refused from their header.
+    """
+
+    device: Device = "auto"
+    runtime: Runtime = Runtime.AUTO
+    precision: Precision = Precision.EXACT
+    top_k: int = 1
+    probabilities: bool = False
+    min_confidence: float = 0.0
+    update: bool = False
+    max_failures: MaxFailures | None = None
+    batch_size: int | None = None
+    workers: int | None = None
+    processes: bool = False
+    max_pixels: int = MAX_PIXELS
+
+    def __post_init__(self) -> None:
+        coerce(self, runtime=Runtime, precision=Precision)
+        check_backend(self.device, self.runtime, self.precision)
+        if isinstance(self.max_failures, (str, int)):
+            object.__setattr__(self, "max_failures", MaxFailures.parse(str(self.max_failures)))
+        for name, value in (("top-k", self.top_k), ("batch-size", self.batch_size), ("workers", self.workers)):
+            if value is not None and value < 1:
+                raise UsageError(f"--{name} {value}: expected 1 or more")
+        if not 0 <= self.min_confidence <= 1:
+            raise UsageError(f"--min-confidence {self.min_confidence}: expected 0 to 1")

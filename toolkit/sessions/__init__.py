@@ -1,0 +1,1 @@
+"""A model file -> `run(batch)`, whatever the runtime and the device."""

@@ -1,0 +1,100 @@
+"""A model file -> a session on a device, or on several."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from itertools import cycle
+from pathlib import Path
+
+from toolkit.core.coerce import choice
+from toolkit.core.errors import MachineError, UsageError
+from toolkit.core.text import printable
+from toolkit.images.decode import Image
+from toolkit.model_files.resolve import resolve_model
+from toolkit.sessions import cuda
+from toolkit.sessions.backend import Device, Precision, Runtime, check_backend, gpu_numbers
+from toolkit.sessions.cuda_session import CudaSession
+from toolkit.sessions.onnx_session import CPU_PROVIDER, OnnxSession
+from toolkit.sessions.openvino_session import OpenVinoSession
+from toolkit.sessions.session import Probabilities, Session
+from toolkit.sessions.tflite_session import TfliteSession
+
+
+def open_session(
+    path: Path,
+    *,
+    device: Device = "auto",
+    threads: int | None = None,
+    runtime: Runtime | str = Runtime.AUTO,
+    precision: Precision | str = Precision.EXACT,
+) -> Session:
+    """Open a model file for running.
+
+    Args:
+        path: a bundle, a .onnx or a .tflite file.
+        device: "cuda" insists, "auto" takes CUDA where it works, else the CPU.
+        threads: threads within one `run`; None leaves it to the runtime. `run` may be called from many threads.
+        runtime: what runs an ONNX file; "auto" is onnxruntime, whatever else is installed.
+        precision: "exact" computes what the file says; "bfloat16" is faster and rounds to 8 bits of mantissa.
+
+    Raises:
+        UsageError: device, runtime and precision do not go together, or not with this file.
+        ModelError: no model, a damaged one, or one without a contract.
+        MachineError: CUDA or bfloat16 was asked for and is not usable; a missing extra.
+    """
+    runtime, precision = choice(Runtime, runtime, "--runtime"), choice(Precision, precision, "--precision")
+    check_backend(device, runtime, precision)
+    file = resolve_model(path)
+    gpus = gpu_numbers(device)
+    if file.suffix.lower() == ".tflite":
+        if runtime is not Runtime.AUTO:
+            raise UsageError(f"--runtime {runtime} runs ONNX files, not {printable(str(file))}", hint="leave it out")
+        if gpus:
+            raise MachineError(f"{printable(str(file))}: TFLite files run on the CPU alone", hint="leave --device out")
+        return TfliteSession(file, threads=threads)
+    if runtime is Runtime.OPENVINO:
+        return OpenVinoSession(file, precision=precision, threads=threads)
+    if device == "cpu":
+        return OnnxSession(file, threads=threads)
+    sessions = [_with_cuda(file, gpu, insist=device != "auto", threads=threads) for gpu in gpus or (0,)]
+    return sessions[0] if len(sessions) == 1 else SeveralSessions(sessions)
+
+
+def _with_cuda(path: Path, gpu: int, *, insist: bool, threads: int | None) -> Session:
+    """On CUDA where that works; else on the CPU with a note why not, or not at all with `insist`."""
+    trouble = cuda.problem()
+    if trouble is None:
+        session = OnnxSession(path, threads=threads, providers=[(cuda.PROVIDER, {"device_id": gpu}), CPU_PROVIDER])
+        if session.device == "cuda":
+            return CudaSession(session, number=gpu)
+        trouble = "onnxruntime made a session without CUDA, though nothing seems to be missing", "toolkit doctor"
+    if insist:
+        raise MachineError(f"--device cuda: {trouble[0]}", hint=trouble[1])
+    session = OnnxSession(path, threads=threads)
+    session.note = trouble[0]
+    return session
+
+
+class SeveralSessions:
+    """Sessions of one file on several devices. Each thread keeps to one of them, so that each has its own decoders."""
+
+    def __init__(self, sessions: Sequence[Session]) -> None:
+        first = sessions[0]
+        self.contract = first.contract
+        self.device = first.device
+        self.note = first.note
+        self.fingerprint = first.fingerprint
+        self.n_bytes = first.n_bytes
+        self.arithmetic = first.arithmetic
+        self.may_fork = first.may_fork
+        self._next = cycle(sessions)
+        self._choosing = threading.Lock()
+        self._local = threading.local()
+
+    def run(self, images_u8: Image) -> Probabilities:
+        session: Session | None = getattr(self._local, "session", None)
+        if session is None:
+            with self._choosing:
+                session = self._local.session = next(self._next)
+        return session.run(images_u8)
