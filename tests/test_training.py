@@ -21,10 +21,11 @@ from toolkit.images.decode import decode
 from toolkit.images.spec import Preprocess
 from toolkit.model_files.bundle import Bundle, load_bundle
 from toolkit.splitting.plan import parse_ratio, subsets
-from toolkit.training.batches import Batches, Pictures, decode_all
+from toolkit.training.batches import Batches, Rows
 from toolkit.training.dataset import find_dataset, hold_out
-from toolkit.training.recipe import Recipe, available, load_recipe, parse_recipe
-from toolkit.training.recipe_schema import AUGMENTATIONS, LAYERS
+from toolkit.training.decode_cache import decode_all
+from toolkit.training.recipe import EFFORTS, Recipe, available, load_recipe, parse_recipe
+from toolkit.training.recipe_schema import AUGMENTATIONS, LAYERS, OPTIMIZERS
 from toolkit.training.train import TrainOptions, train
 
 # Keras 3.15 with numpy 2.4, whenever it saves.
@@ -84,8 +85,17 @@ def test_every_recipe_builds_to_its_parameters_and_trains_a_batch(name: str, req
     assert not kinds & set(AUGMENTATIONS)
 
 
-def test_there_are_seven_recipes() -> None:
-    assert len(available()) == 7
+def test_there_are_seven_documented_recipes_and_three_of_transfer() -> None:
+    loaded = {name: load_recipe(name) for name in available()}
+    assert sum(recipe.backbone is None for recipe in loaded.values()) == 7
+    assert [name for name, recipe in loaded.items() if recipe.backbone] == sorted(EFFORTS.values())
+
+
+def test_a_recipe_without_a_rate_has_that_of_keras() -> None:
+    import keras
+
+    for name, rate in OPTIMIZERS.items():
+        assert np.float32(keras.optimizers.get(name).learning_rate.numpy()) == np.float32(rate), name
 
 
 def test_the_allowed_layers_and_arguments_are_those_of_keras() -> None:
@@ -315,7 +325,7 @@ def test_a_class_missing_on_one_side_is_named(tmp_path: Path, flowers: Path) -> 
     shutil.rmtree(tmp_path / "train" / "tulips")
     found = find_dataset(tmp_path)
     assert found.split
-    assert {file.subset for file in found.files} == {"train", "validation"}
+    assert {file.subset for file in found.samples} == {"train", "validation"}
     assert find_dataset(tmp_path, ("roses", "daisy")).labels == ("roses", "daisy")
     with pytest.raises(InputError, match="missing: lilies; unknown: daisy"):
         find_dataset(tmp_path, ("roses", "lilies"))
@@ -327,8 +337,8 @@ def test_pictures_are_decoded_once_and_again_when_they_change(flower_photos: Pat
     dataset = find_dataset(data)
     first = decode_all(dataset, spec, cache)
     assert not first.reused
-    rows = Pictures(first).take(np.arange(len(dataset.files)))
-    for row, file in zip(rows, dataset.files, strict=True):
+    rows = Rows(first.path, spec.shape).take(np.arange(len(dataset.samples)))
+    for row, file in zip(rows, dataset.samples, strict=True):
         assert np.array_equal(row, decode((data / file.path).read_bytes(), spec))
     assert decode_all(find_dataset(data), spec, cache).reused
     (data / "roses" / "new.jpg").write_bytes(next((data / "tulips").iterdir()).read_bytes())
@@ -341,9 +351,9 @@ def test_pictures_are_decoded_once_and_again_when_they_change(flower_photos: Pat
 
 def test_an_epoch_has_every_picture_once_in_an_order_of_its_own(flower_photos: Path, tmp_path: Path) -> None:
     dataset = find_dataset(_few(flower_photos, tmp_path / "data", 9))
-    pictures = Pictures(decode_all(dataset, Preprocess(height=8, width=8), tmp_path / "cache"))
-    labels = np.array([file.label for file in dataset.files], np.int64)
-    batches = Batches(pictures=pictures, rows=np.arange(45), labels=labels, batch_size=10, seed=3)
+    pictures = Rows(decode_all(dataset, Preprocess(height=8, width=8), tmp_path / "cache").path, (8, 8, 3))
+    labels = np.array([file.label for file in dataset.samples], np.int64)
+    batches = Batches(source=pictures, rows=np.arange(45), labels=labels, batch_size=10, seed=3)
     orders = [batches.order(epoch) for epoch in (0, 1)]
     assert not np.array_equal(orders[0], orders[1])
     assert all(sorted(order) == list(range(45)) for order in orders)
@@ -351,8 +361,8 @@ def test_an_epoch_has_every_picture_once_in_an_order_of_its_own(flower_photos: P
     assert np.array_equal(np.stack(images), pictures.take(orders[0]))
     assert [len(batch) for chunk, _ in batches.chunks(0) for batch in chunk] == [10, 10, 10, 10, 5]
     assert batches.n_steps == 5
-    assert replace(batches, steps=2).n_pictures == 20
-    assert replace(batches, steps=200).n_pictures == 45
+    assert replace(batches, steps=2).n_images == 20
+    assert replace(batches, steps=200).n_images == 45
 
 
 def _mine() -> Recipe:
@@ -401,8 +411,7 @@ def test_copies_and_a_picture_under_two_labels_are_left_out_of_plain_folders(flo
     shutil.copy(tulip, data / "daisy" / "zz.jpg")
     dataset = find_dataset(data)
     decoded = decode_all(dataset, Preprocess(height=8, width=8), tmp_path / "cache")
-    held = hold_out(dataset, decoded.digests, decoded.errors, 0.2, 0)
-    parts = {file.path: part for file, part in zip(dataset.files, held, strict=True)}
+    parts = {s.path: (s.subset, s.reason) for s in hold_out(dataset, decoded.samples, 0.2, 0)}
     assert parts[f"roses/{copy.name}"] == ("", f"a copy of roses/{rose.name}")
     for path in ("daisy/zz.jpg", f"tulips/{tulip.name}"):
         assert parts[path][0] == ""

@@ -18,7 +18,9 @@ class Epoch:
     Attributes:
         loss, accuracy: on the training pictures, while the weights changed.
         val_loss, val_accuracy: on the validation pictures, afterwards.
-        seconds, images_per_s: of the training part, without the validation.
+        seconds, images_per_s: of the training subset, without the validation.
+        stage: "head" for the layers above a backbone alone, "tuning" for those with the backbone's; "" where a
+            training has one stage.
     """
 
     epoch: int
@@ -28,6 +30,7 @@ class Epoch:
     val_accuracy: float
     seconds: float
     images_per_s: float
+    stage: str = ""
 
 
 def write_history(path: Path, epochs: Iterable[Epoch]) -> None:
@@ -47,7 +50,11 @@ def read_history(path: Path) -> tuple[Epoch, ...]:
     try:
         with path.open(encoding="utf-8", newline="") as file:
             rows = list(csv.DictReader(file))
-        return tuple(Epoch(int(row["epoch"]), *(float(row[field.name]) for field in fields(Epoch)[1:])) for row in rows)
+        numbers = [field.name for field in fields(Epoch)[1:-1]]
+        return tuple(
+            Epoch(epoch=int(row["epoch"]), stage=row.get("stage") or "", **{name: float(row[name]) for name in numbers})
+            for row in rows
+        )
     except (OSError, ValueError, KeyError, TypeError, csv.Error) as error:
         raise ModelError(
             f"{path}: not readable ({error})", hint="train the model again, or restore the bundle from a copy"

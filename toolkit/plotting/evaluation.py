@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
 
@@ -177,7 +178,7 @@ def _bars(
 
 
 def training_curves(epochs: Sequence[Epoch], theme: Theme) -> Figure:
-    """Loss and accuracy by epoch, training and validation."""
+    """Loss and accuracy by epoch, training and validation; a dotted line where a stage of the training begins."""
     from matplotlib.ticker import MaxNLocator
 
     figure, _ = new_figure(7.2, 3.6)
@@ -186,6 +187,12 @@ def training_curves(epochs: Sequence[Epoch], theme: Theme) -> Figure:
         for prefix, colour, label in (("", theme.right, "training"), ("val_", theme.wrong, "validation")):
             values = [getattr(epoch, prefix + name) for epoch in epochs]
             axes.plot([epoch.epoch for epoch in epochs], values, color=colour, label=label, marker="o", markersize=3)
+        for before, after in itertools.pairwise(epochs):
+            if before.stage != after.stage:
+                axes.axvline(before.epoch + 0.5, color=theme.muted, linewidth=1, linestyle=":")
+                axes.annotate(
+                    f" {after.stage}", (before.epoch + 0.5, 0), xycoords=("data", "axes fraction"), va="bottom"
+                )
         axes.set_title(name.capitalize())
         axes.set_xlabel("epoch")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))

@@ -7,7 +7,7 @@ folder per class), and plain class folders, from which a validation part is held
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from pathlib import Path
 
@@ -19,14 +19,16 @@ from toolkit.splitting.plan import Picture, plan
 
 
 @dataclass(frozen=True, slots=True)
-class File:
-    """One picture file of a data set.
+class LabelledSample:
+    """One image file of a data set; what is not known at first is filled in on its way.
 
     Attributes:
         path: relative to the root, forward slashes.
         label: index of its class.
         subset: "train" or "validation", "" where that is yet to be decided.
         size, mtime_ns: of the file, by which a change is noticed.
+        digest: SHA-256 (hex) of its bytes, once it is decoded; "" where it cannot be read.
+        reason: why it is left out; "" where it is used.
     """
 
     path: str
@@ -34,22 +36,24 @@ class File:
     subset: str
     size: int
     mtime_ns: int
+    digest: str = ""
+    reason: str = ""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Dataset:
-    """The labelled files of one folder.
+    """The labelled images of one folder.
 
     Attributes:
         root: absolute.
         labels: class names, in the order of the network's output.
-        files: class by class, each class's files in the order of `walk`.
+        samples: class by class, each class's files in the order of `walk`.
         split: whether the folder says what is for validation.
     """
 
     root: Path
     labels: tuple[str, ...]
-    files: tuple[File, ...]
+    samples: tuple[LabelledSample, ...]
     split: bool
 
 
@@ -64,7 +68,7 @@ def find_dataset(root: Path, labels: Sequence[str] | None = None) -> Dataset:
     folders = {side: class_folders(folder) for side, folder in sides.items()}
     names = _same_classes(root, sides, folders)
     ordered = _ordered(names, labels, root)
-    files: list[File] = []
+    samples: list[LabelledSample] = []
     for side, by_class in folders.items():
         for index, name in enumerate(ordered):
             found = _files(root, by_class[_raw(by_class, name)], index, side)
@@ -73,8 +77,8 @@ def find_dataset(root: Path, labels: Sequence[str] | None = None) -> Dataset:
                     f"{printable(str(by_class[_raw(by_class, name)]))}: no pictures in this class folder",
                     hint="put pictures there, or take the empty folder away",
                 )
-            files += found
-    return Dataset(root=root.resolve(), labels=ordered, files=tuple(files), split=len(sides) == 2)
+            samples += found
+    return Dataset(root=root.resolve(), labels=ordered, samples=tuple(samples), split=len(sides) == 2)
 
 
 def _sides(root: Path) -> dict[str, Path]:
@@ -128,7 +132,7 @@ def _raw(by_class: dict[str, Path], name: str) -> str:
     return next(raw for raw in by_class if printable(raw) == name)
 
 
-def _files(root: Path, folder: Path, label: int, subset: str) -> list[File]:
+def _files(root: Path, folder: Path, label: int, subset: str) -> list[LabelledSample]:
     files = []
     for entry in walk(str(folder)):
         if not is_picture_name(entry.name):
@@ -137,32 +141,29 @@ def _files(root: Path, folder: Path, label: int, subset: str) -> list[File]:
         try:
             status = entry.stat()
         except OSError:  # a dangling link: it is listed as unreadable later
-            files.append(File(path, label, subset, -1, 0))
+            files.append(LabelledSample(path, label, subset, -1, 0))
             continue
-        files.append(File(path, label, subset, status.st_size, status.st_mtime_ns))
+        files.append(LabelledSample(path, label, subset, status.st_size, status.st_mtime_ns))
     return files
 
 
-def hold_out(
-    dataset: Dataset, digests: Sequence[str], errors: Sequence[str], validation: float, seed: int
-) -> list[tuple[str, str]]:
-    """Decide which files of plain class folders are for validation, by the rule of `toolkit split`.
+def hold_out(dataset: Dataset, samples: Sequence[LabelledSample], validation: float, seed: int) -> list[LabelledSample]:
+    """Decide which images of plain class folders are for validation, by the rule of `toolkit split`.
 
-    Within a class, files are ranked by a hash of their content and the seed: the same pictures give the same parts
-    under any name and on any machine. Of exact copies one is kept; a picture under two labels is left out.
+    Within a class, files are ranked by a hash of their content and the seed: the same images give the same subsets
+    under any name and on any machine. Of exact copies one is kept; an image under two labels is left out.
 
     Args:
-        digests: per file, SHA-256 of its bytes.
-        errors: per file, why it cannot be used; "" where it can.
-        validation: the part that is held out, 0..1.
+        samples: those of the data set, with their digests.
+        validation: the share that is held out, 0..1.
 
     Returns:
-        per file its subset and "", or "" and why it is left out.
+        the samples with their subset, or with the reason why they are left out.
     """
-    part = Decimal(str(validation))
-    chosen = [("", error) for error in errors]
-    usable = [i for i, error in enumerate(errors) if not error]
-    pictures = [Picture(dataset.files[i].path, dataset.labels[dataset.files[i].label], digests[i]) for i in usable]
-    for i, choice in zip(usable, plan(pictures, (1 - part, part), seed), strict=True):
-        chosen[i] = (choice.subset, choice.note)
+    share = Decimal(str(validation))
+    chosen = list(samples)
+    usable = [i for i, sample in enumerate(samples) if not sample.reason]
+    pictures = [Picture(samples[i].path, dataset.labels[samples[i].label], samples[i].digest) for i in usable]
+    for i, choice in zip(usable, plan(pictures, (1 - share, share), seed), strict=True):
+        chosen[i] = replace(samples[i], subset=choice.subset, reason=choice.note)
     return chosen

@@ -13,57 +13,46 @@ import keras
 import numpy as np
 import numpy.typing as npt
 
-_STEM: Final = 32
-_HEAD: Final = 1280
-_STAGES: Final = (  # repeats, kernel, stride, expansion, filters
-    (1, 3, 1, 1, 16),
-    (2, 3, 2, 6, 24),
-    (2, 5, 2, 6, 40),
-    (3, 3, 2, 6, 80),
-    (3, 5, 1, 6, 112),
-    (4, 5, 2, 6, 192),
-    (1, 3, 1, 6, 320),
-)
+from toolkit.model_files.pretrained import HEAD_FILTERS, STEM_FILTERS, Block, lite0_blocks
+
 _CONVOLUTIONS: Final = {"expand": "_expand_conv", "depthwise": "_depthwise_conv", "project": "_project_conv"}
 _NORMS: Final = {"expand_bn": "_bn0", "depthwise_bn": "_bn1", "project_bn": "_bn2"}
 
 
-def efficientnet_lite0(shape: tuple[int, int, int]) -> keras.Model:
+def efficientnet_lite0(shape: tuple[int, int, int], cut: str = "") -> keras.Model:
     """The network up to its last convolution, with random weights; its scaling is its first layer.
 
     Args:
         shape: (H, W, 3).
+        cut: "block0".."block15" ends it after that block; "" or "head" after the last convolution.
 
     Returns:
         float32 (N, H, W, 3), values 0..255 -> float32 (N, ceil(H/32), ceil(W/32), 1280), values 0..6.
     """
-    images = keras.Input(shape)
+    images = keras.Input(shape, name="images")
     x = keras.layers.Rescaling(1 / 128, -127 / 128, name="scaling")(images)
-    x = keras.layers.Conv2D(_STEM, 3, 2, "same", use_bias=False, name="stem")(x)
+    x = keras.layers.Conv2D(STEM_FILTERS, 3, 2, "same", use_bias=False, name="stem")(x)
     x = _normed(x, "stem", relu=True)
-    filters, number = _STEM, 0
-    for repeats, kernel, stride, expansion, wanted in _STAGES:
-        for repeat in range(repeats):
-            x = _block(x, f"block{number}", (kernel, 1 if repeat else stride, expansion, filters, wanted))
-            filters, number = wanted, number + 1
-    x = keras.layers.Conv2D(_HEAD, 1, use_bias=False, name="head")(x)
+    for number, block in enumerate(lite0_blocks()):
+        x = _block(x, f"block{number}", block)
+        if cut == f"block{number}":
+            return keras.Model(images, x, name="efficientnet_lite0")
+    x = keras.layers.Conv2D(HEAD_FILTERS, 1, use_bias=False, name="head")(x)
     return keras.Model(images, _normed(x, "head", relu=True), name="efficientnet_lite0")
 
 
-def _block(x: Any, name: str, numbers: tuple[int, int, int, int, int]) -> Any:
-    """An inverted residual block; `numbers` are kernel, stride, expansion, filters before and after."""
-    kernel, stride, expansion, before, after = numbers
+def _block(x: Any, name: str, block: Block) -> Any:
     inputs = x
-    if expansion > 1:
-        x = keras.layers.Conv2D(before * expansion, 1, use_bias=False, name=f"{name}_expand")(x)
+    if block.expansion > 1:
+        x = keras.layers.Conv2D(block.before * block.expansion, 1, use_bias=False, name=f"{name}_expand")(x)
         x = _normed(x, f"{name}_expand", relu=True)
-    x = keras.layers.DepthwiseConv2D(kernel, stride, "same", use_bias=False, name=f"{name}_depthwise")(x)
-    x = _normed(x, f"{name}_depthwise", relu=True)
-    x = keras.layers.Conv2D(after, 1, use_bias=False, name=f"{name}_project")(x)
+    depthwise = keras.layers.DepthwiseConv2D(
+        block.kernel, block.stride, "same", use_bias=False, name=f"{name}_depthwise"
+    )
+    x = _normed(depthwise(x), f"{name}_depthwise", relu=True)
+    x = keras.layers.Conv2D(block.after, 1, use_bias=False, name=f"{name}_project")(x)
     x = _normed(x, f"{name}_project", relu=False)
-    if stride == 1 and before == after:
-        x = keras.layers.Add(name=f"{name}_add")([x, inputs])
-    return x
+    return keras.layers.Add(name=f"{name}_add")([x, inputs]) if block.skips else x
 
 
 def _normed(x: Any, name: str, *, relu: bool) -> Any:

@@ -1,7 +1,8 @@
 """Batches -> trained weights, epoch by epoch; an interruption loses one epoch at most. Imports TensorFlow.
 
 After each epoch everything that the next one depends on is in one file: weights, optimizer, the random generators of
-dropout and augmentation, and the epochs so far. Shuffling depends on the seed and the epoch's number alone.
+dropout and augmentation, and the epochs so far. Shuffling depends on the seed and the epoch's number alone. A training
+may have several stages; the state says which one it is of.
 """
 
 from __future__ import annotations
@@ -11,9 +12,9 @@ import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import keras
 import numpy as np
@@ -25,11 +26,10 @@ from toolkit.core.files import atomic_write
 from toolkit.core.progress import Progress
 from toolkit.model_files.history import Epoch
 from toolkit.training.batches import Batches
-from toolkit.training.keras_model import Networks, save
+from toolkit.training.features import answering
+from toolkit.training.keras_model import save
 from toolkit.training.recipe import Training
-from toolkit.training.workspace import STATE
-
-BEST_WEIGHTS: Final = "best.weights.h5"
+from toolkit.training.workspace import BEST_WEIGHTS, STATE
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,12 +37,42 @@ class Fit:
     """What a training gave.
 
     Attributes:
-        epochs: all of them, those before an interruption included.
+        epochs: all of them, of every stage, those before an interruption included.
         best: index in `epochs` of the best one.
+        notes: what was decided on the way, for the bundle.
     """
 
-    epochs: tuple[Epoch, ...]
-    best: int
+    epochs: tuple[Epoch, ...] = ()
+    best: int = 0
+    notes: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Stage:
+    """A number of epochs of one model.
+
+    Attributes:
+        name: "" where a training has one stage.
+        title: what a progress bar calls it.
+        model: compiled.
+        train, validation: what it is fed.
+        epochs: how many.
+        settings: of the whole training.
+        network: what is saved; where it is None the best weights are those of `model`, and are its weights at the end.
+        class_weights: class index -> weight in the loss; None for equal ones.
+        before: the stages before.
+    """
+
+    name: str = ""
+    title: str = "training"
+    model: keras.Model
+    train: Batches
+    validation: Batches
+    epochs: int
+    settings: Training
+    network: keras.Model | None
+    class_weights: Mapping[int, float] | None = None
+    before: Fit = Fit()
 
 
 @contextmanager
@@ -78,48 +108,56 @@ def devices(gpus: int | None, progress: Progress, *, names: Sequence[str] = ()) 
         ) from None
 
 
-def fit(
-    networks: Networks,
-    train: Batches,
-    validation: Batches,
-    settings: Training,
-    folder: Path,
-    progress: Progress,
-) -> Fit:
-    """Train `networks` from the state in `folder`, if one is there, else from the start.
+def fit(stage: Stage, folder: Path, progress: Progress) -> Fit:
+    """Train one stage from its state in `folder`, if one is there, else from the start.
 
-    At the end the networks hold the last epoch's weights and `folder` the best epoch's.
+    At the end the model holds the last epoch's weights and `folder` the best epoch's; a stage without `network` holds
+    the best epoch's.
 
     Raises:
         ModelError: the loss is no number any more.
     """
-    recorder = _Recorder(networks, train, settings, folder, progress)
+    recorder = _Recorder(stage, folder, progress)
     recorder.restore()
     if recorder.epochs_left():
-        if networks.trainer.distribute_strategy.num_replicas_in_sync == 1:  # Keras cannot with several
-            networks.trainer.steps_per_execution = train.together  # the same to the bit, with fewer ways to Python
+        model, train = stage.model, stage.train
+        if model.distribute_strategy.num_replicas_in_sync == 1:  # Keras cannot with several
+            model.steps_per_execution = train.together  # the same to the bit, with fewer ways to Python
         try:
-            networks.trainer.fit(
-                _dataset(train, lambda: len(recorder.epochs)),
-                validation_data=_dataset(validation, lambda: 0),
-                initial_epoch=len(recorder.epochs),
-                epochs=settings.epochs,
+            model.fit(
+                _dataset(train, lambda: recorder.done),
+                validation_data=_dataset(stage.validation, lambda: 0),
+                initial_epoch=recorder.done,
+                epochs=stage.epochs,
                 callbacks=[recorder],
+                class_weight=dict(stage.class_weights) if stage.class_weights else None,
                 shuffle=False,
                 verbose=0,
             )
         finally:
             progress.finish()
-    return Fit(tuple(recorder.epochs), recorder.best)
+    return recorder.finish()
+
+
+def begun(folder: Path) -> tuple[str, Fit] | None:
+    """The stage that the state in `folder` is of, and what it has reached; None where there is none."""
+    try:
+        with (folder / STATE).open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+            return _read_fields(arrays)
+    except FileNotFoundError:
+        return None
+
+
+def _read_fields(arrays: Any) -> tuple[str, Fit]:
+    fields = json.loads(str(arrays["fields"]))
+    epochs = tuple(Epoch(**row) for row in fields["epochs"])
+    return fields["stage"], Fit(epochs, fields["best"], fields["notes"])
 
 
 def predict(network: keras.Model, batches: Batches) -> npt.NDArray[np.float32]:
-    """What `network` gives for every picture of `batches`, in order: float32 (N, units)."""
-    step = tf.function(
-        lambda images: network(tf.cast(images, tf.float32), training=False),
-        input_signature=[tf.TensorSpec((None, *network.input_shape[1:]), tf.uint8)],
-    )
-    parts = [step(images).numpy() for chunk, _ in batches.chunks(0) for images in chunk]
+    """What `network` gives for every image of `batches`, in order: float32 (N, units)."""
+    answer = answering(network)
+    parts = [answer(images).numpy() for chunk, _ in batches.chunks(0) for images in chunk]
     return np.concatenate(parts).astype(np.float32, copy=False)
 
 
@@ -127,8 +165,8 @@ def _dataset(batches: Batches, epoch: Callable[[], int]) -> tf.data.Dataset:
     def chunks() -> Iterator[tuple[Any, Any]]:
         return batches.chunks(epoch())
 
-    shape = batches.pictures.shape
-    signature = (tf.TensorSpec((None, None, *shape), tf.uint8), tf.TensorSpec((None, None), tf.int64))
+    source = batches.source
+    signature = (tf.TensorSpec((None, None, *source.shape), source.dtype), tf.TensorSpec((None, None), tf.int64))
     dataset = tf.data.Dataset.from_generator(chunks, output_signature=signature).unbatch()
     dataset = dataset.apply(tf.data.experimental.assert_cardinality(batches.n_steps)).prefetch(2)
     options = tf.data.Options()
@@ -139,37 +177,48 @@ def _dataset(batches: Batches, epoch: Callable[[], int]) -> tf.data.Dataset:
 class _Recorder(keras.callbacks.Callback):  # type: ignore[misc]
     """Reports the progress, records each epoch, keeps the best weights, saves the state."""
 
-    def __init__(
-        self, networks: Networks, train: Batches, settings: Training, folder: Path, progress: Progress
-    ) -> None:
+    def __init__(self, stage: Stage, folder: Path, progress: Progress) -> None:
         super().__init__()
-        self.epochs: list[Epoch] = []
-        self.best = 0
-        self._networks, self._train, self._settings = networks, train, settings
-        self._folder, self._progress = folder, progress
+        self.epochs, self.best = list(stage.before.epochs), stage.before.best
+        self._stage, self._folder, self._progress = stage, folder, progress
+        self._first = len(self.epochs)
+        self._best_values: list[npt.NDArray[Any]] = []  # of the model, where the stage has no network
         self._began = self._trained = self._shown = 0.0
-        self._done = 0  # pictures of this epoch
+        self._images = 0  # of this epoch
+
+    @property
+    def done(self) -> int:
+        """Epochs of this stage so far."""
+        return len(self.epochs) - self._first
 
     def epochs_left(self) -> bool:
         """Whether there is anything to train, given the epochs so far."""
-        return len(self.epochs) < self._settings.epochs and not self._patience_is_over()
+        return self.done < self._stage.epochs and not self._patience_is_over()
+
+    def finish(self) -> Fit:
+        if self._best_values:
+            _assign(self._stage.model.variables, self._best_values)
+        if self._stage.name == "head":
+            self._progress.line(f"head: {self._figures(self.epochs[self.best])}, best of {self.done} epochs")
+        return Fit(tuple(self.epochs), self.best, self._stage.before.notes)
 
     def on_train_begin(self, logs: object = None) -> None:  # noqa: ARG002
-        epochs = self._settings.epochs - len(self.epochs)
-        self._progress.start("training", epochs * self._train.n_pictures, "images")
+        epochs = self._stage.epochs - self.done
+        self._progress.start(self._stage.title, epochs * self._stage.train.n_images, "images")
 
     def on_epoch_begin(self, epoch: int, logs: object = None) -> None:  # noqa: ARG002
         self._began = time.perf_counter()
-        self._done = 0
+        self._images = 0
 
     def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
-        done = min((batch + 1) * self._train.batch_size, self._train.n_pictures)
-        self._progress.advance(done - self._done)
-        self._done = done
+        train = self._stage.train
+        done = min((batch + 1) * train.batch_size, train.n_images)
+        self._progress.advance(done - self._images)
+        self._images = done
         now = time.perf_counter()
         if logs and now - self._shown > 0.1:
             self._shown = now
-            self._status(f"step {min(batch + 1, self._train.n_steps)}/{self._train.n_steps}", logs)
+            self._status(f"step {min(batch + 1, train.n_steps)}/{train.n_steps}", logs)
 
     def on_test_begin(self, logs: dict[str, float] | None = None) -> None:  # noqa: ARG002
         self._trained = time.perf_counter()
@@ -180,7 +229,7 @@ class _Recorder(keras.callbacks.Callback):  # type: ignore[misc]
         if self.epochs:
             last = self.epochs[-1]
             figures += [f"val_loss {last.val_loss:.4f}", f"val_accuracy {last.val_accuracy:.4f}"]
-        self._progress.status("  ".join([f"epoch {len(self.epochs) + 1}/{self._settings.epochs}", where, *figures]))
+        self._progress.status("  ".join([f"epoch {self.done + 1}/{self._stage.epochs}", where, *figures]))
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         figures = {name: float(value) for name, value in (logs or {}).items()}
@@ -191,55 +240,78 @@ class _Recorder(keras.callbacks.Callback):  # type: ignore[misc]
             )
         seconds = self._trained - self._began
         row = Epoch(
-            epoch=epoch + 1,
+            epoch=len(self.epochs) + 1,
             loss=figures["loss"],
             accuracy=figures["accuracy"],
             val_loss=figures["val_loss"],
             val_accuracy=figures["val_accuracy"],
             seconds=round(seconds, 3),
-            images_per_s=round(self._train.n_pictures / max(seconds, 1e-9), 1),
+            images_per_s=round(self._stage.train.n_images / max(seconds, 1e-9), 1),
+            stage=self._stage.name,
         )
         self.epochs.append(row)
         if len(self.epochs) == 1 or self._better(row, self.epochs[self.best]):
             self.best = len(self.epochs) - 1
-            save(self._folder / BEST_WEIGHTS, self._networks.network.save_weights)
+            if self._stage.network is None:
+                self._best_values = [variable.numpy() for variable in self._stage.model.variables]
+            else:
+                save(self._folder / BEST_WEIGHTS, self._stage.network.save_weights)
         self._save()
-        self._progress.line(
-            f"epoch {row.epoch}/{self._settings.epochs}  loss {row.loss:.4f}  accuracy {row.accuracy:.4f}  "
-            f"val_loss {row.val_loss:.4f}  val_accuracy {row.val_accuracy:.4f}  "
-            f"{row.seconds:.1f} s  {row.images_per_s:,.0f} images/s"
-        )
+        if self._stage.name != "head":
+            self._progress.line(
+                f"epoch {self.done}/{self._stage.epochs}  {self._figures(row)}  "
+                f"{row.seconds:.1f} s  {row.images_per_s:,.0f} images/s"
+            )
         if self._patience_is_over():
             self.model.stop_training = True
 
+    @staticmethod
+    def _figures(row: Epoch) -> str:
+        return (
+            f"loss {row.loss:.4f}  accuracy {row.accuracy:.4f}  "
+            f"val_loss {row.val_loss:.4f}  val_accuracy {row.val_accuracy:.4f}"
+        )
+
     def restore(self) -> None:
-        """Go on from the state in the folder, where there is one."""
+        """Go on from the state in the folder, where there is one of this stage."""
         try:
             with (self._folder / STATE).open("rb") as file, np.load(file, allow_pickle=False) as arrays:
-                fields = json.loads(str(arrays["fields"]))
+                name, before = _read_fields(arrays)
+                if name != self._stage.name:
+                    return
                 values = [arrays[f"v{i}"] for i in range(len(self._variables()))]
+                self._best_values = [arrays[key] for key in arrays.files if key.startswith("b")]
         except FileNotFoundError:
             return
-        for variable, value in zip(self._variables(), values, strict=True):
-            variable.assign(value)
-        self.epochs = [Epoch(**row) for row in fields["epochs"]]
-        self.best = fields["best"]
+        _assign(self._variables(), values)
+        self.epochs, self.best = list(before.epochs), before.best
 
     def _save(self) -> None:
-        fields = json.dumps({"epochs": [asdict(row) for row in self.epochs], "best": self.best})
+        fields = {
+            "stage": self._stage.name,
+            "epochs": [asdict(row) for row in self.epochs],
+            "best": self.best,
+            "notes": dict(self._stage.before.notes),
+        }
         arrays = {f"v{i}": v.numpy() for i, v in enumerate(self._variables())}
+        arrays |= {f"b{i}": value for i, value in enumerate(self._best_values)}
         with atomic_write(self._folder / STATE) as temporary, temporary.open("wb") as file:
-            np.savez(file, fields=np.array(fields), **arrays)
+            np.savez(file, fields=np.array(json.dumps(fields)), **arrays)
 
     def _variables(self) -> list[Any]:
         """Everything that the next epoch depends on: weights, random generators, optimizer."""
-        trainer = self._networks.trainer
-        return [*trainer.variables, *trainer.optimizer.variables]
+        return [*self._stage.model.variables, *self._stage.model.optimizer.variables]
 
     def _better(self, row: Epoch, than: Epoch) -> bool:
-        new, old = getattr(row, self._settings.monitor), getattr(than, self._settings.monitor)
-        return bool(new > old if self._settings.monitor.endswith("accuracy") else new < old)
+        monitor = self._stage.settings.monitor
+        new, old = getattr(row, monitor), getattr(than, monitor)
+        return bool(new > old if monitor.endswith("accuracy") else new < old)
 
     def _patience_is_over(self) -> bool:
-        patience = self._settings.patience
-        return bool(patience) and len(self.epochs) - 1 - self.best >= patience
+        patience = self._stage.settings.patience
+        return bool(patience) and len(self.epochs) - 1 - max(self.best, self._first) >= patience
+
+
+def _assign(variables: Sequence[Any], values: Sequence[npt.NDArray[Any]]) -> None:
+    for variable, value in zip(variables, values, strict=True):
+        variable.assign(value)

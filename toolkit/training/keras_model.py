@@ -7,62 +7,109 @@ import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import keras
 import numpy as np
 import numpy.typing as npt
 
+from toolkit.training.backbone import build_backbone, tune_from
 from toolkit.training.recipe import Layer, Output, Recipe, RecipeError
 from toolkit.training.shape_check import check_classes
+
+_POOLED: Final = ("GlobalAveragePooling2D", "GlobalMaxPooling2D")
 
 
 @dataclass(frozen=True, slots=True)
 class Networks:
-    """One network, twice.
+    """One network, as it is saved and as it is trained.
 
     Attributes:
         network: float32 (N, H, W, C), values 0..255 -> logits or probabilities; what is saved and exported.
         trainer: uint8 (N, H, W, C) -> augmentation -> `network`; what is trained. Without augmentation in the recipe
             it only casts.
         augment: the augmentation alone, None where the recipe has none.
+        backbone: the first layers of `network`, None where the recipe has none.
+        features: float32 (N, H, W, C) -> float32 (N, ...), what the layers above the backbone work on: its output,
+            after a global pooling where that comes first.
+        head: `features` -> what `network` gives; the layers above, which it shares with `network`.
     """
 
     network: keras.Model
     trainer: keras.Model
     augment: keras.Model | None
+    backbone: keras.Model | None = None
+    features: keras.Model | None = None
+    head: keras.Model | None = None
 
 
-def build(recipe: Recipe, n_classes: int, *, seed: int) -> Networks:
+def build(recipe: Recipe, n_classes: int, *, seed: int, steps: int = 1) -> Networks:
     """Build the network of `recipe` for `n_classes` classes, compiled for training.
 
     The initial weights, dropout and augmentation come from `seed` alone; Keras' global generator is not touched.
 
+    Args:
+        steps: batches of an epoch, for a learning rate that falls.
+
     Raises:
         InputError: the network's output does not fit the number of classes.
-        RecipeError: the layers do not fit together or the picture is too small for them.
+        RecipeError: the layers do not fit together or the image is too small for them.
+        MachineError: the backbone's weights are not to be had.
     """
     check_classes(recipe, n_classes)
     shape = recipe.preprocess.shape
+    backbone = features = head = augment = None
     try:
         layers = [_layer(layer, n_classes, (seed, 1, i)) for i, layer in enumerate(recipe.layers)]
-        network = keras.Sequential([keras.Input(shape, name="pictures"), *layers], name=_name(recipe.name))
-        augment = None
+        if recipe.backbone:
+            backbone = build_backbone(recipe.backbone, shape)
+            pooled = int(recipe.layers[0].kind in _POOLED)
+            features = keras.Model(backbone.input, _chain(layers[:pooled], backbone.output))
+            given = keras.Input(features.output.shape[1:])
+            head = keras.Model(given, _chain(layers[pooled:], given))
+            network = keras.Model(backbone.input, _chain(layers[pooled:], features.output), name=_name(recipe.name))
+        else:
+            network = keras.Sequential([keras.Input(shape, name="pictures"), *layers], name=_name(recipe.name))
         if recipe.augment:
             layers = [_layer(layer, n_classes, (seed, 2, i)) for i, layer in enumerate(recipe.augment)]
             augment = keras.Sequential([keras.Input(shape), *layers], name="augment")
     except ValueError as error:
         size = f"{recipe.preprocess.height}x{recipe.preprocess.width}"
         raise RecipeError(
-            f"recipe {recipe.name!r} cannot be built for pictures of {size}: {str(error).splitlines()[0]}",
+            f"recipe {recipe.name!r} cannot be built for images of {size}: {str(error).splitlines()[0]}",
             hint="give a larger --image-size, or fewer layers in a copy of the recipe",
         ) from None
-    pictures = keras.Input(shape, dtype="uint8")
-    values = keras.ops.cast(pictures, "float32")
-    trainer = keras.Model(pictures, network(augment(values) if augment else values))
-    trainer.compile(optimizer=_optimizer(recipe), loss=_loss(recipe), metrics=[_accuracy(recipe)])
-    trainer.optimizer.build(trainer.trainable_variables)
-    return Networks(network, trainer, augment)
+    images = keras.Input(shape, dtype="uint8")
+    values = keras.ops.cast(images, "float32")
+    trainer = keras.Model(images, network(augment(values) if augment else values))
+    networks = Networks(network, trainer, augment, backbone, features, head)
+    if recipe.backbone:
+        compile_tuning(networks, recipe, "upper" if recipe.backbone.tune == "auto" else recipe.backbone.tune, steps)
+    else:
+        _compile(trainer, recipe, _optimizer(recipe, recipe.train.epochs * steps))
+    return networks
+
+
+def compile_head(networks: Networks, recipe: Recipe, steps: int) -> keras.Model:
+    """The head of a network with a backbone, compiled to be trained on features; `steps` are those of an epoch."""
+    assert networks.head is not None
+    assert recipe.backbone is not None
+    rate = _falling(recipe.backbone.head_learning_rate, recipe.backbone.head_epochs * steps)
+    _compile(networks.head, recipe, keras.optimizers.Adam(rate))
+    return networks.head
+
+
+def compile_tuning(networks: Networks, recipe: Recipe, depth: str, steps: int) -> int:
+    """Compile the trainer of a network with a backbone, as deep as `depth` says (see `backbone.tune_from`).
+
+    Returns:
+        The number of the backbone's layers that are trained.
+    """
+    assert networks.backbone is not None
+    assert recipe.backbone is not None
+    trained = tune_from(networks.backbone, recipe.backbone, depth)
+    _compile(networks.trainer, recipe, _optimizer(recipe, recipe.train.epochs * steps))
+    return trained
 
 
 def probabilities(outputs: npt.NDArray[Any], output: Output) -> npt.NDArray[np.float32]:
@@ -121,17 +168,54 @@ def _name(name: str) -> str:
     return "".join(c if c.isascii() and c.isalnum() else "_" for c in name) or "network"
 
 
-def _optimizer(recipe: Recipe) -> Any:
-    rate = recipe.train.learning_rate
-    config = {"learning_rate": rate} if rate else {}
-    return keras.optimizers.get({"class_name": recipe.train.optimizer, "config": config})
+def _chain(layers: list[Any], x: Any) -> Any:
+    for layer in layers:
+        x = layer(x)
+    return x
+
+
+def _compile(model: keras.Model, recipe: Recipe, optimizer: Any) -> None:
+    options: dict[str, Any] = {"jit_compile": False} if recipe.backbone else {}  # XLA's depthwise layers crawl on CPUs
+    model.compile(optimizer=optimizer, loss=_loss(recipe), metrics=[_accuracy(recipe)], **options)
+    model.optimizer.build(model.trainable_variables)
+
+
+def _optimizer(recipe: Recipe, steps: int) -> Any:
+    rate: Any = recipe.train.learning_rate
+    if recipe.train.schedule == "cosine":
+        rate = _falling(rate, steps)
+    return keras.optimizers.get({"class_name": recipe.train.optimizer, "config": {"learning_rate": rate}})
+
+
+def _falling(rate: float, steps: int) -> Any:
+    return keras.optimizers.schedules.CosineDecay(rate, max(1, steps))
 
 
 def _loss(recipe: Recipe) -> Any:
+    smoothing, logits = recipe.train.label_smoothing, recipe.train.from_logits
     if recipe.binary:
-        return keras.losses.BinaryCrossentropy(from_logits=recipe.train.from_logits)
+        return keras.losses.BinaryCrossentropy(from_logits=logits, label_smoothing=smoothing)
+    if smoothing:
+        return _SmoothedCrossentropy(smoothing, from_logits=logits)
     # Labels are indices here, so the categorical loss is its sparse form: the same figure.
-    return keras.losses.SparseCategoricalCrossentropy(from_logits=recipe.train.from_logits)
+    return keras.losses.SparseCategoricalCrossentropy(from_logits=logits)
+
+
+class _SmoothedCrossentropy(keras.losses.Loss):  # type: ignore[misc]
+    """Keras' categorical loss with label smoothing, for labels that are indices."""
+
+    def __init__(self, smoothing: float, *, from_logits: bool) -> None:
+        super().__init__(name="smoothed_crossentropy")
+        self._smoothing, self._from_logits = smoothing, from_logits
+
+    def call(self, y_true: Any, y_pred: Any) -> Any:
+        indices = keras.ops.reshape(keras.ops.cast(y_true, "int32"), (-1,))
+        return keras.losses.categorical_crossentropy(
+            keras.ops.one_hot(indices, y_pred.shape[-1]),
+            y_pred,
+            from_logits=self._from_logits,
+            label_smoothing=self._smoothing,
+        )
 
 
 def _accuracy(recipe: Recipe) -> Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final, Literal
@@ -13,17 +13,8 @@ from typing import Any, Final, Literal
 from toolkit.core.errors import ModelError, UsageError
 from toolkit.core.files import atomic_write
 from toolkit.images.spec import Colour, Preprocess, Resize
-from toolkit.training.recipe_schema import (
-    AUGMENTATIONS,
-    INPUT,
-    LAYERS,
-    TOP,
-    TRAIN,
-    Arguments,
-    as_number,
-    problems,
-    suggestion,
-)
+from toolkit.training.recipe_problems import recipe_problems
+from toolkit.training.recipe_schema import OPTIMIZERS, as_number, suggestion
 
 Output = Literal["logits", "softmax", "sigmoid"]
 
@@ -46,11 +37,14 @@ class Training:
 
     Attributes:
         loss: a loss of Keras; with `from_logits` the network's last layer has no softmax or sigmoid.
-        optimizer, learning_rate: Keras' optimizer; 0 means its default rate.
+        optimizer, learning_rate: Keras' optimizer and its rate; where a recipe has none, that of Keras.
         epochs, batch_size: batch size is over all devices.
         steps_per_epoch, validation_steps: batches of an epoch at most; 0 means as many as the data have.
         validation: the part of plain class folders that is held out.
         seed: of the weights, the shuffling, dropout, augmentation and the held-out part.
+        schedule: "cosine" lets the rate fall to zero over all epochs.
+        label_smoothing: the share of each label that is spread over all classes, 0..1.
+        class_weights: "balanced" gives every class the same weight in the loss, however many images it has.
         monitor: the figure by which epochs are compared.
         patience: stop when `monitor` has not improved for so many epochs; 0 means never.
         keep: the weights that `model.keras` gets: those of the best epoch or of the last.
@@ -61,6 +55,9 @@ class Training:
     batch_size: int
     optimizer: str = "adam"
     learning_rate: float = 0.0
+    schedule: Literal["constant", "cosine"] = "constant"
+    label_smoothing: float = 0.0
+    class_weights: Literal["none", "balanced"] = "none"
     from_logits: bool = False
     steps_per_epoch: int = 0
     validation_steps: int = 0
@@ -72,6 +69,28 @@ class Training:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Backbone:
+    """The `[backbone]` table: a published network below the recipe's own layers.
+
+    Attributes:
+        name: one of `recipe_schema.BACKBONES`.
+        weights: "imagenet", "none" (random ones), or the path of their file.
+        cut: the block after which the backbone ends; "" is all of it.
+        tune: which of it is trained once the head is: "none", "all", "auto" (decided by what the head has reached),
+            or the name of the first block or layer.
+        head_epochs: epochs in which the layers above are trained alone, on features that are computed once.
+        head_learning_rate: Adam's rate in those epochs; it falls to zero along a cosine.
+    """
+
+    name: str
+    weights: str = "imagenet"
+    cut: str = ""
+    tune: str = "auto"
+    head_epochs: int = 20
+    head_learning_rate: float = 0.001
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Recipe:
     """A network and its training, as one TOML file says it.
 
@@ -79,6 +98,8 @@ class Recipe:
         name: the file's stem, or its `name`.
         preprocess: input size, colour and resize policy.
         labels: class names in order, None where the data's sorted folder names are taken.
+        adapt: whether a smaller input is chosen where the images are smaller than the recipe's.
+        backbone: the published network that `layers` stand on; None where `layers` are all.
         augment, layers: in order.
         train: settings of the training.
         classes, parameters: the documented number of classes and the parameters it gives; 0 where not said.
@@ -90,6 +111,8 @@ class Recipe:
     layers: tuple[Layer, ...]
     train: Training
     text: str
+    adapt: bool = False
+    backbone: Backbone | None = None
     augment: tuple[Layer, ...] = ()
     labels: tuple[str, ...] | None = None
     title: str = ""
@@ -125,6 +148,11 @@ class RecipeError(ModelError):
     def __init__(self, message: str, found: tuple[str, ...] = (), *, hint: str = "") -> None:
         super().__init__(message, hint=hint)
         self.problems = found
+
+
+DEFAULT: Final = "transfer"
+EFFORTS: Final = {"quick": "transfer-quick", "normal": DEFAULT, "best": "transfer-best"}
+"""Recipes of a training that names none, by how much effort it may take."""
 
 
 def recipe_dir() -> Path:
@@ -181,22 +209,24 @@ def parse_recipe(text: str, *, source: str, name: str) -> Recipe:
         fields = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise RecipeError(f"{source}: not TOML: {error}", (str(error),), hint=_EXAMPLE) from None
-    found = _problems(fields)
+    found = recipe_problems(fields)
     if found:
         lines = "\n".join(f"  {line}" for line in found)
         count = "one mistake" if len(found) == 1 else f"{len(found)} mistakes"
         raise RecipeError(f"{source}: {count}\n{lines}", tuple(found), hint=_EXAMPLE)
     table = dict(fields["input"])
-    labels = table.pop("labels", None)
+    labels, adapt = table.pop("labels", None), table.pop("adapt", False)
     table["colour"] = Colour(table.get("colour", "rgb"))
     table["resize"] = Resize(table.get("resize", "squash"))
     return Recipe(
         name=fields.get("name", name),
         preprocess=Preprocess(**table),
         labels=tuple(labels) if labels else None,
+        adapt=adapt,
+        backbone=Backbone(**fields["backbone"]) if "backbone" in fields else None,
         augment=tuple(map(_layer, fields.get("augment", ()))),
         layers=tuple(map(_layer, fields["layers"])),
-        train=Training(**fields["train"]),
+        train=_training(fields["train"]),
         text=text,
         title=fields.get("title", ""),
         source=fields.get("source", ""),
@@ -205,82 +235,16 @@ def parse_recipe(text: str, *, source: str, name: str) -> Recipe:
     )
 
 
+def _training(table: Mapping[str, Any]) -> Training:
+    train = Training(**table)
+    return train if train.learning_rate else replace(train, learning_rate=OPTIMIZERS[train.optimizer])
+
+
 def _layer(table: Mapping[str, Any]) -> Layer:
     arguments = {key: value for key, value in table.items() if key != "class"}
     if table["class"] == "Rescaling":
         arguments |= {key: as_number(arguments[key]) for key in ("scale", "offset") if key in arguments}
     return Layer(table["class"], MappingProxyType(arguments))
-
-
-def _problems(fields: dict[str, Any]) -> list[str]:
-    """Everything that is wrong with a recipe, in the file's order; [] where it is right."""
-    tables = {"input": INPUT, "train": TRAIN}
-    lists = {"augment": AUGMENTATIONS, "layers": LAYERS}
-    found = _top_problems(fields, (*tables, *lists))
-    for key, arguments in tables.items():
-        table = fields.get(key)
-        found += problems(table, arguments, f"[{key}]") if isinstance(table, dict) else [f"[{key}] is missing"]
-    for key, classes in lists.items():
-        entries = fields.get(key, [])
-        if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
-            found.append(f"{key} must be a list of tables, each begun with [[{key}]]")
-            continue
-        for index, entry in enumerate(entries, 1):
-            found += _layer_problems(entry, classes, lists, f"[[{key}]] {index}")
-    if not fields.get("layers"):
-        found.append("[[layers]] is missing: a network needs at least one layer")
-    return found or _meaning_problems(fields)
-
-
-def _top_problems(fields: dict[str, Any], sections: tuple[str, ...]) -> list[str]:
-    known = Arguments({**TOP.checks, **dict.fromkeys(sections, lambda _value: "")}, TOP.required)
-    return problems(fields, known, "at the top")
-
-
-def _layer_problems(
-    entry: dict[str, Any],
-    classes: Mapping[str, Arguments],
-    lists: Mapping[str, Mapping[str, Arguments]],
-    place: str,
-) -> list[str]:
-    kind = entry.get("class")
-    if not isinstance(kind, str):
-        return [f'{place}: class is missing, such as class = "{next(iter(classes))}"']
-    if kind in classes:
-        return problems({k: v for k, v in entry.items() if k != "class"}, classes[kind], f"{place} {kind}")
-    for other, theirs in lists.items():
-        if kind in theirs:
-            return [f"{place}: {kind} belongs under [[{other}]]"]
-    near = suggestion(kind, classes) or f"; allowed: {', '.join(classes)}"
-    return [f"{place}: class {kind!r} is not allowed{near}"]
-
-
-def _meaning_problems(fields: dict[str, Any]) -> list[str]:
-    """Mistakes that show only between tables; asked where each table is right in itself."""
-    found = []
-    train, last = fields["train"], fields["layers"][-1]
-    units, activation = last.get("units"), last.get("activation", "linear")
-    place = f"[[layers]] {len(fields['layers'])} {last['class']}"
-    if last["class"] != "Dense":
-        found.append(f"{place}: the last layer must be Dense, which gives the classes")
-    elif train["loss"] == "binary_crossentropy":
-        wanted = "linear" if train.get("from_logits") else "sigmoid"
-        if units != 1 or activation != wanted:
-            found.append(f'{place}: binary_crossentropy needs units = 1 and activation = "{wanted}" in the last layer')
-        if len(fields["input"].get("labels", "ab")) != 2:
-            found.append("[input]: labels must be two for binary_crossentropy")
-    else:
-        wanted = "linear" if train.get("from_logits") else "softmax"
-        if activation != wanted:
-            found.append(f'{place}: {train["loss"]} needs activation = "{wanted}" (see from_logits) in the last layer')
-        if units == 1:
-            found.append(f'{place}: {train["loss"]} needs one unit per class: units = "classes"')
-    names = [layer["name"] for layer in fields["layers"] if "name" in layer]
-    found += [f"[[layers]]: the name {name!r} is given twice" for name in sorted(set(names)) if names.count(name) > 1]
-    monitor = train.get("monitor", "val_loss")
-    if not monitor.startswith("val_") and (train.get("keep") == "best" or train.get("patience")):
-        found.append(f"[train]: monitor = {monitor!r}, but the best epoch is chosen on the validation part: val_loss")
-    return found
 
 
 def copy_recipe(name: str | Path, out: Path, *, force: bool = False) -> Path:

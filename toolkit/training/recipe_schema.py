@@ -164,8 +164,27 @@ AUGMENTATIONS: Final[Mapping[str, Arguments]] = {
 }
 """Augmentation layers: at work in training alone, never part of the network that is saved."""
 
-OPTIMIZERS: Final = ("adam", "rmsprop", "sgd", "adamw", "nadam", "adagrad", "adadelta", "adamax")
+OPTIMIZERS: Final = dict.fromkeys(("adam", "rmsprop", "adamw", "nadam", "adagrad", "adadelta", "adamax"), 0.001) | {
+    "sgd": 0.01
+}
+"""Keras' optimizers and their own learning rates."""
+
 LOSSES: Final = ("sparse_categorical_crossentropy", "categorical_crossentropy", "binary_crossentropy")
+BACKBONES: Final = (
+    "EfficientNetLite0",
+    "MobileNetV3Small",
+    "MobileNetV3Large",
+    "EfficientNetV2B0",
+    "EfficientNetV2B1",
+    "EfficientNetV2B2",
+    "EfficientNetV2B3",
+    "ConvNeXtTiny",
+)
+"""Networks that take values 0..255 and bring their own scaling."""
+
+LITE0_BLOCKS: Final = (*(f"block{i}" for i in range(16)), "head")
+"""What EfficientNet-Lite0 can be cut after and tuned from."""
+
 MONITORS: Final = ("val_loss", "val_accuracy", "loss", "accuracy")
 
 TOP: Final = Arguments(
@@ -185,14 +204,29 @@ INPUT: Final = Arguments(
         "width": integer(1, 16384),
         "colour": choice("rgb", "grey"),
         "resize": choice("squash", "crop", "pad"),
+        "adapt": boolean,
         "labels": labels,
     },
     ("height", "width"),
+)
+BACKBONE: Final = Arguments(
+    {
+        "name": choice(*BACKBONES),
+        "weights": text,
+        "cut": text,
+        "tune": text,
+        "head_epochs": integer(0, 1_000_000),
+        "head_learning_rate": number(1e-9),
+    },
+    ("name",),
 )
 TRAIN: Final = Arguments(
     {
         "optimizer": choice(*OPTIMIZERS),
         "learning_rate": number(0),
+        "schedule": choice("constant", "cosine"),
+        "label_smoothing": number(0, 0.9),
+        "class_weights": choice("none", "balanced"),
         "loss": choice(*LOSSES),
         "from_logits": boolean,
         "batch_size": integer(1, 65536),

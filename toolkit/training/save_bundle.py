@@ -13,6 +13,7 @@ import numpy as np
 
 from toolkit.metrics.classification import ConfusionMatrix, report, write_confusion_csv, write_report_csv
 from toolkit.model_files import bundle as bundles
+from toolkit.model_files import pretrained
 from toolkit.model_files.bundle import Bundle, DataRow
 from toolkit.model_files.contract import Contract
 from toolkit.model_files.history import write_history
@@ -22,9 +23,10 @@ from toolkit.plotting.style import save_png, style
 from toolkit.training import keras_model as network
 from toolkit.training.batches import Batches, spread
 from toolkit.training.dataset import Dataset
-from toolkit.training.fit import BEST_WEIGHTS, Fit, predict
+from toolkit.training.fit import Fit, predict
 from toolkit.training.keras_model import Networks
 from toolkit.training.recipe import Recipe
+from toolkit.training.workspace import BEST_WEIGHTS
 
 CHECK_PICTURES: Final = 128
 
@@ -41,7 +43,7 @@ def write_bundle(
     """Write everything of the bundle into `folder`, `bundle.json` last.
 
     Args:
-        batches: of the training part and of the whole validation part.
+        batches: of the training subset and of the whole validation subset.
     """
     training, validation = batches
     net = networks.network
@@ -58,7 +60,7 @@ def write_bundle(
     write_report_csv(figures, folder / bundles.REPORT_CSV)
     write_confusion_csv(confusion, folder / bundles.CONFUSION_CSV)
     picked = np.array(spread(range(len(validation.rows)), CHECK_PICTURES), np.int64)  # they are shuffled
-    images = validation.pictures.take(validation.rows[picked])
+    images = validation.source.take(validation.rows[picked])
     bundles.write_check(folder / bundles.CHECK_NPZ, images, probabilities[picked])
     bundles.write_data_csv(folder / bundles.DATA_CSV, rows)
     (folder / bundles.RECIPE_TOML).write_text(recipe.text, encoding="utf-8")
@@ -80,7 +82,7 @@ def write_bundle(
         recipe_name=recipe.name,
         output=recipe.output,
         n_parameters=net.count_params(),
-        training={**asdict(recipe.train), "kept_epoch": kept + 1, "finished_epochs": len(fit.epochs)},
+        training=_training_fields(recipe, fit, kept),
         data=data_fields(dataset, rows),
         metrics={"accuracy": _accuracy(confusion), **_last_figures(fit, kept)},
         versions=_versions(),
@@ -89,15 +91,26 @@ def write_bundle(
     return bundle
 
 
+def _training_fields(recipe: Recipe, fit: Fit, kept: int) -> dict[str, Any]:
+    fields = {**asdict(recipe.train), "kept_epoch": kept + 1, "finished_epochs": len(fit.epochs), **fit.notes}
+    if recipe.backbone:
+        fields["backbone"] = asdict(recipe.backbone)
+        if recipe.backbone.name == "EfficientNetLite0" and recipe.backbone.weights != "none":
+            fields["weights"] = {
+                "source": pretrained.SOURCE,
+                "sha256": pretrained.SHA256,
+                "licence": pretrained.LICENCE,
+            }
+    return fields
+
+
 def _accuracy(confusion: ConfusionMatrix) -> float:
     return float(np.trace(confusion.counts) / confusion.counts.sum())
 
 
 def _last_figures(fit: Fit, kept: int) -> dict[str, float]:
     row = fit.epochs[kept]
-    return {name: getattr(row, name) for name in ("loss", "val_loss", "val_accuracy")} | {
-        "train_accuracy": row.accuracy
-    }
+    return {name: getattr(row, name) for name in ("loss", "val_loss")} | {"train_accuracy": row.accuracy}
 
 
 def data_fields(dataset: Dataset, rows: Sequence[DataRow]) -> dict[str, Any]:
@@ -130,7 +143,7 @@ def _write_plots(
         place[labels == label] = np.arange((labels == label).sum())
     order = np.random.default_rng(recipe.train.seed).permutation(len(labels))
     picked = order[np.argsort(place[order], kind="stable")][: training_plots.SAMPLES]
-    images = training.pictures.take(training.rows[picked])
+    images = training.source.take(training.rows[picked])
     names = [dataset.labels[labels[i]] for i in picked]
     training_plots.write_samples(folder / "samples.png", images, names)
     if networks.augment is not None:

@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from toolkit.core.errors import InputError, MachineError
-from toolkit.training.recipe import Layer, Recipe, RecipeError
+from toolkit.model_files.pretrained import HEAD_FILTERS, STEM_FILTERS, lite0_blocks
+from toolkit.training.recipe import Backbone, Layer, Recipe, RecipeError
 
 Shape = tuple[int, ...]
 
@@ -22,6 +23,18 @@ _POOLS: Final = frozenset({"MaxPooling2D", "AveragePooling2D"})
 _CONVOLUTIONS: Final = frozenset({"Conv2D", "SeparableConv2D", "DepthwiseConv2D"})
 _GLOBAL: Final = frozenset({"GlobalMaxPooling2D", "GlobalAveragePooling2D"})
 _SLOTS: Final = {"adam": 2, "adamw": 2, "nadam": 2, "adamax": 2, "adadelta": 2, "rmsprop": 1, "adagrad": 1, "sgd": 0}
+_STRIDE: Final = 32  # of every backbone
+_NORMS: Final = 4  # values of batch normalisation for each channel
+_BACKBONE_VALUES: Final = 350  # for each pixel, of a training of all blocks: measured with EfficientNet-Lite0
+_APPLICATIONS: Final = {  # channels of the last layer, parameters: as Keras builds them
+    "MobileNetV3Small": (576, 939_120),
+    "MobileNetV3Large": (960, 2_996_352),
+    "EfficientNetV2B0": (1280, 5_919_312),
+    "EfficientNetV2B1": (1280, 6_931_124),
+    "EfficientNetV2B2": (1408, 8_769_374),
+    "EfficientNetV2B3": (1536, 12_930_622),
+    "ConvNeXtTiny": (768, 27_820_128),
+}
 _TENSORFLOW: Final = 800 << 20  # bytes that TensorFlow takes with no network at all
 
 
@@ -47,6 +60,9 @@ def trace(recipe: Recipe, n_classes: int) -> list[Step]:
     """
     shape: Shape = recipe.preprocess.shape
     steps = []
+    if recipe.backbone:
+        steps.append(_backbone_step(recipe.backbone, shape))
+        shape = steps[0].output
     for index, layer in enumerate(recipe.layers, 1):
         try:
             step = _step(layer, shape, n_classes)
@@ -64,6 +80,23 @@ def trace(recipe: Recipe, n_classes: int) -> list[Step]:
             hint="put a Flatten or GlobalAveragePooling2D layer before the last Dense layer",
         )
     return steps
+
+
+def _backbone_step(backbone: Backbone, shape: Shape) -> Step:
+    height, width = (-(-side // _STRIDE) for side in shape[:2])
+    if backbone.name != "EfficientNetLite0":
+        channels, parameters = _APPLICATIONS[backbone.name]
+        return Step(backbone.name, (height, width, channels), parameters)
+    height, width = (-(-side // 2) for side in shape[:2])
+    channels, parameters = STEM_FILTERS, STEM_FILTERS * (27 + _NORMS)
+    for number, block in enumerate(lite0_blocks()):
+        inner = block.before * block.expansion
+        parameters += inner * (block.before + _NORMS) if block.expansion > 1 else 0
+        parameters += inner * (block.kernel**2 + _NORMS) + block.after * (inner + _NORMS)
+        height, width, channels = -(-height // block.stride), -(-width // block.stride), block.after
+        if backbone.cut == f"block{number}":
+            return Step(backbone.name, (height, width, channels), parameters)
+    return Step(backbone.name, (height, width, HEAD_FILTERS), parameters + HEAD_FILTERS * (channels + _NORMS))
 
 
 def check_classes(recipe: Recipe, n_classes: int) -> None:
@@ -89,6 +122,8 @@ def batch_bytes(recipe: Recipe, n_classes: int) -> tuple[int, int]:
     """
     steps = trace(recipe, n_classes)
     values = sum(math.prod(step.output) * (2.5 if step.kind in _CONVOLUTIONS else 2.0) for step in steps)
+    if recipe.backbone:
+        values += math.prod(recipe.preprocess.shape[:2]) * _BACKBONE_VALUES
     parameters = sum(step.parameters for step in steps)
     return _TENSORFLOW + 4 * parameters * (2 + _SLOTS[recipe.train.optimizer]), int(4 * values)
 

@@ -7,13 +7,10 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections import Counter
 from dataclasses import asdict, dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from toolkit.core.cache import default_cache_dir
 from toolkit.core.errors import InputError, UsageError, missing_extra
@@ -23,11 +20,16 @@ from toolkit.core.tensorflow_import import BackgroundImport
 from toolkit.model_files import bundle as bundles
 from toolkit.model_files.bundle import Bundle, DataRow
 from toolkit.model_files.history import Epoch, read_history
-from toolkit.training import workspace as folder
-from toolkit.training.batches import Batches, Decoded, Pictures, decode_all
-from toolkit.training.dataset import Dataset, find_dataset, hold_out
-from toolkit.training.recipe import Recipe, load_recipe
+from toolkit.model_files.pretrained import find_lite0
+from toolkit.training import workspace
+from toolkit.training.batches import Batches, Rows
+from toolkit.training.dataset import find_dataset
+from toolkit.training.decode_cache import Decoded, decode_all
+from toolkit.training.input_size import adapted
+from toolkit.training.recipe import EFFORTS, Recipe, load_recipe
+from toolkit.training.recipe_schema import suggestion
 from toolkit.training.shape_check import check_classes, check_memory, free_memory, may_use_gpu
+from toolkit.training.subsets import assign, batches, data_rows
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -35,18 +37,24 @@ class TrainOptions:
     """How to train; None takes the recipe's own setting.
 
     Attributes:
-        recipe: a documented recipe's name, the path of a recipe file, or a Recipe.
+        recipe: a documented recipe's name, the path of a recipe file, or a Recipe; None is `transfer`, in the variant
+            that `effort` names.
+        effort: "quick", "normal" or "best", where no recipe is given.
+        weights: a file with the backbone's weights, instead of the recipe's.
         out: the bundle's folder.
         epochs, batch_size, seed: instead of the recipe's.
         image_size: (height, width) instead of the recipe's.
-        resume: go on with the unfinished training of `out`; where it is finished, nothing is done.
+        resume: go on with the unfinished training of `out`; where it is finished, nothing is done, or with more
+            `epochs` than it has it is trained on.
         force: replace the bundle that is there, once the new one is finished.
-        cache_dir: where decoded pictures are kept; None is the user's cache folder.
+        cache_dir: where decoded images are kept; None is the user's cache folder.
         workers: decoding threads, 0 is one per usable CPU.
         gpus: how many GPUs to train on; None is all visible ones, 0 is the CPU.
     """
 
-    recipe: str | Path | Recipe
+    recipe: str | Path | Recipe | None = None
+    effort: str = "normal"
+    weights: Path | None = None
     out: Path = Path("model")
     epochs: int | None = None
     batch_size: int | None = None
@@ -61,14 +69,14 @@ class TrainOptions:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TrainResult:
-    """What a training left behind.
+    """A finished training.
 
     Attributes:
         bundle: the finished bundle.
         history: every epoch, from 1.
         kept_epoch: the epoch whose weights `model.keras` has.
-        accuracy: of those weights on the whole validation part, 0..1.
-        n_left_out: pictures that were not used; `data.csv` says why.
+        accuracy: of those weights on the whole validation subset, 0..1.
+        n_left_out: images that were not used; `data.csv` says why.
         seconds: of this run.
         trained: False where the bundle was finished before this run, which did nothing.
     """
@@ -83,7 +91,7 @@ class TrainResult:
 
 
 def train(data: Path, options: TrainOptions, progress: Progress = SILENT) -> TrainResult:
-    """Train a recipe on the labelled pictures in `data` and leave a bundle.
+    """Train a recipe on the labelled images in `data` and write a bundle.
 
     Args:
         data: a split tree (`train/` and `validation/`), or plain class folders.
@@ -93,52 +101,91 @@ def train(data: Path, options: TrainOptions, progress: Progress = SILENT) -> Tra
             bundle or an unfinished training of other settings.
         ModelError: the recipe has mistakes or does not fit.
         LockedError: another training writes to `options.out`.
-        MachineError: TensorFlow is missing, or the machine is too small.
+        MachineError: TensorFlow or the backbone's weights are missing, or the machine is too small.
     """
     began = time.perf_counter()
     recipe = with_options(options)
+    if options.recipe is None:
+        progress.line(f"recipe {recipe.name} (none was given): {recipe.title}; others: toolkit recipe list")
     dataset = find_dataset(data, recipe.labels)
+    if not options.image_size:
+        recipe = adapted(recipe, dataset, progress)
     check_classes(recipe, len(dataset.labels))
     if options.gpus == 0 or not may_use_gpu():
         check_memory(recipe, len(dataset.labels), free_memory())
-    out, partial = options.out, folder.partial_dir(options.out)
+    out, partial = options.out, workspace.partial_dir(options.out)
     with lock(out):
-        folder.recover(out)
-        finished = options.resume and not options.force and folder.is_finished(out)
+        workspace.recover(out)
+        finished = options.resume and not options.force and workspace.is_finished(out)
+        importing = None
         if not finished:
-            folder.check_out(out, force=options.force)
-            if find_spec("tensorflow") is None:
-                raise missing_extra("tensorflow", "train", "training")
-            importing = BackgroundImport(
-                "toolkit.training.keras_model",
-                "toolkit.training.fit",
-                "toolkit.training.save_bundle",
-                purpose="training",
-            )
+            workspace.check_out(out, force=options.force)
+            importing = _begin(recipe)
         cache_dir = options.cache_dir or default_cache_dir()
         decoded = decode_all(dataset, recipe.preprocess, cache_dir, workers=options.workers, progress=progress)
         _say_cache(decoded, progress)
-        rows = assign(dataset, decoded, recipe, progress)
+        samples = assign(dataset, decoded, recipe, progress)
+        rows = data_rows(dataset, samples)
+        settings = _settings(recipe, rows)
         if finished:
             bundle = _same(bundles.load_bundle(out), recipe, rows)
-            return _result(bundle, read_history(out / bundles.HISTORY_CSV), began, trained=False)
+            if recipe.train.epochs <= int(bundle.training["epochs"]):
+                return _result(bundle, read_history(out / bundles.HISTORY_CSV), began, trained=False)
+            importing = _begin(recipe)
+            workspace.prepare_longer(partial, out, settings)
+            progress.line(f"going on after the last epoch of {out}")
+        elif workspace.prepare(partial, settings, resume=options.resume, force=options.force):
+            progress.line(f"going on with the training in {partial}")
+        assert importing is not None
         progress.start("loading TensorFlow", unit="")
         importing.wait()
         progress.finish()
         from toolkit.training import fit as fitting
-        from toolkit.training import keras_model as network
-        from toolkit.training import save_bundle as bundle_writer
+        from toolkit.training import keras_model, save_bundle
+        from toolkit.training.features import feature_rows
+        from toolkit.training.stages import train_stages
 
-        if folder.prepare(partial, _settings(recipe, rows), resume=options.resume, force=options.force):
-            progress.line(f"going on with the training in {partial}")
+        training, validation = batches(samples, recipe, Rows(decoded.path, decoded.spec.shape))
+        _say_limits(training, validation, recipe, progress)
         with fitting.devices(options.gpus, progress):
-            networks = network.build(recipe, len(dataset.labels), seed=recipe.train.seed)
-            training, validation = batches(dataset, rows, recipe, Pictures(decoded))
-            fit = fitting.fit(networks, training, validation, recipe.train, partial, progress)
+            networks = keras_model.build(recipe, len(dataset.labels), seed=recipe.train.seed, steps=training.n_steps)
+            fit = train_stages(
+                networks,
+                recipe,
+                (training, validation),
+                lambda: feature_rows(networks.features, decoded, progress),
+                partial,
+                progress,
+            )
         whole = (training, replace(validation, steps=0))
-        bundle = bundle_writer.write_bundle(partial, dataset, rows, recipe, networks, fit, whole)
-        folder.publish(partial, out)
+        bundle = save_bundle.write_bundle(partial, dataset, rows, recipe, networks, fit, whole)
+        workspace.publish(partial, out)
     return _result(replace(bundle, path=out), fit.epochs, began)
+
+
+def _begin(recipe: Recipe) -> BackgroundImport:
+    """Begin to import TensorFlow; the weights of a backbone are looked for at once, before any image is decoded.
+
+    Raises:
+        MachineError: TensorFlow or the weights are missing, or the weights are other ones.
+    """
+    backbone = recipe.backbone
+    lite0 = backbone is not None and backbone.name == "EfficientNetLite0"
+    if backbone and lite0 and backbone.weights != "none":
+        find_lite0(None if backbone.weights == "imagenet" else Path(backbone.weights))
+    if find_spec("tensorflow") is None:
+        raise missing_extra("tensorflow", "train", "training")
+    importing = BackgroundImport(
+        "toolkit.training.stages",
+        "toolkit.training.save_bundle",
+        purpose="training",
+    )
+    if backbone and not lite0 and backbone.weights != "none":
+        importing.wait()
+        from toolkit.training.backbone import build_backbone
+
+        build_backbone(backbone, recipe.preprocess.shape)  # Keras fetches them
+    return importing
 
 
 def _result(bundle: Bundle, history: tuple[Epoch, ...], began: float, *, trained: bool = True) -> TrainResult:
@@ -160,13 +207,24 @@ def with_options(options: TrainOptions) -> Recipe:
         RecipeError: no such recipe, or one with mistakes.
         UsageError: a setting out of range.
     """
-    recipe = options.recipe if isinstance(options.recipe, Recipe) else load_recipe(options.recipe)
+    recipe = _named(options)
     given = {name: getattr(options, name) for name in ("epochs", "batch_size", "seed")}
     for name, value in given.items():
         if value is not None and value < (0 if name == "seed" else 1):
             raise UsageError(f"{name} {value}: expected a whole number from {0 if name == 'seed' else 1}")
     changed = {name: value for name, value in given.items() if value is not None}
     recipe = replace(recipe, train=replace(recipe.train, **changed))
+    backbone = recipe.backbone
+    if options.weights and not backbone:
+        raise UsageError(
+            f"--weights {options.weights}: recipe {recipe.name!r} has no [backbone] that they are for",
+            hint="leave --recipe out, or see toolkit recipe list",
+        )
+    if backbone and options.weights:
+        backbone = replace(backbone, weights=str(options.weights))
+    if backbone and options.epochs and backbone.tune == "none":  # then the head's epochs are all there are
+        backbone = replace(backbone, head_epochs=options.epochs)
+    recipe = replace(recipe, backbone=backbone)
     if options.image_size:
         height, width = options.image_size
         try:
@@ -176,63 +234,21 @@ def with_options(options: TrainOptions) -> Recipe:
     return recipe
 
 
-def assign(dataset: Dataset, decoded: Decoded, recipe: Recipe, progress: Progress) -> list[DataRow]:
-    """Which file is for what: one row per file of the data set, in its order.
-
-    Raises:
-        InputError: a class has no usable picture on one side.
-    """
-    if dataset.split:
-        parts = [(file.subset, error) for file, error in zip(dataset.files, decoded.errors, strict=True)]
-    else:
-        parts = hold_out(dataset, decoded.digests, decoded.errors, recipe.train.validation, recipe.train.seed)
-    labels = dataset.labels
-    rows = [
-        DataRow(f.path, labels[f.label], bundles.LEFT_OUT if reason else subset, reason)
-        for f, (subset, reason) in zip(dataset.files, parts, strict=True)
-    ]
-    left_out = [row for row in rows if row.reason]
-    for row in left_out[:10]:
-        progress.warn(f"left out: {row.path}: {row.reason}")
-    if len(left_out) > 10:
-        progress.warn(f"left out: {len(left_out) - 10:,} more, listed in {bundles.DATA_CSV}")
-    counts = Counter((row.label, row.subset) for row in rows)
-    for label in labels:
-        for subset in ("train", "validation"):
-            if not counts[label, subset]:
-                raise InputError(
-                    f"{dataset.root}: class {label!r} has no usable picture for {subset}",
-                    hint="add pictures to it, or take the class away; toolkit check says what is wrong with a folder",
-                )
-    return rows
-
-
-def batches(dataset: Dataset, rows: list[DataRow], recipe: Recipe, pictures: Pictures) -> tuple[Batches, Batches]:
-    """The training and the validation part."""
-    settings = recipe.train
-    labels = np.array([file.label for file in dataset.files], np.int64)
-    index = {
-        subset: np.flatnonzero([row.subset == subset for row in rows]).astype(np.int64)
-        for subset in ("train", "validation")
-    }
-    # Validation in one shuffled order, so that a limited number of steps sees every class.
-    index["validation"] = np.random.default_rng(settings.seed).permutation(index["validation"])
-    common = {"pictures": pictures, "batch_size": settings.batch_size}
-    return (
-        Batches(
-            rows=index["train"],
-            labels=labels[index["train"]],
-            steps=settings.steps_per_epoch,
-            seed=settings.seed,
-            **common,  # type: ignore[arg-type]
-        ),
-        Batches(
-            rows=index["validation"],
-            labels=labels[index["validation"]],
-            steps=settings.validation_steps,
-            **common,  # type: ignore[arg-type]
-        ),
-    )
+def _named(options: TrainOptions) -> Recipe:
+    if isinstance(options.recipe, Recipe):
+        return options.recipe
+    if options.effort not in EFFORTS:
+        raise UsageError(
+            f"--effort {options.effort}: expected {', '.join(EFFORTS)}{suggestion(options.effort, EFFORTS)}"
+        )
+    if options.recipe is None:
+        return load_recipe(EFFORTS[options.effort])
+    if options.effort != "normal":
+        raise UsageError(
+            f"--effort {options.effort}: chooses the recipe {EFFORTS[options.effort]!r}, but --recipe is given",
+            hint="leave one of them out",
+        )
+    return load_recipe(options.recipe)
 
 
 def _settings(recipe: Recipe, rows: list[DataRow]) -> dict[str, Any]:
@@ -244,6 +260,8 @@ def _settings(recipe: Recipe, rows: list[DataRow]) -> dict[str, Any]:
         "image_size": [spec.height, spec.width],
         "data": bundles.data_fingerprint(rows),
         **{name: value for name, value in asdict(recipe.train).items() if name != "epochs"},
+        **({"epochs": recipe.train.epochs} if recipe.train.schedule != "constant" else {}),
+        **({"backbone": asdict(recipe.backbone)} if recipe.backbone else {}),
     }
 
 
@@ -251,7 +269,8 @@ def _same(bundle: Bundle, recipe: Recipe, rows: list[DataRow]) -> Bundle:
     """The bundle, if it is what this training would give.
 
     Raises:
-        InputError: it was trained with other settings or on other data.
+        InputError: it was trained with other settings or on other data, or more epochs are asked for and its learning
+            rate has fallen to zero, or its state is gone.
     """
     spec = bundle.contract.preprocess
     settings = {
@@ -262,7 +281,17 @@ def _same(bundle: Bundle, recipe: Recipe, rows: list[DataRow]) -> Bundle:
         **bundle.training,
     }
     asked = {**_settings(recipe, rows), "epochs": recipe.train.epochs}
-    if different := folder.different(settings, asked):
+    different = workspace.different(settings, asked)
+    if different == ["epochs"] and recipe.train.epochs > int(bundle.training["epochs"]):
+        if recipe.train.schedule != "constant" or recipe.backbone:
+            raise InputError(
+                f"{bundle.path}: finished, and its learning rate has fallen to zero over its "
+                f"{bundle.training['epochs']} epochs, so that more of them would change nothing",
+                hint=f"--epochs {recipe.train.epochs} --force trains anew, over that many epochs",
+            )
+        if (bundle.path / workspace.STATE).is_file():
+            return bundle
+    if different:
         raise InputError(
             f"{bundle.path}: this bundle is finished, and was trained with other settings: {', '.join(different)}",
             hint="--force trains anew and replaces it when the new one is finished; --out chooses another place",
@@ -273,9 +302,22 @@ def _same(bundle: Bundle, recipe: Recipe, rows: list[DataRow]) -> Bundle:
 def _say_cache(decoded: Decoded, progress: Progress) -> None:
     what = "reused from" if decoded.reused else "written to"
     progress.line(
-        f"decoded pictures: {decoded.n_bytes / 1e6:,.0f} MB {what} {decoded.path.parent} "
+        f"decoded images: {decoded.n_bytes / 1e6:,.0f} MB {what} {decoded.path.parent} "
         "(--cache-dir; may be deleted at any time)"
     )
+
+
+def _say_limits(training: Batches, validation: Batches, recipe: Recipe, progress: Progress) -> None:
+    """Where an epoch is not all the data, that it is not, and how to change it."""
+    for batches_, key, verb in (
+        (training, "steps_per_epoch", "an epoch reads"),
+        (validation, "validation_steps", "validation after an epoch reads"),
+    ):
+        if batches_.n_images < len(batches_.rows):
+            progress.line(
+                f"{verb} {batches_.n_images:,} of {len(batches_.rows):,} images ({key} = {batches_.steps} in recipe "
+                f"{recipe.name}); to read all of them, take that line out of a copy: toolkit recipe copy {recipe.name}"
+            )
 
 
 def image_size(text: str) -> tuple[int, int]:

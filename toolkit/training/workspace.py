@@ -16,9 +16,11 @@ from pathlib import Path
 from typing import Any, Final
 
 from toolkit.core.errors import InputError, ToolkitError
+from toolkit.core.files import atomic_write
 from toolkit.model_files.bundle import BUNDLE_JSON, load_bundle
 
 STATE: Final = "state.npz"
+BEST_WEIGHTS: Final = "best.weights.h5"
 SETTINGS: Final = "settings.json"
 
 
@@ -101,10 +103,17 @@ def recover(out: Path) -> None:
         publish(partial, out)
 
 
+def prepare_longer(partial: Path, out: Path, settings: dict[str, Any]) -> None:
+    """Begin a training that goes on from the last epoch of the finished bundle `out`, which stays as it is."""
+    prepare(partial, settings, resume=False, force=True)
+    for name in (BEST_WEIGHTS, STATE):  # the state last: with it the training has begun
+        with atomic_write(partial / name) as temporary:
+            shutil.copyfile(out / name, temporary)
+
+
 def publish(partial: Path, out: Path) -> None:
     """Put the finished bundle in its place."""
-    for name in (STATE, SETTINGS):
-        (partial / name).unlink(missing_ok=True)
+    (partial / SETTINGS).unlink(missing_ok=True)
     if not out.exists():
         os.replace(partial, out)
         return

@@ -1,0 +1,169 @@
+"""Samples -> decoded once, into a file that later runs use again.
+
+Every image is decoded in parallel, through the one decoder, into a file of raw uint8 pixels; other runs on the same
+images find it there.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Final
+
+import cv2
+
+from toolkit.core.files import atomic_write
+from toolkit.core.machine import usable_cpus
+from toolkit.core.progress import SILENT, Progress
+from toolkit.images.decode import DecodeError, decode
+from toolkit.images.spec import Preprocess
+from toolkit.training.dataset import Dataset, LabelledSample
+
+_VERSION: Final = 1
+_SLICE: Final = 64  # files that one worker decodes between two reports
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Decoded:
+    """The decoded images of a data set, in a file.
+
+    Attributes:
+        path: raw uint8, row i holds sample i; rows of broken files are not used.
+        spec: what they were decoded to.
+        samples: those of the data set, with digest, and with a reason where the file cannot be decoded.
+        reused: whether an earlier run had decoded them.
+    """
+
+    path: Path
+    spec: Preprocess
+    samples: tuple[LabelledSample, ...]
+    reused: bool
+
+    @property
+    def n_bytes(self) -> int:
+        """Size of the file."""
+        return len(self.samples) * _row_bytes(self.spec)
+
+
+def decode_all(
+    dataset: Dataset, spec: Preprocess, cache_dir: Path, *, workers: int = 0, progress: Progress = SILENT
+) -> Decoded:
+    """Decode every file of `dataset` into a file below `cache_dir`, or find it there, if nothing has changed since.
+
+    A file that cannot be decoded is no error: its sample says why.
+
+    Args:
+        workers: decoding threads; 0 means one per usable CPU.
+    """
+    folder = cache_dir / f"{_safe(dataset.root.name)}-{_key(str(dataset.root), _spec_key(spec))[:16]}"
+    name = _key(*(f"{s.path}\0{s.size}\0{s.mtime_ns}" for s in dataset.samples))[:32]
+    pixels, index = folder / f"{name}.u8", folder / f"{name}.json"
+    known = _read_index(index, pixels, dataset.samples, spec)
+    if known is not None:
+        return Decoded(path=pixels, spec=spec, samples=known, reused=True)
+    folder.mkdir(parents=True, exist_ok=True)
+    with atomic_write(pixels) as temporary:
+        samples = _decode_into(temporary, dataset, spec, workers or usable_cpus(), progress)
+    with atomic_write(index) as temporary:
+        sparse = {i: sample.reason for i, sample in enumerate(samples) if sample.reason}
+        temporary.write_text(
+            json.dumps({"errors": sparse, "digests": [sample.digest for sample in samples]}), encoding="ascii"
+        )
+    for old in folder.iterdir():  # of these images before they changed; a running training keeps its map
+        if old.stem.partition("-")[0] != name and old.suffix in (".u8", ".json", ".f32"):
+            old.unlink(missing_ok=True)
+    return Decoded(path=pixels, spec=spec, samples=tuple(samples), reused=False)
+
+
+def _decode_into(
+    path: Path, dataset: Dataset, spec: Preprocess, workers: int, progress: Progress
+) -> list[LabelledSample]:
+    samples, row_bytes = dataset.samples, _row_bytes(spec)
+    root = str(dataset.root)
+    cv2.setNumThreads(1)
+
+    def work(start: int) -> list[LabelledSample]:
+        return [
+            _decode_row(handle, i * row_bytes, root, samples[i], spec) for i in range(start, min(start + _SLICE, n))
+        ]
+
+    n = len(samples)
+    results: list[LabelledSample] = []
+    handle = os.open(path, os.O_RDWR)
+    progress.start("decoding", n, "images")
+    try:
+        reserve(handle, n * row_bytes)
+        with ThreadPoolExecutor(workers) as pool:
+            try:
+                for done in pool.map(work, range(0, n, _SLICE)):
+                    results += done
+                    progress.advance(len(done))
+            except BaseException:
+                pool.shutdown(cancel_futures=True)
+                raise
+    finally:
+        os.close(handle)
+        progress.finish()
+    return results
+
+
+def reserve(handle: int, n_bytes: int) -> None:
+    """Give an open file its size, with room on the disk: a full disk is an error now, and no crash of a map later."""
+    if hasattr(os, "posix_fallocate"):
+        os.posix_fallocate(handle, 0, n_bytes)
+    else:
+        os.truncate(handle, n_bytes)
+
+
+def _decode_row(handle: int, offset: int, root: str, sample: LabelledSample, spec: Preprocess) -> LabelledSample:
+    """Decode one file to its row; the sample with its digest, or with the reason if that fails."""
+    try:
+        with open(f"{root}/{sample.path}", "rb") as opened:  # noqa: PTH123  (twice as fast, once per image)
+            data = opened.read()
+    except OSError as error:
+        return replace(sample, reason=f"unreadable: {error.strerror}")
+    digest = hashlib.sha256(data).hexdigest()
+    try:
+        image = decode(data, spec)
+    except DecodeError as error:
+        return replace(sample, reason=error.message, digest=digest)
+    os.pwrite(handle, image.data, offset)
+    return replace(sample, digest=digest)
+
+
+def _read_index(
+    index: Path, pixels: Path, samples: tuple[LabelledSample, ...], spec: Preprocess
+) -> tuple[LabelledSample, ...] | None:
+    try:
+        fields = json.loads(index.read_text(encoding="ascii"))
+        whole = pixels.stat().st_size == len(samples) * _row_bytes(spec)
+        known = tuple(
+            replace(sample, digest=str(digest), reason=str(fields["errors"].get(str(i), "")))
+            for i, (sample, digest) in enumerate(zip(samples, fields["digests"], strict=True))
+        )
+    except (OSError, ValueError, KeyError, AttributeError, TypeError):
+        return None
+    return known if whole else None
+
+
+def _row_bytes(spec: Preprocess) -> int:
+    return spec.height * spec.width * spec.channels
+
+
+def _spec_key(spec: Preprocess) -> str:
+    return f"{_VERSION} {cv2.__version__} {spec.height}x{spec.width} {spec.colour} {spec.resize}"
+
+
+def _key(*parts: str) -> str:
+    digest = hashlib.sha256()
+    for part in parts:
+        digest.update(part.encode(errors="surrogateescape") + b"\0\0")
+    return digest.hexdigest()
+
+
+def _safe(name: str) -> str:
+    return "".join(c if c.isascii() and (c.isalnum() or c in "-_") else "_" for c in name)[:40] or "data"

@@ -1,0 +1,70 @@
+"""Decoded images -> what a backbone makes of them, computed once, into a file that later runs use again.
+
+Imports TensorFlow.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from typing import Any, Final
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from toolkit.core.files import atomic_write
+from toolkit.core.progress import Progress
+from toolkit.model_files.bundle import weights_fingerprint
+from toolkit.training.batches import Rows
+from toolkit.training.decode_cache import Decoded, reserve
+
+_BATCH: Final = 64
+
+
+def feature_rows(network: keras.Model, decoded: Decoded, progress: Progress) -> Rows:
+    """What `network` gives for each image, beside the decoded images; or find it there.
+
+    Args:
+        network: float32 (N, H, W, C), values 0..255 -> float32 (N, ...).
+
+    Returns:
+        float32 rows, row i of sample i; those of broken files are zeros.
+    """
+    shape = tuple(network.output.shape[1:])
+    row_bytes = 4 * int(np.prod(shape))
+    key = hashlib.sha256(
+        "\0".join(
+            [weights_fingerprint(network.get_weights()), tf.__version__, keras.__version__]
+            + [layer.name for layer in network.layers]
+        ).encode()
+    ).hexdigest()
+    path = decoded.path.with_name(f"{decoded.path.stem}-{key[:16]}.f32")
+    if path.is_file() and path.stat().st_size == row_bytes * len(decoded.samples):
+        progress.line(f"features: those of an earlier run ({path.stat().st_size / 1e6:,.0f} MB)")
+        return Rows(path, shape, np.float32)
+    for old in path.parent.glob(f"{decoded.path.stem}-*.f32"):  # of other weights
+        old.unlink(missing_ok=True)
+    images = Rows(decoded.path, decoded.spec.shape)
+    usable = np.array([i for i, sample in enumerate(decoded.samples) if not sample.reason], np.int64)
+    answer = answering(network)
+    progress.start("features", len(usable), "images")
+    try:
+        with atomic_write(path) as temporary, temporary.open("r+b") as file:
+            reserve(file.fileno(), row_bytes * len(decoded.samples))
+            for start in range(0, len(usable), _BATCH):
+                rows = usable[start : start + _BATCH]
+                for row, values in zip(rows, answer(images.take(rows)).numpy(), strict=True):
+                    os.pwrite(file.fileno(), values.tobytes(), int(row) * row_bytes)
+                progress.advance(len(rows))
+    finally:
+        progress.finish()
+    return Rows(path, shape, np.float32)
+
+
+def answering(network: keras.Model) -> Any:
+    """A compiled function: uint8 images (N, H, W, C) -> what `network` gives when it is not trained."""
+    return tf.function(
+        lambda images: network(tf.cast(images, tf.float32), training=False),
+        input_signature=[tf.TensorSpec((None, *network.input_shape[1:]), tf.uint8)],
+    )

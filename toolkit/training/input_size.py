@@ -1,0 +1,49 @@
+"""The size of the network's input, by a look at the images."""
+
+from __future__ import annotations
+
+import statistics
+from dataclasses import replace
+from typing import Final
+
+from toolkit.core.progress import Progress
+from toolkit.images.header import DecodeError, read_header
+from toolkit.training.batches import spread
+from toolkit.training.dataset import Dataset
+from toolkit.training.recipe import Recipe
+
+_LOOKED_AT: Final = 200  # images at most
+_LEAST: Final = 64  # pixels
+_STEP: Final = 32  # pixels that a backbone makes one of
+
+
+def adapted(recipe: Recipe, dataset: Dataset, progress: Progress) -> Recipe:
+    """The recipe, with a smaller input where the images are small.
+
+    A small image is shown at about twice its size: a backbone makes one pixel of 32, so that an image of 28 would leave
+    it nothing to look at, while 160 would cost six times the 64 that serve it as well.
+    """
+    if not recipe.adapt:
+        return recipe
+    spec = recipe.preprocess
+    shorter = _shorter_side(dataset)
+    side = max(_LEAST, round(2 * shorter / _STEP) * _STEP) if shorter else spec.height
+    if side >= min(spec.height, spec.width):
+        return recipe
+    progress.line(
+        f"input {side}x{side} instead of {spec.height}x{spec.width}: the images are small "
+        f"(shorter side {shorter} pixels, median); --image-size chooses another one"
+    )
+    return replace(recipe, preprocess=replace(spec, height=side, width=side))
+
+
+def _shorter_side(dataset: Dataset) -> int:
+    """The median of the images' shorter sides, 0 where none can be read."""
+    sides = []
+    for sample in spread(range(len(dataset.samples)), _LOOKED_AT):
+        try:
+            header = read_header((dataset.root / dataset.samples[sample].path).read_bytes())
+        except (OSError, DecodeError):
+            continue
+        sides.append(min(header.upright_size))
+    return int(statistics.median(sides)) if sides else 0

@@ -1,0 +1,117 @@
+"""The stages of a training: one for a network of its own; with a backbone first the head, then the backbone as well.
+
+Imports TensorFlow.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+
+from toolkit.core.progress import Progress
+from toolkit.training.batches import Batches, Rows
+from toolkit.training.fit import Fit, Stage, begun, fit
+from toolkit.training.keras_model import Networks, compile_head, compile_tuning, save
+from toolkit.training.recipe import Recipe
+from toolkit.training.workspace import BEST_WEIGHTS
+
+_FITS: Final = 0.96
+"""Training accuracy of a head below which the frozen features serve badly and all of the backbone is tuned.
+
+A head on features that tell the classes apart fits the training images almost wholly, and what it then lacks on others
+is for want of images: tuning the upper blocks helps most. Where it cannot fit even those it is trained on, the features
+lack what matters (cells, drawings), or there are so many images that all weights can be trained.
+"""
+
+
+def train_stages(
+    networks: Networks,
+    recipe: Recipe,
+    batches: tuple[Batches, Batches],
+    features: Callable[[], Rows],
+    folder: Path,
+    progress: Progress,
+) -> Fit:
+    """Train the networks as the recipe says, from the state in `folder`, if one is there.
+
+    Args:
+        batches: of the training and the validation subset.
+        features: gives what `networks.features` makes of the rows of the batches; asked for a head stage alone.
+    """
+    train, validation = batches
+    stage = Stage(
+        model=networks.trainer,
+        train=train,
+        validation=validation,
+        epochs=recipe.train.epochs,
+        settings=recipe.train,
+        network=networks.network,
+        class_weights=balanced(train) if recipe.train.class_weights == "balanced" else None,
+    )
+    if recipe.backbone is None:
+        return fit(stage, folder, progress)
+    before = begun(folder)
+    if before is not None and before[0] == "tuning":
+        done = before[1]
+        head = tuple(epoch for epoch in done.epochs if epoch.stage == "head")
+        reached = replace(done, epochs=head, best=min(done.best, max(0, len(head) - 1)))
+    else:
+        reached = _train_head(networks, recipe, stage, features, folder, progress)
+    depth = str(reached.notes["tuned"])
+    if depth == "none":
+        return reached
+    n_layers = compile_tuning(networks, recipe, depth, train.n_steps)
+    progress.line(f"tuning: {_WORDS.get(depth, f'from {depth}')}, {n_layers} layers of {recipe.backbone.name}")
+    return fit(replace(stage, name="tuning", title="tuning", before=reached), folder, progress)
+
+
+_WORDS: Final = {"upper": "the upper blocks", "all": "all blocks"}
+
+
+def _train_head(
+    networks: Networks, recipe: Recipe, stage: Stage, features: Callable[[], Rows], folder: Path, progress: Progress
+) -> Fit:
+    """The head on frozen features, and how deep the backbone is to be tuned after it."""
+    assert recipe.backbone is not None
+    wanted, tune = recipe.backbone, recipe.backbone.tune
+    if not wanted.head_epochs:
+        return Fit(notes={"tuned": "upper" if tune == "auto" else tune})
+    rows = features()
+    head = Stage(
+        name="head",
+        title="training the head",
+        model=compile_head(networks, recipe, stage.train.n_steps),
+        train=replace(stage.train, source=rows),
+        validation=replace(stage.validation, source=rows),
+        epochs=wanted.head_epochs,
+        settings=replace(stage.settings, patience=0),
+        network=None,
+        class_weights=stage.class_weights,
+    )
+    reached = fit(head, folder, progress)
+    save(folder / BEST_WEIGHTS, networks.network.save_weights)
+    if tune != "auto":
+        return replace(reached, notes={"tuned": tune})
+    accuracy = reached.epochs[-1].accuracy
+    depth = "upper" if accuracy >= _FITS else "all"
+    relation = "fits" if depth == "upper" else "does not fit"
+    progress.line(f"the head {relation} the training images (accuracy {accuracy:.3f}): {_WORDS[depth]} are tuned")
+    return replace(reached, notes={"tuned": depth})
+
+
+def balanced(train: Batches) -> dict[int, float] | None:
+    """Weights by which every class counts the same in the loss; None where they have as many images each.
+
+    >>> import numpy as np
+    >>> from types import SimpleNamespace
+    >>> balanced(SimpleNamespace(labels=np.array([0, 0, 0, 1])))
+    {0: 0.6666666666666666, 1: 2.0}
+    """
+    counts = np.bincount(train.labels)
+    if counts.min() == counts.max():
+        return None
+    return {label: float(len(train.labels) / (len(counts) * n)) for label, n in enumerate(counts)}

@@ -1,0 +1,76 @@
+"""Samples -> which of them are for training and which for validation, and their batches."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from toolkit.core.errors import InputError
+from toolkit.core.progress import Progress
+from toolkit.model_files import bundle as bundles
+from toolkit.model_files.bundle import DataRow
+from toolkit.training.batches import Batches, Rows
+from toolkit.training.dataset import Dataset, LabelledSample, hold_out
+from toolkit.training.decode_cache import Decoded
+from toolkit.training.recipe import Recipe
+
+
+def assign(dataset: Dataset, decoded: Decoded, recipe: Recipe, progress: Progress) -> list[LabelledSample]:
+    """Every sample of the data set in its order, with its subset, or with the reason why it is left out.
+
+    Raises:
+        InputError: a class has no usable image in one subset.
+    """
+    samples = list(decoded.samples)
+    if not dataset.split:
+        samples = hold_out(dataset, samples, recipe.train.validation, recipe.train.seed)
+    left_out = [sample for sample in samples if sample.reason]
+    for sample in left_out[:10]:
+        progress.warn(f"left out: {sample.path}: {sample.reason}")
+    if len(left_out) > 10:
+        progress.warn(f"left out: {len(left_out) - 10:,} more, listed in {bundles.DATA_CSV}")
+    counts = Counter((sample.label, sample.subset) for sample in samples if not sample.reason)
+    for index, label in enumerate(dataset.labels):
+        for subset in ("train", "validation"):
+            if not counts[index, subset]:
+                raise InputError(
+                    f"{dataset.root}: class {label!r} has no usable image for {subset}",
+                    hint="add images to it, or take the class away; toolkit check says what is wrong with a folder",
+                )
+    return samples
+
+
+def data_rows(dataset: Dataset, samples: Sequence[LabelledSample]) -> list[DataRow]:
+    """The rows of `data.csv`."""
+    return [
+        DataRow(s.path, dataset.labels[s.label], bundles.LEFT_OUT if s.reason else s.subset, s.reason) for s in samples
+    ]
+
+
+def batches(samples: Sequence[LabelledSample], recipe: Recipe, source: Rows) -> tuple[Batches, Batches]:
+    """Those of the training and of the validation subset.
+
+    Args:
+        source: row i is that of sample i.
+    """
+    settings = recipe.train
+    labels = np.array([sample.label for sample in samples], np.int64)
+    train, validation = (
+        np.array([i for i, s in enumerate(samples) if s.subset == subset and not s.reason], np.int64)
+        for subset in ("train", "validation")
+    )
+    # Validation in one shuffled order, so that a limited number of steps sees every class.
+    validation = np.random.default_rng(settings.seed).permutation(validation)
+    training = Batches(
+        source=source,
+        rows=train,
+        labels=labels[train],
+        batch_size=settings.batch_size,
+        steps=settings.steps_per_epoch,
+        seed=settings.seed,
+    )
+    held = replace(training, rows=validation, labels=labels[validation], steps=settings.validation_steps, seed=None)
+    return training, held
