@@ -25,17 +25,22 @@ PARAMETERS = {
     "malaria": 758_401,
     "places": 12_132_707,
 }
+TRANSFER = dict.fromkeys(("transfer", "transfer-best", "transfer-quick"), 3_419_429)
 
 
 def test_the_documented_recipes_are_all_there() -> None:
-    assert set(available()) == set(PARAMETERS)
+    assert set(available()) == set(PARAMETERS | TRANSFER)
 
 
-@pytest.mark.parametrize("name", PARAMETERS)
+@pytest.mark.parametrize("name", PARAMETERS | TRANSFER)
 def test_parameters_are_told_without_tensorflow(name: str) -> None:
     recipe = load_recipe(name)
     assert recipe.name == name
-    assert sum(step.parameters for step in trace(recipe, recipe.classes)) == PARAMETERS[name] == recipe.parameters
+    assert (
+        sum(step.parameters for step in trace(recipe, recipe.classes))
+        == (PARAMETERS | TRANSFER)[name]
+        == recipe.parameters
+    )
 
 
 def test_places_keeps_its_order_of_classes() -> None:
@@ -144,7 +149,9 @@ def test_copy_gives_a_recipe_of_ones_own(tmp_path: Path) -> None:
 
 def test_the_command_lists_and_copies(tmp_path: Path) -> None:
     listed = run_cli("recipe", "list", cwd=tmp_path)
-    assert [line.split()[0] for line in listed.stdout.splitlines()] == sorted(PARAMETERS)
+    lines = listed.stdout.splitlines()
+    assert [line.split()[0] for line in lines] == [*TRANSFER, *sorted(PARAMETERS)]
+    assert ["documented network: " in line for line in lines] == [False] * 3 + [True] * 7
     assert run_cli("recipe", "copy", "places", cwd=tmp_path).returncode == 0
     assert run_cli("recipe", "show", "places.toml", cwd=tmp_path).stdout == load_recipe("places").text
     assert run_cli("recipe", "copy", "places", cwd=tmp_path).returncode == 2

@@ -1,4 +1,4 @@
-"""`toolkit recipe`: the documented networks."""
+"""`toolkit recipe`: the default and the documented networks."""
 
 from __future__ import annotations
 
@@ -9,20 +9,22 @@ import typer
 
 from toolkit.cli import console
 
-app = typer.Typer(no_args_is_help=True, help="The documented networks: list, show, copy.")
+app = typer.Typer(no_args_is_help=True, help="The recipes, the default and the documented networks: list, show, copy.")
 
 
 @app.command("list")
 def list_recipes() -> None:
-    """List the documented recipes: name, input, parameters, what it is."""
+    """List the recipes: name, input, parameters, what it is; first `transfer`, the default, and its variants."""
     from toolkit.training import recipe as recipes
 
     loaded = [recipes.load_recipe(name) for name in recipes.available()]
+    loaded.sort(key=lambda recipe: recipe.backbone is None)
     width = max(len(recipe.name) for recipe in loaded)
     for recipe in loaded:
         spec = recipe.preprocess
         size = f"{spec.height}x{spec.width}x{spec.channels}"
-        console.out(f"{recipe.name:{width}}  {size:>9}  {recipe.parameters:>10,}  {recipe.title}")
+        kind = "" if recipe.backbone else "documented network: "
+        console.out(f"{recipe.name:{width}}  {size:>9}  {recipe.parameters:>10,}  {kind}{recipe.title}")
 
 
 @app.command()
@@ -35,7 +37,7 @@ def show(name: Annotated[str, typer.Argument(help="A documented recipe, or a rec
 
 @app.command()
 def copy(
-    name: Annotated[str, typer.Argument(help="A documented recipe.")],
+    name: Annotated[str, typer.Argument(help="A recipe's name.")],
     out: Annotated[Path | None, typer.Argument(metavar="FILE", help="Default: NAME.toml here.")] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace FILE.")] = False,
 ) -> None:
