@@ -1,4 +1,4 @@
-"""Where the tests find images, and how they run the command line."""
+"""Where the tests find images, and the browser that they look at pages with."""
 
 from __future__ import annotations
 
@@ -6,8 +6,6 @@ import getpass
 import os
 import shutil
 import signal
-import subprocess
-import sys
 import tarfile
 import tempfile
 import zipfile
@@ -16,9 +14,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.command_line import ROOT
 from support.stand_in_images import make_archive
 
-ROOT = Path(__file__).parent.parent
 ARCHIVES = ("PetImages.zip", "flower_photos.tgz", "cell_images.zip", "fashion_mnist_images.zip")
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -127,21 +125,3 @@ def _unpack(archive: Path) -> Path:
     except OSError:  # another run of the tests was faster
         shutil.rmtree(new)
     return target
-
-
-def environment(**extra: str) -> dict[str, str]:
-    """The environment of a process that imports this checkout's `toolkit`."""
-    return {**os.environ, "PYTHONPATH": str(ROOT), **extra}
-
-
-def run_cli(*arguments: str | Path, cwd: Path, **variables: str) -> subprocess.CompletedProcess[str]:
-    """Run `python -m toolkit` in a process of its own, as a user or cron would."""
-    return subprocess.run(
-        [sys.executable, "-m", "toolkit", *map(str, arguments)],
-        cwd=cwd,
-        env=environment(**variables),
-        capture_output=True,
-        text=True,
-        check=False,
-        stdin=subprocess.DEVNULL,
-    )

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import ROOT, environment
+from support.command_line import ROOT, environment
 
 import toolkit
 

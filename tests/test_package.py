@@ -8,7 +8,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from conftest import ROOT, run_cli
+from support.command_line import ROOT, run_cli
 
 import toolkit
 

@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import ROOT, environment, run_cli
+from support.command_line import ROOT, environment, run_cli
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 

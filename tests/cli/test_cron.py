@@ -1,0 +1,81 @@
+"""The README's cron line, run as cron runs it: `/bin/sh`, no terminal, hardly an environment."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from support.command_line import ROOT
+from support.onnx_networks import contract, write_conv_network
+
+from toolkit.core.locking import lock
+
+
+@pytest.fixture
+def place(pet_images: Path, tmp_path: Path) -> Path:
+    """A folder with a bundle's model and an archive of photos, and the program at a path of its own."""
+    (tmp_path / "archive").mkdir()
+    (tmp_path / "model").mkdir()
+    write_conv_network(tmp_path / "model" / "model.onnx", contract(), convolutions=())
+    for n in range(12):
+        shutil.copy2(pet_images / "Cat" / f"{n}.jpg", tmp_path / "archive")
+    program = tmp_path / "bin" / "toolkit"
+    program.parent.mkdir()
+    program.write_text(f'#!/bin/sh\nPYTHONPATH="{ROOT}" exec "{sys.executable}" -m toolkit "$@"\n')
+    program.chmod(0o755)
+    return tmp_path
+
+
+def cron(place: Path) -> subprocess.CompletedProcess[str]:
+    """Run the README's line with its paths put where they are in this test."""
+    readme = (ROOT / "README.md").read_text()
+    found = re.search(r"^30 2 \* \* \*  (.*)$", readme, re.MULTILINE)
+    assert found is not None
+    line = found[1].replace("/srv/photos", str(place)).replace("/opt/toolkit/bin", str(place / "bin"))
+    return subprocess.run(
+        ["env", "-i", "HOME=/nonexistent", "PATH=/usr/bin:/bin", "SHELL=/bin/sh", "/bin/sh", "-c", line],
+        capture_output=True,
+        text=True,
+        check=False,
+        stdin=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+
+
+def log(place: Path) -> list[dict[str, object]]:
+    return [json.loads(line) for line in (place / "labels.log").read_text().splitlines()]
+
+
+def test_nights(place: Path, pet_images: Path) -> None:
+    """A first night, a quiet one, one with a new photo, one with too many faults, one with another run."""
+    nights = [cron(place)]
+    before = (place / "labels.csv").read_bytes()
+    nights.append(cron(place))
+    assert (place / "labels.csv").read_bytes() == before
+    shutil.copy2(pet_images / "Dog" / "1.jpg", place / "archive" / "new.jpg")
+    nights.append(cron(place))
+    for night in nights:
+        assert (night.returncode, night.stdout, night.stderr) == (0, "", "")
+    assert [(line["files"], line["unchanged"], line["new"]) for line in log(place)] == [
+        (12, 0, 12),
+        (12, 12, 0),
+        (13, 12, 1),
+    ]
+
+    shutil.copy2(pet_images / "Dog" / "9500.jpg", place / "archive")
+    trouble = cron(place)
+    assert "1 of 14 files failed, 0 were allowed" in trouble.stdout
+    assert log(place)[-1]["exit_code"] == 6
+    with lock(place / "labels.csv"):
+        trouble = cron(place)
+    assert "another run" in trouble.stdout
+    assert log(place)[-1]["exit_code"] == 7
+    shutil.rmtree(place / "archive")
+    old = (place / "labels.csv").read_bytes()
+    assert "archive: expected a file or a folder, found nothing" in cron(place).stdout
+    assert (place / "labels.csv").read_bytes() == old

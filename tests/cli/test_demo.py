@@ -1,0 +1,49 @@
+"""The pictures that ship with the package."""
+
+from __future__ import annotations
+
+import importlib.util
+import zipfile
+from pathlib import Path
+
+import pytest
+from support.command_line import ROOT
+
+from toolkit.core.errors import InputError
+from toolkit.demo import unpack_pictures
+from toolkit.images.decode import decode
+from toolkit.images.spec import Colour, Preprocess
+
+PACKED = ROOT / "toolkit" / "_demo" / "fashion.zip"
+
+
+def test_two_thousand_pictures_under_a_megabyte_and_a_half_with_their_licence(tmp_path: Path) -> None:
+    assert PACKED.stat().st_size < 1_500_000
+    folder = unpack_pictures(tmp_path / "demo")
+    counts = {label.name: len(list(label.glob("*.png"))) for label in folder.iterdir()}
+    assert len(counts) == 10
+    assert set(counts.values()) == {200}
+    assert "Zalando" in (folder.parent / "LICENSE-Fashion-MNIST.txt").read_text(encoding="utf-8")
+
+
+def test_every_picture_is_one_of_the_archive_pixel_for_pixel(data_dir: Path) -> None:
+    found = importlib.util.spec_from_file_location("make_demo_pictures", ROOT / "tools" / "make_demo_pictures.py")
+    assert found is not None
+    assert found.loader is not None
+    maker = importlib.util.module_from_spec(found)
+    found.loader.exec_module(maker)
+    spec = Preprocess(height=28, width=28, colour=Colour.GREY)
+    with zipfile.ZipFile(PACKED) as packed, zipfile.ZipFile(data_dir / "fashion_mnist_images.zip") as archive:
+        for index, label in enumerate(maker.CLASSES):
+            prefix = f"fashion_mnist_images/train/{index}/"
+            names = sorted(name for name in archive.namelist() if name.startswith(prefix) and name.endswith(".png"))
+            for number, name in enumerate(names[: maker.PER_CLASS]):
+                ours = decode(packed.read(f"fashion/{label}/{number:03}.png"), spec)
+                assert (ours == decode(archive.read(name), spec)).all(), (label, number)
+
+
+def test_the_demo_refuses_a_folder_with_something_in_it(tmp_path: Path) -> None:
+    (tmp_path / "precious.txt").write_text("x")
+    with pytest.raises(InputError, match="something in it"):
+        unpack_pictures(tmp_path)
+    assert [p.name for p in tmp_path.iterdir()] == ["precious.txt"]

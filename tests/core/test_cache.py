@@ -1,0 +1,52 @@
+"""`toolkit cache`: what is kept, how old it is, and that only that is removed."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+
+import pytest
+from support.command_line import run_cli
+
+from toolkit.core.cache import cache_entries, parse_age
+from toolkit.core.errors import UsageError
+
+
+def fill(folder: Path) -> None:
+    """Decoded images of today, a model of 40 days ago, an unpacked archive of 3 days ago, and somebody's own file."""
+    for name, days in (("Pets-0123456789abcdef/x.u8", 0), ("models/imagenet.onnx", 40), ("archives/Pets-1/a/b.jpg", 3)):
+        path = folder / name
+        path.parent.mkdir(parents=True)
+        path.write_bytes(bytes(1_500_000))
+        os.utime(path, (time.time() - 86400 * days,) * 2)
+    (folder / "mine").mkdir()
+    (folder / "mine/letter.txt").write_text("mine")
+
+
+def test_shows_and_clears(tmp_path: Path) -> None:
+    fill(tmp_path)
+    done = run_cli("cache", "--cache-dir", tmp_path, cwd=tmp_path)
+    assert [line.split() for line in done.stdout.splitlines()] == [
+        ["Pets-0123456789abcdef", "decoded", "images", "1.5", "MB", "today"],
+        ["Pets-1", "an", "unpacked", "archive", "1.5", "MB", "3", "days"],
+        ["imagenet.onnx", "a", "model", "1.5", "MB", "40", "days"],
+    ]
+    assert done.stderr == f"{tmp_path}: 4.5 MB in the cache\n"
+    done = run_cli("cache", "--clear", "--older-than", "30d", TOOLKIT_CACHE=str(tmp_path), cwd=tmp_path)
+    assert done.stderr == f"{tmp_path}: 1.5 MB removed\n"
+    assert [entry.holds for entry in cache_entries(tmp_path)] == ["decoded images", "an unpacked archive"]
+    run_cli("cache", "--clear", "--cache-dir", tmp_path, cwd=tmp_path)
+    assert cache_entries(tmp_path) == []
+    assert (tmp_path / "mine/letter.txt").read_text() == "mine"
+    assert run_cli("cache", "--cache-dir", tmp_path / "no", cwd=tmp_path).returncode == 0
+
+
+@pytest.mark.parametrize("text", ["30", "d", "-1d", "1.5d", "30 days", ""])
+def test_wrong_ages(text: str) -> None:
+    with pytest.raises(UsageError, match="older-than"):
+        parse_age(text)
+
+
+def test_ages() -> None:
+    assert [parse_age(text) for text in ("12h", "30d", "2w")] == [43200, 2592000, 1209600]

@@ -1,0 +1,71 @@
+"""`toolkit.load(model).predict(pictures)`: what infer does, in memory."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+from support import onnx_networks
+
+import toolkit
+from toolkit.images.decode import decode
+from toolkit.sessions.open_session import open_session
+
+
+@pytest.fixture
+def model_path(tmp_path: Path) -> Path:
+    return onnx_networks.write_mean_network(tmp_path / "mean.onnx", onnx_networks.contract())
+
+
+def test_paths_and_arrays_give_what_the_session_gives(model_path: Path, pet_images: Path) -> None:
+    paths = sorted((pet_images / "Dog").glob("2*.jpg"))[:70]
+    model = toolkit.load(model_path)
+    found = model.predict(paths)
+    images = np.stack([decode(path.read_bytes(), model.contract.preprocess) for path in paths])
+    expected = open_session(model_path, device="cpu").run(images)
+    np.testing.assert_allclose(found.probabilities, expected, atol=1e-6)
+    assert found.labels == ("Cat", "Dog")
+    assert found.errors == ("",) * 70
+    np.testing.assert_array_equal(model.predict(images).probabilities, found.probabilities)
+    assert (found.probabilities.argmax(1) != found.probabilities.argmax(1)[0]).any()
+
+
+def test_an_array_of_any_size_is_fitted(model_path: Path, pet_images: Path) -> None:
+    path = pet_images / "Dog" / "1.jpg"
+    pixels = np.asarray(Image.open(path).convert("RGB"))
+    model = toolkit.load(model_path)
+    found = model.predict([path, pixels]).probabilities
+    # The file is reduced in the DCT domain, the array by area averaging.
+    np.testing.assert_allclose(found[0], found[1], atol=0.02)
+
+
+def test_what_cannot_be_read_is_an_error_in_its_place(model_path: Path, pet_images: Path, tmp_path: Path) -> None:
+    good = pet_images / "Cat" / "1.jpg"
+    pictures: list[Any] = [
+        good,
+        pet_images / "Cat" / "666.jpg",
+        tmp_path / "missing.jpg",
+        np.zeros((4, 4), np.float32),
+        good,
+    ]
+    found = toolkit.load(str(model_path)).predict(pictures)
+    assert [bool(error) for error in found.errors] == [False, True, True, True, False]
+    assert np.isnan(found.probabilities).all(axis=1).tolist() == [False, True, True, True, False]
+    np.testing.assert_array_equal(found.probabilities[0], found.probabilities[4])
+
+
+def test_no_pictures_is_an_empty_answer(model_path: Path) -> None:
+    assert toolkit.load(model_path).predict([]).probabilities.shape == (0, 2)
+
+
+def test_one_path_is_one_picture(model_path: Path, pet_images: Path) -> None:
+    assert toolkit.load(model_path).predict(str(pet_images / "Cat" / "1.jpg")).probabilities.shape == (1, 2)
+
+
+def test_no_model_says_what_to_do(tmp_path: Path) -> None:
+    with pytest.raises(toolkit.ToolkitError) as caught:
+        toolkit.load(tmp_path / "model")
+    assert "toolkit train" in caught.value.hint

@@ -1,0 +1,240 @@
+"""`toolkit review`: keys in a real browser, what is refused, what a killed server has kept."""
+
+from __future__ import annotations
+
+import csv
+import http.client
+import json
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.command_line import environment, run_cli
+from support.result_files import row, write_image, write_table
+
+from toolkit.core.errors import InputError, MachineError
+from toolkit.inference.saved_results import SavedResults
+from toolkit.reviewing.corrections import Corrections, read_corrections
+from toolkit.reviewing.selection import select
+from toolkit.reviewing.server import ReviewServer, open_review
+
+
+def make_table(folder: Path, n: int = 6) -> Path:
+    rows = []
+    for i in range(n):
+        write_image(folder / f"photos/{i}.png", (30 * i % 256, 100, 50))
+        rows.append(row(f"photos/{i}.png", ("Cat", "Dog")[i % 2], 0.6 + i / (3 * n)))
+    write_image(folder / "photos/u.png")
+    (folder / "secret.png").write_bytes((folder / "photos/u.png").read_bytes())
+    rows += [row("photos/u.png", "", 0.4, "unsure"), row("photos/gone.png", "", None, "error", error="empty")]
+    return write_table(folder / "labels.csv", rows)
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[ReviewServer]:
+    """A review of eight rows, running."""
+    results = SavedResults(make_table(tmp_path), tmp_path)
+    made = ReviewServer(open_review(results, select(results, 100), tmp_path / "corrections.csv"))
+    thread = threading.Thread(target=made.run)
+    thread.start()
+    yield made
+    made.finished.set()
+    thread.join(10)
+    assert not thread.is_alive()
+
+
+def ask(
+    server: ReviewServer, method: str, place: str, content: object = None, **headers: str
+) -> tuple[int, bytes, http.client.HTTPMessage]:
+    """One request as a browser with this page open would make it; `headers` replace its own ("" leaves one out)."""
+    connection = http.client.HTTPConnection("127.0.0.1", server.server_port, timeout=10)
+    sent = {"Host": server.hosts[0]}
+    if method == "POST":
+        sent |= {"Origin": f"http://{server.hosts[0]}", "Content-Type": "application/json"}
+    sent |= {name.replace("_", "-"): value for name, value in headers.items()}
+    connection.putrequest(method, place, skip_host=True)
+    body = json.dumps(content).encode() if content is not None else b""
+    for name, value in {**sent, "Content-Length": str(len(body))}.items():
+        if value:
+            connection.putheader(name, value)
+    connection.endheaders(body)
+    answer = connection.getresponse()
+    found = answer.status, answer.read(), answer.headers
+    connection.close()
+    return found
+
+
+def test_what_is_served(server: ReviewServer) -> None:
+    start = f"/{server.token}/"
+    status, page, headers = ask(server, "GET", start)
+    assert status == 200
+    assert b"photos/u.png" in page
+    assert headers["Cache-Control"] == "no-store"
+    assert headers["Referrer-Policy"] == "no-referrer"
+    for place in ("thumbnail/0", "image/3"):
+        status, image, headers = ask(server, "GET", start + place)
+        assert (status, headers["Content-Type"], image[:4]) == (200, "image/webp", b"RIFF")
+    assert ask(server, "POST", start + "decide", {"image": 0, "label": "Dog"})[0] == 200
+    assert server.review.corrections.label("photos/u.png") == "Dog"
+    assert ask(server, "POST", start + "take-back", {"image": 0})[0] == 200
+    assert server.review.corrections.label("photos/u.png") is None
+
+
+@pytest.mark.parametrize(
+    ("method", "place", "headers"),
+    [
+        ("GET", "/", {}),
+        ("GET", "/wrong/", {}),
+        ("GET", "/wrong/image/0", {}),
+        ("POST", "/wrong/decide", {}),
+        ("GET", "/TOKEN/", {"Host": "evil.example"}),
+        ("GET", "/TOKEN/", {"Host": ""}),
+        ("GET", "/TOKEN/", {"Sec_Fetch_Site": "cross-site"}),
+        ("GET", "/TOKEN/image/0", {"Sec_Fetch_Site": "cross-site"}),
+        ("POST", "/TOKEN/decide", {"Origin": "http://evil.example"}),
+        ("POST", "/TOKEN/decide", {"Origin": "null"}),
+        ("POST", "/TOKEN/decide", {"Origin": ""}),
+        ("POST", "/TOKEN/finish", {"Origin": "http://evil.example"}),
+    ],
+)
+def test_foreign_requests_are_refused(server: ReviewServer, method: str, place: str, headers: dict[str, str]) -> None:
+    content = {"image": 0, "label": "Dog"} if method == "POST" else None
+    assert ask(server, method, place.replace("TOKEN", server.token), content, **headers)[0] == 403
+    assert len(server.review.corrections) == 0
+    assert not server.finished.is_set()
+
+
+@pytest.mark.parametrize(
+    "place",
+    ["image/8", "image/-1", "image/x", "image/", "image/0/..", "image/../secret.png", "image/..%2fsecret.png",
+     "secret.png", "../secret.png", "image/%C2%B2", "thumbnail//etc/passwd", "photos/0.png", "image/7"],
+)  # fmt: skip
+def test_only_images_of_the_table_are_served(server: ReviewServer, place: str) -> None:
+    assert ask(server, "GET", f"/{server.token}/{place}")[0] == 404
+
+
+@pytest.mark.parametrize(
+    "content",
+    [None, [], {}, {"image": 0}, {"image": "0", "label": "Dog"}, {"image": True, "label": "Dog"},
+     {"image": 99, "label": "Dog"}, {"image": 0, "label": 3}, {"image": 0, "label": "a\nb"},
+     {"image": 0, "label": "x" * 201}, {"image": 0, "label": "x" * 5000}],
+)  # fmt: skip
+def test_senseless_decisions_are_refused(server: ReviewServer, content: object) -> None:
+    assert ask(server, "POST", f"/{server.token}/decide", content)[0] == 400
+    assert len(server.review.corrections) == 0
+
+
+def test_keys_in_a_browser(server: ReviewServer, browser: Any, tmp_path: Path) -> None:
+    from selenium.webdriver.common.action_chains import ActionChains
+    from selenium.webdriver.common.keys import Keys
+
+    def press(key: str, until: int) -> None:
+        ActionChains(browser).send_keys(key).perform()
+        wait(browser, lambda: len(server.review.corrections) == until)
+
+    browser.get_log("browser")
+    browser.get(server.address)
+    assert current(browser) == "photos/u.png"  # the unsure one, then the least likely
+    wait(browser, lambda: browser.execute_script("return document.getElementById('large').naturalWidth") == 64)
+    press("2", 1)
+    wait(browser, lambda: current(browser) == "photos/0.png")
+    press(Keys.ENTER, 2)
+    wait(browser, lambda: current(browser) == "photos/1.png")
+    press("x", 3)
+    wait(browser, lambda: current(browser) == "photos/2.png")
+    field = browser.find_element("id", "other-label")
+    field.send_keys("Bird" + Keys.ENTER)
+    wait(browser, lambda: len(server.review.corrections) == 4)
+    wait(browser, lambda: current(browser) == "photos/3.png")
+    ActionChains(browser).send_keys(Keys.ARROW_LEFT).perform()
+    press("u", 3)
+    wait(browser, lambda: browser.find_element("id", "n-decided").text == "3 decided")
+    assert browser.get_log("browser") == []
+    found = {c.file_name: (c.label, c.was) for c in read_corrections(tmp_path / "corrections.csv")}
+    assert found == {"photos/u.png": ("Dog", ""), "photos/0.png": ("Cat", "Cat"), "photos/1.png": ("", "Dog")}
+
+    browser.refresh()  # what is decided is known to a new page
+    assert browser.find_element("id", "n-decided").text == "3 decided"
+    assert current(browser) == "photos/2.png"
+    browser.find_element("id", "finish").click()
+    wait(browser, server.finished.is_set)
+    wait(browser, lambda: "3 decisions are saved" in browser.find_element("id", "problem").text)
+
+
+def current(browser: Any) -> str:
+    return str(browser.find_element("id", "current-path").text)
+
+
+def wait(browser: Any, done: Any) -> None:
+    until = time.monotonic() + 10
+    while not done():
+        assert time.monotonic() < until, browser.get_log("browser")
+        time.sleep(0.02)
+
+
+def test_a_killed_review_has_lost_nothing(tmp_path: Path) -> None:
+    table = make_table(tmp_path, n=40)
+    line = [sys.executable, "-m", "toolkit", "review", str(table), "--no-browser"]
+
+    def start() -> tuple[subprocess.Popen[str], Any]:
+        process = subprocess.Popen(line, cwd=tmp_path, env=environment(), stdout=subprocess.PIPE, text=True)
+        assert process.stdout is not None
+        with process.stdout as lines:
+            address = lines.readline().strip()
+        host, token = address.removeprefix("http://").strip("/").split("/")
+        return process, (host, token)
+
+    def decide(where: Any, image: int, label: str) -> int:
+        host, token = where
+        connection = http.client.HTTPConnection(host, timeout=10)
+        headers = {"Origin": f"http://{host}", "Content-Type": "application/json"}
+        with closing(connection):
+            connection.request("POST", f"/{token}/decide", json.dumps({"image": image, "label": label}), headers)
+            return connection.getresponse().status
+
+    process, where = start()
+    other = run_cli("review", table, "--no-browser", cwd=tmp_path)
+    assert other.returncode == 7
+    answered = 0
+    killer = threading.Timer(0.5, process.kill)
+    killer.start()
+    try:
+        while decide(where, answered % 41, "Dog") == 200:
+            answered += 1
+    except (OSError, http.client.HTTPException):
+        pass
+    assert process.wait() == -signal.SIGKILL
+    assert answered > 0
+    kept = read_corrections(tmp_path / "corrections.csv")
+    assert len(kept) in (min(answered, 41), min(answered + 1, 41))
+
+    process, where = start()  # the next review goes on from there
+    assert decide(where, 40, "Bird") == 200
+    process.send_signal(signal.SIGINT)
+    assert process.wait() == 0
+    assert len(read_corrections(tmp_path / "corrections.csv")) in (len(kept), len(kept) + 1)
+
+
+def test_corrections_are_ours_or_refused(tmp_path: Path) -> None:
+    path = tmp_path / "corrections.csv"
+    path.write_text("file_name,label\r\na.png,Cat\r\n")
+    with pytest.raises(InputError, match="expected corrections with the columns"):
+        Corrections(path)
+    path.unlink()
+    corrections = Corrections(path)
+    corrections.decide('a,"b"\n.png', "Häuschen 고양이", "")
+    assert Corrections(path).label('a,"b"\n.png') == "Häuschen 고양이"
+    with path.open(newline="", encoding="utf-8") as file:
+        assert next(csv.reader(file)) == ["file_name", "label", "was", "decided"]
+
+
+def test_a_taken_port_is_named(server: ReviewServer) -> None:
+    with pytest.raises(MachineError, match=f"--port {server.server_port}"):
+        ReviewServer(server.review, server.server_port)

@@ -1,0 +1,175 @@
+"""`toolkit view`: what is shown of a table, and the page in a real browser."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from support.command_line import run_cli
+from support.result_files import row, write_image, write_table
+
+from toolkit.core.errors import InputError
+from toolkit.inference.saved_results import SavedResults, SavedRow
+from toolkit.reviewing.page import view
+from toolkit.reviewing.selection import select
+
+HOSTILE = "</script><script>alert(1)</script><img src=x onerror=alert(2)>"
+
+
+def saved(path: str, label: str, confidence: float | None, status: str = "ok") -> SavedRow:
+    return SavedRow(path=path, label=label, confidence=confidence, status=status, likelihood=confidence)
+
+
+@given(
+    rows=st.lists(
+        st.tuples(st.sampled_from(["ok", "unsure", "error"]), st.sampled_from("abc"), st.floats(0, 1)), max_size=60
+    ),
+    limit=st.integers(1, 40),
+)
+def test_selection_is_ordered_bounded_and_counts_everything(rows: list[tuple[str, str, float]], limit: int) -> None:
+    table = [
+        saved(str(i), label if status == "ok" else "", None if status == "error" else p, status)
+        for i, (status, label, p) in enumerate(rows)
+    ]
+    chosen = select(table, limit)
+    assert len(chosen.rows) == min(limit, len(table))
+    assert len({found.path for found in chosen.rows}) == len(chosen.rows)
+    assert chosen.n_rows == len(table) == sum(chosen.counts.values()) + chosen.n_unsure + chosen.n_errors
+    order = [("unsure", "ok", "error").index(found.status) for found in chosen.rows]
+    assert order == sorted(order)
+    sure = [found.likelihood or 0.0 for found in chosen.rows if found.status == "ok"]
+    assert sure == sorted(sure)
+
+
+def test_each_label_and_the_doubtful_are_in_a_sample() -> None:
+    table = [saved(f"{label}{i}", label, i / 1000) for label in "ab" for i in range(1000)]
+    table += [saved(f"u{i}", "", i / 1000, "unsure") for i in range(300)] + [saved("rare", "c", 0.99)]
+    chosen = select(table, 100)
+    paths = [found.path for found in chosen.rows]
+    assert paths[:50] == [f"u{i}" for i in range(50)]
+    assert {"rare", "a0", "b0", "a999", "b999"} <= set(paths)
+
+
+def test_likelihood_is_that_of_the_folder(tmp_path: Path) -> None:
+    rows = [
+        row("Cat/1.jpg", "Dog", 0.9, truth="Cat") | {"p:Cat": "0.08", "p:Dog": "0.9"},
+        row("x.jpg", "Dog", 0.7) | {"p:Cat": "0.3", "p:Dog": "0.7"},
+    ]
+    results = SavedResults(write_table(tmp_path / "labels.csv", rows))
+    assert [found.likelihood for found in results] == [0.08, 0.7]
+    assert results.labels == ["Cat", "Dog"]
+
+
+@pytest.fixture
+def page(tmp_path: Path) -> Path:
+    """A page of twelve images, one unsure, one failed, one gone, with names that try to break out."""
+    rows = []
+    for i in range(10):
+        name = f"photos/{i}.png" if i else f"photos/<b>&'\" {i}.png"
+        write_image(tmp_path / name, (20 * i, 90, 200 - 10 * i))
+        label = ("Cat", HOSTILE)[i % 2]
+        rows.append(row(name, label, 0.5 + i / 20, truth="Cat"))
+    write_image(tmp_path / "photos/unsure.png")
+    rows += [
+        row("photos/unsure.png", "", 0.31, "unsure"),
+        row("photos/broken.png", "", None, "error", error="truncated: the PNG ends after 12 bytes"),
+        row("photos/gone.png", "Cat", 0.97),
+    ]
+    write_table(tmp_path / "labels.csv", rows)
+    view(tmp_path / "labels.csv", tmp_path / "page.html", root=tmp_path)
+    return tmp_path / "page.html"
+
+
+def cards(browser: Any) -> list[str]:
+    script = "return [...document.querySelectorAll('#cards .path')].map(path => path.textContent)"
+    found: list[str] = browser.execute_script(script)
+    return found
+
+
+def choose(browser: Any, select_id: str, value: str) -> None:
+    script = (
+        "const e = document.getElementById(arguments[0]); e.value = arguments[1]; e.dispatchEvent(new Event('change'))"
+    )
+    browser.execute_script(script, select_id, value)
+
+
+def click(browser: Any, selector: str) -> None:
+    browser.execute_script("document.querySelector(arguments[0]).click()", selector)
+
+
+def test_page_in_a_browser(page: Path, browser: Any) -> None:
+    for kind in ("browser", "performance"):
+        browser.get_log(kind)
+    browser.get(page.as_uri())
+    assert browser.get_log("browser") == []
+    sent = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
+    urls = [m["params"]["request"]["url"] for m in sent if m["method"] == "Network.requestWillBeSent"]
+    assert [url for url in urls if not url.startswith("data:")] == [browser.current_url]
+    shown = cards(browser)
+    assert len(shown) == 13
+    assert (shown[0], shown[-1]) == ("photos/unsure.png", "photos/broken.png")
+    images = browser.find_elements("css selector", "#cards img")
+    assert len(images) == 11
+    assert browser.execute_script("return [...document.images].every(i => !i.complete || i.naturalWidth === 64)")
+    assert "truncated: the PNG ends" in browser.find_elements("css selector", "#cards .failed .tag")[0].text
+
+    choose(browser, "filter-status", "2")
+    assert cards(browser) == ["photos/broken.png"]
+    choose(browser, "filter-status", "differs")
+    assert len(cards(browser)) == 5
+    choose(browser, "filter-status", "")
+    choose(browser, "filter-label", HOSTILE)
+    assert len(cards(browser)) == 5
+    click(browser, "#filters button[type=reset]")
+    for _ in range(50):
+        if len(cards(browser)) == 13:
+            break
+        time.sleep(0.02)
+    browser.find_element("id", "filter-from").clear()
+    browser.find_element("id", "filter-from").send_keys("94")
+    choose(browser, "order", "high")
+    assert cards(browser) == ["photos/gone.png", "photos/9.png"]
+    browser.find_element("id", "filter-path").send_keys("GONE")
+    assert cards(browser) == ["photos/gone.png"]
+    click(browser, "#copy")
+    for _ in range(50):
+        if "copied" in browser.find_element("id", "shown").text:
+            break
+        time.sleep(0.02)
+    assert browser.find_element("id", "shown").text == "1 path copied"
+    click(browser, "#counts button")
+    assert browser.find_element("css selector", "#counts [aria-pressed=true]").text.startswith("</script>")
+
+
+def test_a_large_table_is_sampled_and_says_so(tmp_path: Path, browser: Any) -> None:
+    write_image(tmp_path / "one.png")
+    rows = [row(f"photos/{i}.png", ("Cat", "Dog", "Bird")[i % 3], (i % 1000) / 1000) for i in range(100_000)]
+    write_table(tmp_path / "labels.csv", rows)
+    found = view(tmp_path / "labels.csv", tmp_path / "page.html", root=tmp_path, images=500)
+    assert (found.n_rows, found.n_shown) == (100_000, 500)
+    browser.get((tmp_path / "page.html").as_uri())
+    assert "500 of 100,000 files" in browser.find_element("id", "sampled").text
+    assert [b.text for b in browser.find_elements("css selector", "#counts button")] == [
+        "Bird\n33,333",
+        "Cat\n33,334",
+        "Dog\n33,333",
+    ]
+    assert (tmp_path / "page.html").stat().st_size < 200_000
+
+
+def test_command_and_foreign_files(tmp_path: Path) -> None:
+    write_image(tmp_path / "a.png")
+    table = write_table(tmp_path / "labels.csv", [row("a.png", "Cat", 0.9)])
+    for _ in range(2):  # the second run replaces the first one's page
+        done = run_cli("view", table, cwd=tmp_path)
+        assert (done.returncode, done.stderr) == (0, f"{tmp_path / 'labels.html'}: 1 of 1 files shown\n")
+    (tmp_path / "mine.html").write_text("<p>mine")
+    with pytest.raises(InputError, match="not written by toolkit"):
+        view(table, tmp_path / "mine.html", root=tmp_path)
+    assert (tmp_path / "mine.html").read_text() == "<p>mine"
+    view(table, tmp_path / "mine.html", root=tmp_path, force=True)

@@ -1,0 +1,29 @@
+"""The command line in a process of its own, as a user or cron starts it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent.parent
+"""The folder of the project."""
+
+
+def environment(**extra: str) -> dict[str, str]:
+    """The environment of a process that imports this checkout's `toolkit`."""
+    return {**os.environ, "PYTHONPATH": str(ROOT), **extra}
+
+
+def run_cli(*arguments: str | Path, cwd: Path, **variables: str) -> subprocess.CompletedProcess[str]:
+    """Run `python -m toolkit` in a process of its own, as a user or cron would."""
+    return subprocess.run(
+        [sys.executable, "-m", "toolkit", *map(str, arguments)],
+        cwd=cwd,
+        env=environment(**variables),
+        capture_output=True,
+        text=True,
+        check=False,
+        stdin=subprocess.DEVNULL,
+    )
