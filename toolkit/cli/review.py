@@ -4,12 +4,18 @@ from __future__ import annotations
 
 from contextlib import suppress
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from toolkit.cli import console
 from toolkit.cli.options import Quiet, Verbose
+from toolkit.core.errors import UsageError
+
+if TYPE_CHECKING:
+    from toolkit.inference.saved_results import SavedResults
+
+TEAMS = "With a team"
 
 
 def review(
@@ -29,6 +35,19 @@ def review(
     no_browser: Annotated[
         bool, typer.Option("--no-browser", help="Only print the address.", show_default=False)
     ] = False,
+    to: Annotated[
+        Literal["label-studio"] | None, typer.Option(help="Write tasks for a team to --file.", rich_help_panel=TEAMS)
+    ] = None,
+    from_: Annotated[
+        Literal["label-studio"] | None,
+        typer.Option("--from", help="Take a team's decisions from --file.", rich_help_panel=TEAMS),
+    ] = None,
+    file: Annotated[Path, typer.Option(help="The tasks, or the export.", rich_help_panel=TEAMS)] = Path(
+        "label-studio.json"
+    ),
+    prefix: Annotated[
+        str, typer.Option(help="Stands before the path in an image's address.", rich_help_panel=TEAMS)
+    ] = "/data/local-files/?d=",
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> None:
@@ -49,7 +68,19 @@ def review(
 
     results = SavedResults(table, root)
     selection = select(results, limit)
+    if to and from_:
+        raise UsageError("--to and --from: give one of them")
+    if to:
+        from toolkit.reviewing.label_studio import write_tasks
+        from toolkit.reviewing.page import known_labels
+
+        n = write_tasks(selection.rows, known_labels(results, selection), file, prefix)
+        console.say(f"{file}: {n:,} {'task' if n == 1 else 'tasks'}; {file.with_suffix('.xml')}: the labelling set-up")
+        return
     with lock(out):
+        if from_:
+            _take(results, file, out)
+            return
         opened = open_review(results, selection, out)
         server = ReviewServer(opened, port)
         console.out(server.address)
@@ -63,3 +94,19 @@ def review(
         console.say(f"{out}: {n:,} {'image' if n == 1 else 'images'} decided")
         if n:
             console.suggest("toolkit", "train", "DATA", "--labels", str(out))
+
+
+def _take(results: SavedResults, file: Path, out: Path) -> None:
+    """Write the decisions of an export to `out`; those about images that the table does not name are named."""
+    from toolkit.reviewing.corrections import Corrections
+    from toolkit.reviewing.label_studio import read_annotations
+
+    known = {row.path for row in results}
+    found = read_annotations(file)
+    corrections = Corrections(out)
+    corrections.add(correction for correction in found if correction.file_name in known)
+    for correction in found:
+        if correction.file_name not in known:
+            console.say(f"warning: {file}: not in {results.path}: {correction.file_name}")
+    n = sum(correction.file_name in known for correction in found)
+    console.say(f"{out}: {n:,} {'decision' if n == 1 else 'decisions'} taken from {file}")

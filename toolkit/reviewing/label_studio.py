@@ -1,0 +1,92 @@
+"""Results as tasks for Label Studio, and what people decided there as corrections.
+
+The format is Label Studio's basic JSON: a list of tasks with `data`, `predictions` and `annotations`
+(https://labelstud.io/guide/tasks, https://labelstud.io/guide/export).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import quote
+from xml.sax.saxutils import quoteattr
+
+from toolkit.core.errors import InputError
+from toolkit.core.files import atomic_write
+from toolkit.core.text import printable
+from toolkit.inference.result_table import ERROR, OK
+from toolkit.inference.saved_results import SavedRow
+from toolkit.reviewing.corrections import Correction, now
+
+PREFIX: Final = "/data/local-files/?d="
+"""How Label Studio names files below its LOCAL_FILES_DOCUMENT_ROOT."""
+
+
+def write_tasks(rows: Iterable[SavedRow], labels: Sequence[str], path: Path, prefix: str = PREFIX) -> int:
+    """Write a task for each readable image, with the model's answer, and the labelling set-up beside it (.xml).
+
+    Args:
+        rows: in the order of the tasks.
+        labels: that can be chosen.
+        path: the .json file.
+        prefix: what stands before the path in the address of an image.
+
+    Returns:
+        how many tasks there are.
+    """
+    tasks = [_task(row, prefix) for row in rows if row.status != ERROR]
+    choices = "".join(f"\n    <Choice value={quoteattr(label)}/>" for label in labels)
+    setup = (
+        '<View>\n  <Image name="image" value="$image"/>\n'
+        f'  <Choices name="label" toName="image" choice="single">{choices}\n  </Choices>\n</View>\n'
+    )
+    with atomic_write(path.with_suffix(".xml")) as temporary:
+        temporary.write_text(setup, encoding="utf-8")
+    with atomic_write(path) as temporary:
+        temporary.write_text(json.dumps(tasks, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+    return len(tasks)
+
+
+def _task(row: SavedRow, prefix: str) -> dict[str, Any]:
+    task: dict[str, Any] = {"data": {"image": prefix + quote(row.path), "path": row.path, "label": row.label}}
+    if row.status == OK:
+        result = {"from_name": "label", "to_name": "image", "type": "choices", "value": {"choices": [row.label]}}
+        task["predictions"] = [{"model_version": "toolkit", "score": row.confidence, "result": [result]}]
+    return task
+
+
+def read_annotations(path: Path) -> list[Correction]:
+    """What people decided about the tasks that `write_tasks` wrote; the last annotation of a task counts.
+
+    Tasks without an annotation, and skipped ones, are left out.
+
+    Raises:
+        InputError: no such file, or no export of Label Studio.
+    """
+    shown = printable(str(path))
+    try:
+        tasks = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise InputError(f"{shown}: expected an export of Label Studio, found nothing", hint="see --file") from None
+    except (OSError, ValueError) as error:
+        raise InputError(f"{shown}: no JSON ({error})", hint="export the project as JSON") from None
+    try:
+        return list(_corrections(tasks))
+    except (KeyError, TypeError, AttributeError, IndexError) as error:
+        raise InputError(
+            f"{shown}: expected an export of tasks that toolkit review --to label-studio wrote ({error!r})",
+            hint="export the project as JSON, not JSON-MIN",
+        ) from None
+
+
+def _corrections(tasks: list[dict[str, Any]]) -> Iterator[Correction]:
+    for task in tasks:
+        decided = [found for found in task["annotations"] if not found.get("was_cancelled")]
+        if not decided:
+            continue
+        chosen = [result["value"]["choices"] for result in decided[-1]["result"] if result["type"] == "choices"]
+        data = task["data"]
+        label = str(chosen[-1][0]) if chosen and chosen[-1] else ""
+        yield Correction(str(data["path"]), label, str(data["label"]), now())
