@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import run_cli
-from tables_of_results import row, write_table
+from support.command_line import run_cli
+from support.result_files import row, write_table
 
 from toolkit.core.errors import InputError
 from toolkit.reviewing.corrections import read_corrections
