@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.command_line import ROOT
+from support.command_line import ROOT, Cli, Done
 from support.stand_in_images import make_archive
 
 ARCHIVES = ("PetImages.zip", "flower_photos.tgz", "cell_images.zip", "fashion_mnist_images.zip")
@@ -125,3 +125,23 @@ def _unpack(archive: Path) -> Path:
     except OSError:  # another run of the tests was faster
         shutil.rmtree(new)
     return target
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Cli:
+    """Run `toolkit` in the folder of the test and in this process: starting Python a hundred times takes minutes."""
+    from toolkit import cli
+    from toolkit.cli import console
+
+    monkeypatch.setattr(console, "keep_native_messages_out", lambda: None)
+    monkeypatch.chdir(tmp_path)
+
+    def command(*arguments: str | Path) -> Done:
+        monkeypatch.setattr("sys.argv", ["toolkit", *map(str, arguments)])
+        for name in ("quiet", "verbose", "json"):
+            setattr(console.Settings, name, False)
+        capfd.readouterr()
+        code = cli.main()
+        return Done(code, *capfd.readouterr())
+
+    return command

@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 ROOT = Path(__file__).parent.parent.parent
 """The folder of the project."""
@@ -27,3 +29,15 @@ def run_cli(*arguments: str | Path, cwd: Path, **variables: str) -> subprocess.C
         check=False,
         stdin=subprocess.DEVNULL,
     )
+
+
+class Done(NamedTuple):
+    """What a command came to."""
+
+    code: int
+    out: str
+    err: str
+
+
+Cli = Callable[..., Done]
+"""The fixture `run`: a command line in this process."""

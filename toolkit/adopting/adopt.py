@@ -25,11 +25,14 @@ from toolkit.adopting.graph import Feeding, Shapes
 from toolkit.core.coerce import coerce
 from toolkit.core.errors import InputError, MismatchError, ModelError, UsageError
 from toolkit.core.files import atomic_write
+from toolkit.core.locking import lock
+from toolkit.core.ownership import claim
 from toolkit.core.text import first_line
 from toolkit.data.labels_file import read_labels
 from toolkit.images.decode import Image, decode
 from toolkit.images.spec import Colour, Preprocess, Resize
 from toolkit.model_files.contract import METADATA_KEY, Contract
+from toolkit.model_files.contract_io import has_contract
 from toolkit.model_files.conventions import Channels, Output, TensorLayout, Values
 from toolkit.model_files.onnx_io import embed, load_onnx
 from toolkit.sessions.backend import Runtime
@@ -85,6 +88,7 @@ class AdoptOptions:
         resize: how pictures are brought to size.
         runtime: what the new file is run in to compare it, as `toolkit infer --runtime` takes it.
         out: None is `NAME.adopted.onnx` beside the file.
+        force: replace a file that toolkit did not write.
     """
 
     preset: str | None = None
@@ -99,6 +103,7 @@ class AdoptOptions:
     resize: Resize | None = None
     runtime: Runtime = Runtime.AUTO
     out: Path | None = None
+    force: bool = False
 
     def __post_init__(self) -> None:
         if self.preset is not None and self.preset not in PRESETS:
@@ -134,6 +139,8 @@ def adopt(path: Path, options: AdoptOptions) -> AdoptResult:
         InputError: the file of labels is missing or damaged.
         MismatchError: the new file does not compute what the original computes; it was not kept.
     """
+    target = options.out or path.with_name(f"{path.stem}.adopted.onnx")
+    claim(target, has_contract, force=options.force)
     model = load_onnx(path)
     metadata = {entry.key: entry.value for entry in model.metadata_props}
     if METADATA_KEY in metadata:
@@ -150,8 +157,7 @@ def adopt(path: Path, options: AdoptOptions) -> AdoptResult:
     )
     adopted = adoption_graph.wrap(model, shapes, feeding, contract, path)
     embed(adopted, contract)
-    target = options.out or path.with_name(f"{path.stem}.adopted.onnx")
-    with atomic_write(target) as temporary:
+    with lock(target), atomic_write(target) as temporary:
         temporary.write_bytes(adopted.SerializeToString())
         images = sample_pictures(contract.preprocess, N_PICTURES)
         run = open_session(temporary, device="cpu", runtime=options.runtime).run

@@ -16,6 +16,7 @@ import cv2
 from toolkit.core.errors import InputError, UsageError
 from toolkit.core.files import atomic_write
 from toolkit.core.machine import usable_cpus
+from toolkit.core.ownership import has_columns
 from toolkit.core.progress import SILENT, Progress
 from toolkit.core.text import printable
 from toolkit.data.class_source import PARTS, Load, Problem, Source, SourceFile, open_source
@@ -201,6 +202,11 @@ def write_findings(findings: Sequence[Finding], path: Path) -> None:
         writer = csv.writer(file)
         writer.writerow(COLUMNS)
         writer.writerows(map(printable, astuple(finding)) for finding in findings)
+
+
+def is_findings(path: Path) -> bool:
+    """Whether `path` is a table that `write_findings` wrote."""
+    return has_columns(path, COLUMNS, first=COLUMNS[0])
 
 
 def _with_parts(source: Source) -> Source:

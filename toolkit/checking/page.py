@@ -13,6 +13,7 @@ import jinja2
 from toolkit.checking.check import KINDS, CheckResult, Finding
 from toolkit.core.errors import InputError
 from toolkit.core.files import atomic_write
+from toolkit.core.ownership import PAGE_MARKER
 from toolkit.core.text import printable
 from toolkit.images.decode import decode
 from toolkit.images.spec import Preprocess, Resize
@@ -24,6 +25,7 @@ _SIDE: Final = 120
 
 _PAGE: Final = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
+{{ marker | safe }}
 <title>Check of {{ name }}</title>
 <style>
 :root { color-scheme: light dark; font: 16px/1.5 system-ui, sans-serif; }
@@ -64,6 +66,7 @@ def write_page(result: CheckResult, path: Path) -> None:
     ]
     page = jinja2.Environment(autoescape=True).from_string(_PAGE)
     text = page.render(
+        marker=PAGE_MARKER,
         name=printable(result.source.name),
         n_files=result.n_files,
         n_pictures=sum(result.classes.values()),

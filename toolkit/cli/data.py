@@ -168,6 +168,7 @@ def check(
     odd_shape: Annotated[float, typer.Option(help="Odd shape: so many times longer than wide.")] = 3,
     few: Annotated[int, typer.Option(help="Few pictures: a class with fewer.")] = 20,
     imbalance: Annotated[float, typer.Option(help="Imbalance: so many times smaller than the largest.")] = 5,
+    force: Annotated[bool, _switch("Replace files that toolkit did not write.", "--force")] = False,
     max_pixels: MaxPixels = 200_000_000,
     workers: Workers = None,
     quiet: Quiet = False,
@@ -175,7 +176,7 @@ def check(
 ) -> None:
     """Look for broken files, copies, leaks, mislabelled, odd, dark, bright, blank and blurred pictures."""
     from toolkit.checking import check as checking
-    from toolkit.checking.page import write_page
+    from toolkit.checking.outputs import outputs
     from toolkit.data.label_table import LabelTables
 
     kinds = checking.parse_kinds(fail_on)
@@ -194,11 +195,9 @@ def check(
         max_pixels=max_pixels,
         workers=workers,
     )
-    result = checking.check(source, options, console.progress())
-    if out:
-        checking.write_findings(result.findings, out)
-    if html:
-        write_page(result, html)
+    with outputs(out, html, force=force) as write:
+        result = checking.check(source, options, console.progress())
+        write(result)
     _report_check(result, kinds)
 
 

@@ -32,6 +32,9 @@ def evaluate(
         list[str] | None, typer.Option(help="Exit 6 if a figure is lower: accuracy=0.9,recall:Dog=0.85")
     ] = None,
     min_confidence: Annotated[float, typer.Option(min=0, max=1, help="Below it a picture is 'unsure'.")] = 0.0,
+    force: Annotated[
+        bool, typer.Option("--force", help="Replace files in OUT that toolkit did not write.", show_default=False)
+    ] = False,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, or GPUs: cuda:0,1.")] = "auto",
     runtime: Annotated[
         Literal["auto", "onnxruntime", "openvino"], typer.Option(help="What runs an ONNX file; auto is onnxruntime.")
@@ -62,6 +65,7 @@ def evaluate(
         runtime=choice(Runtime, runtime, "--runtime"),
         precision=choice(Precision, precision, "--precision"),
         min_confidence=min_confidence,
+        force=force,
     )
     gates = [gate for text in fail_under or [] for gate in parse_gates(text)]
     for path in models if gates else ():

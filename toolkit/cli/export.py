@@ -112,6 +112,9 @@ def adopt(
         Literal["auto", "onnxruntime", "openvino"], typer.Option(help="What the new file is compared in.")
     ] = "auto",
     out: Annotated[Path | None, typer.Option(metavar="FILE", help="Default: NAME.adopted.onnx beside it.")] = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="Replace a file that toolkit did not write.", show_default=False)
+    ] = False,
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> None:
@@ -138,6 +141,7 @@ def adopt(
         resize=Resize(resize) if resize else None,
         runtime=choice(Runtime, runtime, "--runtime"),
         out=out,
+        force=force,
     )
     result = adoption.adopt(file, options)
     console.say(

@@ -66,6 +66,9 @@ def infer(
     max_failures: Annotated[
         str | None, typer.Option(metavar="N|P%", help="Exit with 6 if more files fail.", rich_help_panel=NIGHT)
     ] = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="Replace OUT although it is no result of toolkit.", show_default=False)
+    ] = False,
     log_format: Log = console.LogFormat.TEXT,
     quiet: Quiet = False,
     verbose: Verbose = False,
@@ -91,6 +94,7 @@ def infer(
         probabilities=probabilities,
         min_confidence=min_confidence,
         update=update,
+        force=force,
         max_failures=MaxFailures.parse(max_failures) if max_failures is not None else None,
         batch_size=batch_size,
         workers=workers,

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import stat
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Final
 
-from toolkit.core.errors import LockedError, MachineError
+from toolkit.core.errors import InputError, LockedError, MachineError
 from toolkit.core.text import printable
+
+_FLAGS: Final = os.O_RDWR | os.O_CREAT | sum(getattr(os, name, 0) for name in ("O_CLOEXEC", "O_NOFOLLOW", "O_NONBLOCK"))
+"""Never through a link, and a pipe does not hold us up."""
 
 
 @contextmanager
@@ -20,6 +26,7 @@ def lock(out: Path, at: Path | None = None) -> Iterator[None]:
 
     Raises:
         LockedError: another process holds it.
+        InputError: something else has the name of the lock; it is left untouched.
         MachineError: the place cannot be written to.
     """
     path = at or out.with_name(out.name + ".lock")
@@ -27,6 +34,8 @@ def lock(out: Path, at: Path | None = None) -> Iterator[None]:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle = _acquire(path)
     except OSError as error:
+        if error.errno == errno.ELOOP:
+            raise _foreign(path) from None
         if isinstance(error, (FileExistsError, NotADirectoryError)):
             raise MachineError(
                 f"{printable(str(out))}: cannot be written there; {printable(str(path.parent))} is a file, no folder",
@@ -51,7 +60,10 @@ def lock(out: Path, at: Path | None = None) -> Iterator[None]:
 def _acquire(path: Path) -> int | None:
     """The handle of the locked file; None where another process has it."""
     while True:
-        handle = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0), 0o666)
+        handle = os.open(path, _FLAGS, 0o666)
+        if not _is_lock(handle):
+            os.close(handle)
+            raise _foreign(path)
         try:
             _lock(handle)
         except BlockingIOError:
@@ -66,6 +78,26 @@ def _acquire(path: Path) -> int | None:
             os.write(handle, f"{os.getpid()}\n".encode())
             return handle
         os.close(handle)
+
+
+def _foreign(path: Path) -> InputError:
+    return InputError(
+        f"{printable(str(path))}: the lock of the output would lie here, but this is something else; "
+        "it is left untouched",
+        hint="move it away, or choose another name with --out",
+    )
+
+
+def _is_lock(handle: int) -> bool:
+    """Whether the open file is one of ours: empty, or with the number of a process in it."""
+    status = os.fstat(handle)
+    if not stat.S_ISREG(status.st_mode) or status.st_size > 32:
+        return False
+    try:
+        text = os.pread(handle, 32, 0) if hasattr(os, "pread") else b""
+    except OSError:
+        return True
+    return not text.strip(b"0123456789\r\n")
 
 
 if sys.platform == "win32":  # an open file cannot be removed there, and its first byte is what is locked

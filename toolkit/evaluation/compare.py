@@ -17,16 +17,13 @@ from toolkit.core.files import atomic_write
 from toolkit.core.progress import SILENT, Progress
 from toolkit.core.text import printable
 from toolkit.evaluation.evaluate import EvaluateOptions, Evaluation
-from toolkit.evaluation.report import evaluate
+from toolkit.evaluation.report import write_reports
 from toolkit.evaluation.report_files import PREDICTIONS_CSV
+from toolkit.evaluation.report_folder import CHANGED_CSV, COMPARE_CSV, COMPARE_PAGE, COMPARISON_NAMES, report_folder
 from toolkit.evaluation.report_page import template
 from toolkit.images.thumbnail import thumbnail
 from toolkit.inference.result_table import OK
 from toolkit.metrics.classification import NAN, digits
-
-COMPARE_CSV: Final = "compare.csv"
-CHANGED_CSV: Final = "changed.csv"
-COMPARE_PAGE: Final = "compare.html"
 
 MAX_SHOWN: Final = 60
 """Changed pictures that the page shows."""
@@ -91,19 +88,22 @@ def compare(
     if len(models) < 2:
         raise UsageError("a comparison needs two models or more", hint="--model A --model B")
     names = model_names(models)
-    evaluations = []
-    for name, model in zip(names, models, strict=True):
-        progress.line(f"{name}: {printable(str(model))}")
-        evaluations.append(evaluate(data, model, out / name, options, progress))
-    tables = [out / name / PREDICTIONS_CSV for name in names]
-    compared = tuple(
-        _against_first(name, evaluation, tables[0], table)
-        for name, evaluation, table in zip(names, evaluations, tables, strict=True)
-    )
-    _write_table(compared, out / COMPARE_CSV)
-    _write_changed(names, tables, out / CHANGED_CSV)
-    _write_page(compared, tables, data, out / COMPARE_PAGE)
-    return compared
+    options = options or EvaluateOptions()
+    with report_folder(out, COMPARISON_NAMES | set(names), force=options.force) as folder:
+        evaluations = []
+        for name, model in zip(names, models, strict=True):
+            progress.line(f"{name}: {printable(str(model))}")
+            (folder / name).mkdir()
+            evaluations.append(write_reports(data, model, folder / name, options, progress))
+        tables = [folder / name / PREDICTIONS_CSV for name in names]
+        compared = tuple(
+            _against_first(name, evaluation, tables[0], table)
+            for name, evaluation, table in zip(names, evaluations, tables, strict=True)
+        )
+        _write_table(compared, folder / COMPARE_CSV)
+        _write_changed(names, tables, folder / CHANGED_CSV)
+        _write_page(compared, tables, data, folder / COMPARE_PAGE)
+        return compared
 
 
 def model_names(models: Sequence[Path]) -> list[str]:

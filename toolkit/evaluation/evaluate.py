@@ -51,6 +51,7 @@ class EvaluateOptions:
         gallery: how many mistakes, and how many doubtful right answers, the page shows at most.
         batch_size, workers: None chooses from the machine and the model.
         max_pixels: larger pictures are refused from their header.
+        force: replace files in the folder of the reports that no evaluation wrote.
     """
 
     device: Device = "auto"
@@ -61,6 +62,7 @@ class EvaluateOptions:
     batch_size: int | None = None
     workers: int | None = None
     max_pixels: int = MAX_PIXELS
+    force: bool = False
 
     def __post_init__(self) -> None:
         coerce(self, runtime=Runtime, precision=Precision)

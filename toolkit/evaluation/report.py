@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from toolkit.core.errors import InputError
 from toolkit.core.progress import SILENT, Progress
-from toolkit.core.text import printable
 from toolkit.evaluation.evaluate import EvaluateOptions, Evaluation, run
 from toolkit.evaluation.report_files import PREDICTIONS_CSV, write_files
+from toolkit.evaluation.report_folder import REPORT_NAMES, report_folder
 from toolkit.evaluation.report_page import PAGE, write_page
 from toolkit.evaluation.report_plots import write_plots
 
@@ -26,18 +25,27 @@ def evaluate(
         data: a folder with one folder of pictures per class, named like the model's classes; or a split tree, whose
             held-out part is used.
         model: a bundle, a .onnx or a .tflite file.
-        out: made where it is missing; reports of an earlier run are replaced, each when the new one is whole.
+        out: made where it is missing; reports of an earlier run are replaced, all at once when the new ones are whole.
         options: how.
         progress: is told how far it is.
 
     Raises:
-        InputError: no such folder, no pictures, or none in a folder named like a class of the model.
+        InputError: no such folder, no pictures, or none in a folder named like a class of the model; or `out` holds
+            files of these names that no evaluation wrote.
         ModelError, MachineError: the model cannot be run.
+        LockedError: another run is writing `out`.
     """
-    if out.exists() and not out.is_dir():
-        raise InputError(f"{printable(str(out))}: expected a folder for the reports, found a file", hint="see --out")
-    evaluation = run(data, model, out / PREDICTIONS_CSV, options, progress)
-    write_files(evaluation, out)
-    write_plots(evaluation, out)
-    write_page(evaluation, out / PAGE)
+    options = options or EvaluateOptions()
+    with report_folder(out, REPORT_NAMES, force=options.force) as folder:
+        return write_reports(data, model, folder, options, progress)
+
+
+def write_reports(
+    data: Path, model: Path, folder: Path, options: EvaluateOptions, progress: Progress = SILENT
+) -> Evaluation:
+    """As `evaluate`, into a folder that holds nothing else and that nobody reads yet."""
+    evaluation = run(data, model, folder / PREDICTIONS_CSV, options, progress)
+    write_files(evaluation, folder)
+    write_plots(evaluation, folder)
+    write_page(evaluation, folder / PAGE)
     return evaluation

@@ -15,6 +15,7 @@ from typing import Any, Final
 from toolkit import __version__
 from toolkit.core import pages
 from toolkit.core.files import atomic_write
+from toolkit.core.ownership import PAGE_MARKER
 from toolkit.core.text import printable
 from toolkit.evaluation.evaluate import Evaluation
 from toolkit.evaluation.gallery import Shown
@@ -88,7 +89,7 @@ def template(name: str) -> Any:
     """A template of this package, with the filters that all pages share; what it is given is escaped."""
     environment = pages.environment(__package__)
     environment.filters |= {"digits": digits, "title": title, "printable": _printable, "percent": percent}
-    environment.globals["number"] = number
+    environment.globals |= {"number": number, "marker": PAGE_MARKER}
     return environment.get_template(name)
 
 

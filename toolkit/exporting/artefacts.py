@@ -13,9 +13,11 @@ from typing import Any, Final
 import numpy as np
 
 from toolkit.core.errors import InputError, MismatchError
-from toolkit.core.files import atomic_folder, atomic_write
+from toolkit.core.files import atomic_write
+from toolkit.core.ownership import json_object
 from toolkit.core.progress import SILENT, Progress
 from toolkit.exporting import quantize_onnx, to_onnx, to_savedmodel, to_tflite
+from toolkit.exporting.export_folder import REPORT_JSON, export_folder
 from toolkit.exporting.kit import KIT, write_kit
 from toolkit.exporting.load import Source, open_source
 from toolkit.exporting.options import Artefact, ExportOptions, ExportResult, Format, Quantize, Verification
@@ -27,7 +29,6 @@ from toolkit.model_files.contract import Contract
 from toolkit.model_files.contract_io import read_contract
 from toolkit.model_files.inspect import fingerprint_files
 
-REPORT_JSON: Final = "export.json"
 N_VERIFICATION: Final = 512
 MIN_VERIFICATION: Final = 100
 N_CALIBRATION: Final = 200
@@ -47,27 +48,30 @@ def write_artefacts(model: Path, options: ExportOptions, progress: Progress = SI
     Raises:
         ModelError: the model is missing, damaged or cannot be converted.
         UsageError: options that do not go together, or are missing.
-        InputError: there are no pictures to verify with.
-        MismatchError: a file misses its limits. It is not kept, nor is any after it; what was there stays.
+        InputError: there are no pictures to verify with; or a file is in the way that no export wrote.
+        MismatchError: a file misses its limits. No file is kept; what was there stays.
+        LockedError: another run is writing the folder.
     """
     progress.start("loading the model", None, "steps")
     source = open_source(model, options)
     progress.finish()
-    proof = _proof(source, options, progress)
-    artefacts = []
-    for kind in options.formats:
-        progress.start(f"exporting {_title(kind, options)}", None, "steps")
-        artefact = _export_one(source, kind, options, proof)
-        progress.finish()
-        if artefact.verification.misses:
-            progress.warn(f"{artefact.path}: kept though {'; '.join(artefact.verification.misses)}")
-        artefacts.append(artefact)
-    report_path = (options.out or source.out) / REPORT_JSON
-    _write_report(report_path, artefacts, model)
-    kit_path = (options.out or source.out) / KIT if options.kit else None
-    if kit_path:
-        write_kit(kit_path, artefacts, proof)
-    return ExportResult(artefacts=tuple(artefacts), report_path=report_path, kit_path=kit_path)
+    out = options.out or source.out
+    with export_folder(out, [artefact_name(kind, options) for kind in options.formats], kit=options.kit) as folder:
+        proof = _proof(source, options, progress)
+        artefacts = []
+        for kind in options.formats:
+            progress.start(f"exporting {_title(kind, options)}", None, "steps")
+            artefact = _export_one(source, kind, options, proof, folder)
+            progress.finish()
+            if artefact.verification.misses:
+                progress.warn(f"{artefact.path}: kept though {'; '.join(artefact.verification.misses)}")
+            artefacts.append(artefact)
+        _write_report(folder / REPORT_JSON, artefacts, model, out)
+        if options.kit:
+            write_kit(folder / KIT, artefacts, proof)
+    placed = tuple(replace(artefact, path=out / artefact.path.name) for artefact in artefacts)
+    kit_path = out / KIT if options.kit else None
+    return ExportResult(artefacts=placed, report_path=out / REPORT_JSON, kit_path=kit_path)
 
 
 def artefact_name(kind: Format, options: ExportOptions) -> str:
@@ -104,22 +108,20 @@ def _proof(source: Source, options: ExportOptions, progress: Progress) -> Proof:
     return Proof(pictures=pictures, expected=expected, batch=source.network.batch)
 
 
-def _export_one(source: Source, kind: Format, options: ExportOptions, proof: Proof) -> Artefact:
+def _export_one(source: Source, kind: Format, options: ExportOptions, proof: Proof, folder: Path) -> Artefact:
     contract = replace(source.network.contract, quantization=str(options.quantize or "float32"))
     write = _writer(source, kind, options)
-    target = (options.out or source.out) / artefact_name(kind, options)
-    whole = atomic_folder if kind is Format.SAVEDMODEL else atomic_write
-    with whole(target) as temporary:
-        write(temporary, contract)
-        found = verify(open_runner(temporary, kind, options.runtime), proof, options.quantize)
-        if read_contract(temporary) != contract:
-            found = replace(found, misses=(*found.misses, "the contract in it is not the model's"))
-        if found.misses:
-            if not options.force:
-                raise _mismatch(target, found)
-            contract = replace(contract, miss="; ".join(found.misses))
-            write(temporary, contract)
-        size, digest = fingerprint_files(temporary)
+    target = folder / artefact_name(kind, options)
+    write(target, contract)
+    found = verify(open_runner(target, kind, options.runtime), proof, options.quantize)
+    if read_contract(target) != contract:
+        found = replace(found, misses=(*found.misses, "the contract in it is not the model's"))
+    if found.misses:
+        if not options.force:
+            raise _mismatch(target, found)
+        contract = replace(contract, miss="; ".join(found.misses))
+        write(target, contract)
+    size, digest = fingerprint_files(target)
     return Artefact(path=target, format=kind, size_bytes=size, sha256=digest, contract=contract, verification=found)
 
 
@@ -158,14 +160,11 @@ def _mismatch(target: Path, found: Verification) -> MismatchError:
     )
 
 
-def _write_report(path: Path, artefacts: list[Artefact], model: Path) -> None:
-    """`export.json`: one entry per file of this folder; entries of other files that are still there are kept."""
-    entries: dict[str, Any] = {}
-    try:
-        known = json.loads(path.read_text(encoding="utf-8"))["artefacts"]
-        entries = {name: entry for name, entry in known.items() if (path.parent / name).exists()}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        entries = {}
+def _write_report(path: Path, artefacts: list[Artefact], model: Path, out: Path) -> None:
+    """`export.json`: one entry per file; entries of other files that are still in the folder `out` are kept."""
+    known = json_object(out / REPORT_JSON).get("artefacts", {})
+    known = known if isinstance(known, dict) else {}
+    entries: dict[str, Any] = {name: entry for name, entry in known.items() if (out / name).exists()}
     entries |= {artefact.path.name: _entry(artefact) for artefact in artefacts}
     fields = {"schema": 1, "model": str(model), "versions": _versions(), "artefacts": entries}
     with atomic_write(path) as temporary:

@@ -13,16 +13,24 @@ from pathlib import Path
 from toolkit.core.errors import GateError, InputError, UsageError
 from toolkit.core.locking import lock
 from toolkit.core.machine import usable_cpus
+from toolkit.core.ownership import claim
 from toolkit.core.progress import SILENT, Progress
 from toolkit.core.text import printable
 from toolkit.data.walk import Sample
 from toolkit.inference.inputs import Inputs, PassedOver
 from toolkit.inference.options import InferOptions, MaxFailures
 from toolkit.inference.predict import RowWorkers, batches, layout, make_labeller, open_model, row_workers
-from toolkit.inference.result_formats import format_of
+from toolkit.inference.result_formats import format_of, is_result
 from toolkit.inference.result_table import ERROR, OK, UNSURE, Layout, ResultRow, side_path
 from toolkit.inference.resume import EarlierRows, Partial, finished
-from toolkit.metrics.classification import ConfusionMatrix, report, write_confusion_csv, write_report_csv
+from toolkit.metrics.classification import (
+    ConfusionMatrix,
+    is_confusion_csv,
+    is_report_csv,
+    report,
+    write_confusion_csv,
+    write_report_csv,
+)
 
 
 @dataclass(kw_only=True, slots=True)
@@ -98,7 +106,7 @@ def infer(
 
     Raises:
         UsageError: the options do not fit the model or the output.
-        InputError: an input is missing or holds no picture.
+        InputError: an input is missing or holds no picture; or `out` exists and is no result of ours.
         ModelError, MachineError: the model cannot be run, or `out` cannot be written.
         LockedError: another run is writing `out`.
     """
@@ -110,6 +118,7 @@ def infer(
             hint=f"--out {printable(str(out / 'labels.csv'))}",
         )
     format_of(out)
+    _claim(out, force=options.force)
     inputs.check()
     session = open_model(model, options)
     table = layout(session, options)
@@ -124,6 +133,18 @@ def infer(
         finally:
             progress.finish()
     return result
+
+
+def _claim(out: Path, *, force: bool) -> None:
+    """Nothing is written where something lies that no run of ours wrote: neither the table nor what lies beside it.
+
+    Raises:
+        InputError: one of the files is foreign.
+    """
+    claim(out, is_result, force=force)
+    claim(Partial.place(out), Partial.is_one, force=force)
+    claim(side_path(out, "report.csv"), is_report_csv, force=force)
+    claim(side_path(out, "confusion.csv"), is_confusion_csv, force=force)
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,7 +191,7 @@ class _Run:
         if stop.is_set():
             result.complete = False
             return
-        if old is not None and start is old and different is None and old.exhausted and result.n_files:
+        if old is not None and start is old and different is None and old.exhausted and not old.torn and result.n_files:
             result.n_kept = result.n_files
             self._report()
             return

@@ -53,6 +53,7 @@ class InferOptions:
         probabilities: a column for every class.
         min_confidence: below it a row is `unsure`.
         update: rows of unchanged files in the result file are kept.
+        force: replace a file that is no result of ours.
         max_failures: `InferResult.check` raises above it; None: only if every file fails.
         batch_size, workers: None chooses from the machine and the model.
         processes: workers may be forked where that is faster; only for a program without other threads.
@@ -66,6 +67,7 @@ class InferOptions:
     probabilities: bool = False
     min_confidence: float = 0.0
     update: bool = False
+    force: bool = False
     max_failures: MaxFailures | None = None
     batch_size: int | None = None
     workers: int | None = None

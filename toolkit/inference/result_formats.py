@@ -10,12 +10,16 @@ from typing import Any, Final
 
 from toolkit.core.errors import UsageError, missing_extra
 from toolkit.core.files import atomic_write
+from toolkit.core.ownership import has_columns
 from toolkit.core.text import printable
 from toolkit.inference.result_table import Cells, Layout
 
 CSV: Final = ".csv"
 JSONL: Final = ".jsonl"
 PARQUET: Final = ".parquet"
+
+OWN_COLUMNS: Final = ("path", "status", "error", "size", "mtime_ns", "model")
+"""A table with these columns is one that we wrote."""
 
 BLOCK_ROWS: Final = 20_000
 """Rows that are turned at once, and the size of a Parquet row group."""
@@ -43,6 +47,15 @@ def format_of(out: Path) -> str:
         except ImportError:
             raise missing_extra("pyarrow", "parquet", "a .parquet result") from None
     return suffix
+
+
+def is_result(path: Path) -> bool:
+    """Whether `path` is a result file of ours, by its columns."""
+    if format_of(path) == CSV:
+        return has_columns(path, OWN_COLUMNS, first="path")
+    reader = _parquet_blocks if format_of(path) == PARQUET else _jsonl_blocks
+    first = next(iter(next(reader(path), [])), {})
+    return set(OWN_COLUMNS) <= set(first)
 
 
 def write_table(out: Path, layout: Layout, rows: Iterable[Cells]) -> None:
@@ -98,13 +111,19 @@ def _write_jsonl(path: Path, layout: Layout, rows: Iterator[Cells]) -> None:
 def _jsonl_blocks(path: Path) -> Iterator[list[dict[str, Any]]]:
     with path.open("rb") as file:
         while lines := list(islice(file, BLOCK_ROWS)):
-            try:
-                block = [json.loads(line) for line in lines]
-            except ValueError:
-                return
-            if not all(isinstance(fields, dict) for fields in block):
-                return
+            block = [_json_row(line) for line in lines]
             yield block
+            if {} in block:
+                return
+
+
+def _json_row(line: bytes) -> dict[str, Any]:
+    """The row of a line; of a torn or foreign one an empty row, which matches no file, so the table is written anew."""
+    try:
+        fields = json.loads(line)
+    except (ValueError, RecursionError):
+        return {}
+    return fields if isinstance(fields, dict) else {}
 
 
 def _write_parquet(path: Path, layout: Layout, rows: Iterator[Cells]) -> None:

@@ -14,11 +14,14 @@ from itertools import islice
 from pathlib import Path
 from typing import IO, BinaryIO, Final
 
+from toolkit.core.files import open_own
+from toolkit.core.ownership import has_columns
 from toolkit.data.walk import Sample
-from toolkit.inference.result_formats import CSV, format_of, read_table, write_table
+from toolkit.inference.result_formats import CSV, OWN_COLUMNS, format_of, read_table, write_table
 from toolkit.inference.result_table import ERROR, Cells, Layout, ResultRow, encode, read_lines
 
 COPY_BYTES: Final = 1 << 20
+_BEGIN: Final = b"path,label,confidence,"
 
 
 class EarlierRows:
@@ -100,6 +103,11 @@ class EarlierRows:
         """Whether no row follows the ones taken in order."""
         return self._ahead is None
 
+    @property
+    def torn(self) -> bool:
+        """Whether something follows the last whole row."""
+        return self.exhausted and self._begin < os.fstat(self.file.fileno()).st_size
+
     def n_gone(self) -> int:
         """How many rows belong to none of the samples asked for; to be called at the end."""
         if self.exhausted and self._index is None:
@@ -167,13 +175,26 @@ class Partial:
     def __init__(self, out: Path, layout: Layout) -> None:
         self._out = out
         self._layout = layout
-        self.path = out.with_name(out.name + ".partial")
+        self.path = self.place(out)
         self._file: IO[bytes] | None = None
+
+    @staticmethod
+    def place(out: Path) -> Path:
+        """Where the rows of `out` are collected."""
+        return out.with_name(out.name + ".partial")
+
+    @staticmethod
+    def is_one(path: Path) -> bool:
+        """Whether `path` was begun by a run of ours: its header may be torn."""
+        with path.open("rb") as file:
+            begin = file.read(len(_BEGIN))
+            torn = b"\n" not in begin + file.read(1 << 20)
+        return has_columns(path, OWN_COLUMNS, first="path") or (torn and _BEGIN.startswith(begin))
 
     def earlier(self) -> EarlierRows | None:
         """The rows of a stopped run; None where there is no partial file."""
         try:
-            return EarlierRows(self.path.open("rb"), self._layout)
+            return EarlierRows(open_own(self.path, "rb"), self._layout)
         except FileNotFoundError:
             return None
 
@@ -185,15 +206,15 @@ class Partial:
         """
         rest = None
         if source is None or source.offset == 0:
-            self._file = self.path.open("wb", buffering=0)
+            self._file = open_own(self.path, "wb")
             self._write(encode([self._layout.columns]))
         elif source.file.name == os.fspath(self.path):
             rest = self._rest(source)
-            self._file = self.path.open("r+b", buffering=0)
+            self._file = open_own(self.path, "r+b")
             self._file.truncate(source.offset)
             self._file.seek(source.offset)
         else:
-            self._file = self.path.open("wb", buffering=0)
+            self._file = open_own(self.path, "wb")
             source.file.seek(0)
             left = source.offset
             while left and (block := source.file.read(min(left, COPY_BYTES))):

@@ -22,6 +22,7 @@ import numpy as np
 import numpy.typing as npt
 
 from toolkit.core.files import atomic_write
+from toolkit.core.ownership import has_columns
 from toolkit.core.text import printable
 
 UNSURE: Final = -1
@@ -295,6 +296,16 @@ def write_report_csv(figures: Report, path: Path) -> None:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(REPORT_COLUMNS)
         writer.writerows(_report_rows(figures))
+
+
+def is_report_csv(path: Path) -> bool:
+    """Whether `path` is a file that `write_report_csv` wrote."""
+    return has_columns(path, REPORT_COLUMNS, first=REPORT_COLUMNS[0])
+
+
+def is_confusion_csv(path: Path) -> bool:
+    """Whether `path` is a file that `write_confusion_csv` wrote."""
+    return has_columns(path, CONFUSION_SUMMARY, first="truth")
 
 
 def _report_rows(figures: Report) -> Iterator[list[str | int]]:

@@ -47,6 +47,15 @@ def read_contract(path: Path) -> Contract:
     return parse_contract(text, path)
 
 
+def has_contract(path: Path) -> bool:
+    """Whether the model at `path` carries a contract: whether it is one that we wrote."""
+    try:
+        read_contract(path)
+    except ModelError:
+        return False
+    return True
+
+
 def parse_contract(text: str | None, path: Path) -> Contract:
     """The contract in `text`; None is a file that carries none.
 

@@ -12,12 +12,22 @@ import shutil
 import tempfile
 from collections.abc import Mapping
 from contextlib import suppress
+from fnmatch import fnmatch
+from glob import escape
 from pathlib import Path
 from typing import Any, Final
 
 from toolkit.core.errors import InputError, ToolkitError
 from toolkit.core.files import atomic_write
+from toolkit.core.ownership import json_object
 from toolkit.model_files.bundle import BUNDLE_JSON, load_bundle
+
+_BUNDLE_FILES: Final = (
+    *("bundle.json", "export.json", "data.csv", "history.csv", "report.csv", "confusion.csv", "check.npz", "state.npz"),
+    *("curves.png", "samples.png", "augmented.png", "predictions.png", "confusion.png", "recipe.toml", "summary.txt"),
+    *("*.h5", "model.*", "saved_model", "kit", ".publishing", ".export.lock"),
+)
+"""What trainings and exports leave in a bundle."""
 
 STATE: Final = "state.npz"
 BEST_WEIGHTS: Final = "best.weights.h5"
@@ -69,6 +79,11 @@ def different(before: Mapping[str, Any], settings: Mapping[str, Any]) -> list[st
     return [name for name, value in settings.items() if before.get(name) != value]
 
 
+def is_bundle(out: Path) -> bool:
+    """Whether `out` is a folder that a training wrote, readable or not."""
+    return {"schema", "contract", "recipe_name"} <= json_object(out / BUNDLE_JSON).keys()
+
+
 def is_finished(out: Path) -> bool:
     """Whether `out` is a bundle and no training that is to replace it has begun."""
     return (out / BUNDLE_JSON).is_file() and not (partial_dir(out) / STATE).is_file()
@@ -82,7 +97,7 @@ def check_out(out: Path, *, force: bool) -> None:
     """
     if not out.exists() or (out.is_dir() and not any(out.iterdir())):
         return
-    if not (out / BUNDLE_JSON).is_file():
+    if not is_bundle(out):
         raise InputError(
             f"{out}: exists and is no bundle; nothing in it is touched", hint="choose another place with --out"
         )
@@ -101,6 +116,9 @@ def recover(out: Path) -> None:
     partial = partial_dir(out)
     if (partial / BUNDLE_JSON).is_file():
         publish(partial, out)
+    for old in out.parent.glob(f".{escape(out.name)}.????????.old"):
+        if is_bundle(out):
+            _remove_replaced(old, out)
 
 
 def prepare_longer(partial: Path, out: Path, settings: dict[str, Any]) -> None:
@@ -120,4 +138,12 @@ def publish(partial: Path, out: Path) -> None:
     old = Path(tempfile.mkdtemp(prefix=f".{out.name}.", suffix=".old", dir=out.parent))
     os.replace(out, old)
     os.replace(partial, out)
+    _remove_replaced(old, out)
+
+
+def _remove_replaced(old: Path, out: Path) -> None:
+    """Remove a bundle that was replaced; what neither a training nor an export wrote moves into the new one."""
+    for path in old.iterdir():
+        if not any(fnmatch(path.name, pattern) for pattern in _BUNDLE_FILES) and not os.path.lexists(out / path.name):
+            path.rename(out / path.name)
     shutil.rmtree(old, ignore_errors=True)

@@ -1,0 +1,160 @@
+"""Nothing is overwritten that we did not write, by any command, through any kind of name."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+import small
+from support.command_line import Cli
+
+from toolkit.core.errors import InputError
+from toolkit.core.ownership import claim, has_columns
+from toolkit.evaluation.report import evaluate
+from toolkit.exporting.export_folder import export_folder
+from toolkit.training.workspace import check_out, publish
+
+FOREIGN = b"name,price\r\napple,1\r\n"
+
+COMMANDS = {
+    "labels.csv": ["infer", "photos", "--model", "model.onnx", "--out", "labels.csv"],
+    "labels.jsonl": ["infer", "photos", "--model", "model.onnx", "--out", "labels.jsonl"],
+    "labels.parquet": ["infer", "photos", "--model", "model.onnx", "--out", "labels.parquet"],
+    "labels.report.csv": ["infer", "photos", "--model", "model.onnx", "--out", "labels.csv"],
+    "labels.confusion.csv": ["infer", "photos", "--model", "model.onnx", "--out", "labels.csv"],
+    "labels.csv.partial": ["infer", "photos", "--model", "model.onnx", "--out", "labels.csv"],
+    "findings.csv": ["check", "photos", "--out", "findings.csv"],
+    "findings.html": ["check", "photos", "--html", "findings.html"],
+    "reports/report.html": ["evaluate", "photos", "--model", "model.onnx", "--out", "reports"],
+    "reports/metrics.json": ["evaluate", "photos", "--model", "model.onnx", "--out", "reports"],
+    "mine.onnx": [
+        *("adopt", "foreign.onnx", "--preset", "imagenet", "--labels", "labels.txt", "--image-size", "32x32"),
+        *("--out", "mine.onnx"),
+    ],
+}
+"""The file in the way -> a command that writes it."""
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Path:
+    small.folders(tmp_path / "photos")
+    small.model(tmp_path / "model.onnx")
+    small.foreign_onnx(tmp_path / "foreign.onnx")
+    (tmp_path / "labels.txt").write_text("".join(f"class {i}\n" for i in range(5)))
+    return tmp_path
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_a_foreign_file_is_left_untouched_and_force_replaces_it(name: str, place: Path, run: Cli) -> None:
+    path = place / name
+    path.parent.mkdir(exist_ok=True)
+    path.write_bytes(FOREIGN)
+    before = small.tree(place)
+    refused = run(*COMMANDS[name])
+    assert refused.code == 3, refused.err
+    assert name.rpartition("/")[2] in refused.err
+    assert "--force" in refused.err
+    assert small.tree(place) == before
+    forced = run(*COMMANDS[name], "--force")
+    assert forced.code == 0, forced.err
+    assert not path.exists() or path.read_bytes() != FOREIGN
+    again = run(*COMMANDS[name])
+    assert again.code == 0, again.err
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+@pytest.mark.parametrize("kind", ["link", "dangling link", "pipe", "folder"])
+def test_nothing_is_written_through_a_link_and_a_pipe_does_not_hang(
+    name: str, kind: str, place: Path, run: Cli
+) -> None:
+    path = place / name
+    path.parent.mkdir(exist_ok=True)
+    target = place / "precious.txt"
+    if kind == "link":
+        target.write_bytes(FOREIGN)
+        path.symlink_to(target)
+    elif kind == "dangling link":
+        path.symlink_to(target)
+    elif kind == "pipe":
+        os.mkfifo(path)
+    else:
+        path.mkdir()
+    before = sorted(path.name for path in place.iterdir())
+    done = run(*COMMANDS[name])
+    assert done.code in (2, 3), done.err
+    assert sorted(path.name for path in place.iterdir()) == before
+    assert not target.exists() or target.read_bytes() == FOREIGN
+
+
+@pytest.mark.parametrize("kind", ["link", "file", "pipe"])
+def test_a_foreign_lock_is_left_untouched(kind: str, place: Path, run: Cli) -> None:
+    path, target = place / "labels.csv.lock", place / "precious.txt"
+    target.write_bytes(FOREIGN)
+    if kind == "link":
+        path.symlink_to(target)
+    elif kind == "pipe":
+        os.mkfifo(path)
+    else:
+        path.write_bytes(FOREIGN)
+    done = run(*COMMANDS["labels.csv"])
+    assert done.code == 3, done.err
+    assert "labels.csv.lock" in done.err
+    assert target.read_bytes() == FOREIGN
+    assert kind != "file" or path.read_bytes() == FOREIGN
+
+
+def test_what_lies_beside_reports_stays(place: Path) -> None:
+    reports = place / "reports"
+    reports.mkdir()
+    (reports / "notes.txt").write_text("mine")
+    for _ in range(2):
+        evaluate(place / "photos", place / "model.onnx", reports)
+        assert (reports / "notes.txt").read_text() == "mine"
+        assert (reports / "report.html").is_file()
+        assert not [path.name for path in reports.iterdir() if path.name.startswith(".")]
+
+
+def test_an_export_replaces_only_exports(place: Path) -> None:
+    bundle = small.bundle(place / "model")
+    (bundle / "model.onnx").write_bytes(FOREIGN)
+    with pytest.raises(InputError, match=r"model\.onnx"), export_folder(bundle, ["model.onnx"], kit=False):
+        pytest.fail("never begun")
+    small.model(bundle / "model.onnx")
+    (bundle / "kit").mkdir()
+    (bundle / "kit" / "classify.py").write_text("mine")
+    with export_folder(bundle, ["model.onnx"], kit=True) as folder:  # nothing of ours would be in its way
+        (folder / "model.onnx").write_bytes(b"new")
+    assert (bundle / "model.onnx").read_bytes() == b"new"
+    assert (bundle / "kit" / "classify.py").read_text() == "mine"
+
+
+def test_a_training_keeps_what_others_put_into_the_bundle(place: Path) -> None:
+    out, partial = small.bundle(place / "model"), small.bundle(place / "model.partial")
+    (out / "notes.txt").write_text("mine")
+    (out / "model.onnx").write_text("of the old weights")
+    check_out(out, force=True)
+    publish(partial, out)
+    assert sorted(path.name for path in out.iterdir()) == ["bundle.json", "notes.txt"]
+    assert sorted(path.name for path in place.iterdir() if path.name.startswith((".", "model."))) == ["model.onnx"]
+
+
+def test_a_folder_with_some_bundle_json_is_no_bundle(tmp_path: Path) -> None:
+    (tmp_path / "site").mkdir()
+    (tmp_path / "site" / "bundle.json").write_text('{"main": "app.js"}')
+    with pytest.raises(InputError, match="no bundle"):
+        check_out(tmp_path / "site", force=True)
+
+
+def test_an_empty_file_holds_nothing_to_lose(tmp_path: Path) -> None:
+    (tmp_path / "labels.csv").touch()
+    claim(tmp_path / "labels.csv", lambda _path: False)
+
+
+@pytest.mark.parametrize("text", [b"", b"\xff\xfe\x00", b'"' * 200_000, b"path" + b"," * 300_000, b"\n\n\n"])
+def test_any_bytes_may_stand_in_a_table(text: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "labels.csv"
+    path.write_bytes(b"x" + text)
+    with pytest.raises(InputError):
+        claim(path, lambda path: has_columns(path, ("model",), first="path"))
+    assert path.read_bytes() == b"x" + text
