@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from support.command_line import Cli
 
 from toolkit.core.errors import InputError
 from toolkit.core.ownership import claim, has_columns
+from toolkit.evaluation import report
 from toolkit.evaluation.report import evaluate
 from toolkit.exporting.export_folder import export_folder
 from toolkit.training.workspace import check_out, publish
@@ -27,9 +29,8 @@ COMMANDS = {
     "findings.csv": ["check", "photos", "--out", "findings.csv"],
     "findings.html": ["check", "photos", "--html", "findings.html"],
     "reports/report.html": ["evaluate", "photos", "--model", "model.onnx", "--out", "reports"],
-    "reports/metrics.json": ["evaluate", "photos", "--model", "model.onnx", "--out", "reports"],
     "mine.onnx": [
-        *("adopt", "foreign.onnx", "--preset", "imagenet", "--labels", "labels.txt", "--image-size", "32x32"),
+        *("adopt", "foreign.onnx", "--preset", "imagenet", "--labels", "labels.txt"),
         *("--out", "mine.onnx"),
     ],
 }
@@ -37,7 +38,9 @@ COMMANDS = {
 
 
 @pytest.fixture
-def place(tmp_path: Path) -> Path:
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr(report, "write_plots", lambda *_: None)  # they take seconds
+    monkeypatch.setattr(report, "write_page", partial(report.write_page, with_plots=False))
     small.folders(tmp_path / "photos")
     small.model(tmp_path / "model.onnx")
     small.foreign_onnx(tmp_path / "foreign.onnx")
@@ -122,11 +125,15 @@ def test_an_export_replaces_only_exports(place: Path) -> None:
         pytest.fail("never begun")
     small.model(bundle / "model.onnx")
     (bundle / "kit").mkdir()
-    (bundle / "kit" / "classify.py").write_text("mine")
-    with export_folder(bundle, ["model.onnx"], kit=True) as folder:  # nothing of ours would be in its way
+    for name in ("samples.json", "labels.txt", "mine.txt"):
+        (bundle / "kit" / name).write_text("mine")
+    with export_folder(bundle, ["model.onnx"], kit=True) as folder:
         (folder / "model.onnx").write_bytes(b"new")
+        (folder / "kit").mkdir()
+        (folder / "kit" / "samples.json").write_text("new")
     assert (bundle / "model.onnx").read_bytes() == b"new"
-    assert (bundle / "kit" / "classify.py").read_text() == "mine"
+    assert (bundle / "kit" / "samples.json").read_text() == "new"
+    assert (bundle / "kit" / "mine.txt").read_text() == "mine"
 
 
 def test_a_training_keeps_what_others_put_into_the_bundle(place: Path) -> None:
