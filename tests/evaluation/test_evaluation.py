@@ -180,7 +180,7 @@ def test_wrong_input_is_named(case: str, pictures: Path, model: Path, tmp_path: 
         "a file": "found a file",
         "no pictures": "found none",
         "foreign classes": "none of its folders is a class of the model; found Plum",
-        "out is a file": "expected a folder for the reports",
+        "out is a file": "expected a folder, found a file",
     }[case]
     if case == "a file":
         data.write_text("x")

@@ -7,12 +7,12 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-import small
+from support import small
 from support.command_line import Cli
 
 from toolkit.core.errors import InputError
 from toolkit.core.ownership import claim, has_columns
-from toolkit.evaluation import report
+from toolkit.evaluation import report, report_page
 from toolkit.evaluation.report import evaluate
 from toolkit.exporting.export_folder import export_folder
 from toolkit.training.workspace import check_out, publish
@@ -40,7 +40,7 @@ COMMANDS = {
 @pytest.fixture
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(report, "write_plots", lambda *_: None)  # they take seconds
-    monkeypatch.setattr(report, "write_page", partial(report.write_page, with_plots=False))
+    monkeypatch.setattr(report, "write_page", partial(report_page.write_page, with_plots=False))
     small.folders(tmp_path / "photos")
     small.model(tmp_path / "model.onnx")
     small.foreign_onnx(tmp_path / "foreign.onnx")

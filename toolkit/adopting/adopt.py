@@ -160,7 +160,7 @@ def adopt(path: Path, options: AdoptOptions) -> AdoptResult:
     with lock(target), atomic_write(target) as temporary:
         temporary.write_bytes(adopted.SerializeToString())
         images = sample_pictures(contract.preprocess, N_PICTURES)
-        run = open_session(temporary, device="cpu", runtime=options.runtime).run
+        run = open_session(temporary, device="cpu", runtime=options.runtime, proving=True).run
         difference, agreement = _compare(model, run, shapes, feeding, images, contract, path)
     return AdoptResult(
         path=target, contract=contract, n_pictures=len(images), difference=difference, agreement=agreement

@@ -30,7 +30,7 @@ def open_runner(path: Path, kind: Format, runtime: Runtime = Runtime.AUTO) -> Ru
     """
     if kind is Format.SAVEDMODEL:
         return _savedmodel(path)
-    return open_session(path, device="cpu", runtime=runtime if kind is Format.ONNX else Runtime.AUTO).run
+    return open_session(path, device="cpu", runtime=runtime if kind is Format.ONNX else Runtime.AUTO, proving=True).run
 
 
 def _savedmodel(path: Path) -> Runner:

@@ -36,6 +36,12 @@ class Predictions:
     probabilities: Probabilities
     errors: tuple[str, ...]
 
+    @property
+    def best(self) -> tuple[str | None, ...]:
+        """For each picture the name of the most probable class; None where there is no answer."""
+        columns = self.probabilities.argmax(axis=1)
+        return tuple(None if error else self.labels[k] for error, k in zip(self.errors, columns, strict=True))
+
 
 class Model:
     """An open model file; made by `toolkit.load`.

@@ -21,6 +21,7 @@ from toolkit.images.spec import Colour, Preprocess, Resize
 SCHEMA: Final = 1
 METADATA_KEY: Final = "toolkit.contract"
 LABELS_KEY: Final = "labels"
+MAX_BATCH: Final = 1 << 16
 
 
 class NoContractError(ModelError):
@@ -44,6 +45,7 @@ class Contract:
         recipe: name of the recipe the network was trained from, or where an adopted file came from.
         fingerprint: SHA-256 (hex) of the trained weights; the same for every format of one network.
         quantization: "float32", "float16" or "int8".
+        batch: the only batch size that the graph takes; 0 where it takes any.
         miss: why the file failed verification, where it was kept all the same (`--force`); "" otherwise.
     """
 
@@ -52,6 +54,7 @@ class Contract:
     recipe: str = ""
     fingerprint: str = ""
     quantization: str = "float32"
+    batch: int = 0
     miss: str = ""
 
     def __post_init__(self) -> None:
@@ -65,7 +68,9 @@ class Contract:
     def to_dict(self) -> dict[str, Any]:
         """Plain types, for JSON."""
         spec = self.preprocess
+        fixed = {"batch": self.batch} if self.batch else {}
         return {
+            **fixed,
             "schema": SCHEMA,
             "labels": list(self.labels),
             "height": spec.height,
@@ -107,7 +112,10 @@ class Contract:
         for name, value in texts.items():
             if not isinstance(value, str):
                 raise ModelError(f"{source}: {name!r} must be text, found {value!r:.80}")
-        return cls(labels=tuple(labels), preprocess=_preprocess(fields, source), **texts)
+        batch = fields.get("batch", 0)
+        if type(batch) is not int or not 0 <= batch <= MAX_BATCH:
+            raise ModelError(f"{source}: 'batch' must be an integer from 0 to {MAX_BATCH}, found {batch!r:.80}")
+        return cls(labels=tuple(labels), preprocess=_preprocess(fields, source), batch=batch, **texts)
 
 
 def _preprocess(fields: dict[str, Any], source: str) -> Preprocess:

@@ -75,10 +75,15 @@ def check_promise(path: Path, contract: Contract, inputs: Sequence[Port], output
     """
     promised = [*contract.preprocess.shape]
     takes = len(inputs) == 1 and inputs[0][0] == "uint8" and list(inputs[0][1][1:]) == promised
-    if not (takes and outputs and outputs[0][0] == "float"):
+    batch = inputs[0][1][0] if takes else 0
+    takes = takes and (not isinstance(batch, int) or batch in (-1, contract.batch))
+    width = outputs[0][1][-1:] if outputs else []
+    gives = bool(outputs) and all(not isinstance(n, int) or n in (-1, len(contract.labels)) for n in width)
+    if not (takes and gives and outputs[0][0] == "float"):
+        n = contract.batch or "N"
         found = " to ".join(f"{kind} {shape}" for kind, shape in (*inputs, *outputs))
         raise ModelError(
-            f"{printable(str(path))}: the contract promises uint8 [N, {', '.join(map(str, promised))}] to float "
-            f"[N, {len(contract.labels)}], found {found}",
+            f"{printable(str(path))}: the contract promises uint8 [{n}, {', '.join(map(str, promised))}] to float "
+            f"[{n}, {len(contract.labels)}], found {found}",
             hint="export it again, or bring a foreign file in with toolkit adopt",
         )

@@ -14,6 +14,7 @@ from toolkit.images.decode import Image
 from toolkit.model_files.resolve import resolve_model
 from toolkit.sessions import cuda
 from toolkit.sessions.backend import Device, Precision, Runtime, check_backend, gpu_numbers
+from toolkit.sessions.checked_session import CheckedSession
 from toolkit.sessions.cuda_session import CudaSession
 from toolkit.sessions.onnx_session import CPU_PROVIDER, OnnxSession
 from toolkit.sessions.openvino_session import OpenVinoSession
@@ -28,6 +29,7 @@ def open_session(
     threads: int | None = None,
     runtime: Runtime | str = Runtime.AUTO,
     precision: Precision | str = Precision.EXACT,
+    proving: bool = False,
 ) -> Session:
     """Open a model file for running.
 
@@ -36,6 +38,7 @@ def open_session(
         device: "cuda" insists, "auto" takes CUDA where it works, else the CPU.
         threads: threads within one `run`; None leaves it to the runtime. `run` may be called from many threads.
         runtime: what runs an ONNX file; "auto" is onnxruntime, whatever else is installed.
+        proving: the caller compares the values with others; that they are probabilities is not asked here.
         precision: "exact" computes what the file says; "bfloat16" is faster and rounds to 8 bits of mantissa.
 
     Raises:
@@ -46,6 +49,10 @@ def open_session(
     runtime, precision = choice(Runtime, runtime, "--runtime"), choice(Precision, precision, "--precision")
     check_backend(device, runtime, precision)
     file = resolve_model(path)
+    return CheckedSession(_open(file, device, threads, runtime, precision), file, values=not proving)
+
+
+def _open(file: Path, device: Device, threads: int | None, runtime: Runtime, precision: Precision) -> Session:
     gpus = gpu_numbers(device)
     if file.suffix.lower() == ".tflite":
         if runtime is not Runtime.AUTO:

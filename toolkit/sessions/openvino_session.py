@@ -75,7 +75,8 @@ class OpenVinoSession:
         parts = []
         at = 0
         while at < len(images_u8):
-            size = next(size for size in SIZES if size <= len(images_u8) - at)
+            sizes = (self.contract.batch,) if self.contract.batch else SIZES
+            size = next(size for size in sizes if size <= len(images_u8) - at)
             request = self._request(size)
             parts.append(np.array(request.infer([images_u8[at : at + size]], share_inputs=True)[0], np.float32))
             at += size

@@ -13,6 +13,7 @@ from toolkit.core.files import file_digest
 from toolkit.core.text import first_line, printable
 from toolkit.images.decode import Image
 from toolkit.model_files.contract_io import read_contract
+from toolkit.sessions.onnx_session import Port, check_promise
 from toolkit.sessions.session import Probabilities
 
 
@@ -31,7 +32,12 @@ class TfliteSession:
         self._path = path
         self._threads = threads
         self._local = threading.local()
-        self._interpreter()
+        self._check_promise()
+
+    def _check_promise(self) -> None:
+        interpreter = self._interpreter()
+        inputs, outputs = interpreter.get_input_details(), interpreter.get_output_details()
+        check_promise(self._path, self.contract, [*map(_port, inputs)], [*map(_port, outputs)])
 
     def run(self, images_u8: Image) -> Probabilities:
         interpreter = self._interpreter()
@@ -59,3 +65,9 @@ class TfliteSession:
                 ) from None
             self._local.interpreter = interpreter
         return self._local.interpreter
+
+
+def _port(details: dict[str, Any]) -> Port:
+    """An interpreter resizes its batch, whatever size the file says."""
+    name = np.dtype(details["dtype"]).name
+    return "float" if name == "float32" else name, [-1, *map(int, details["shape"][1:])]
