@@ -5,13 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import networks
 import numpy as np
 import onnx
 import pytest
-from conftest import Cli
 from onnx import TensorProto, helper, numpy_helper
-from support import small
+from support import onnx_networks, small
+from support.command_line import Cli
 
 import toolkit
 from toolkit.core.errors import ModelError
@@ -35,7 +34,7 @@ def write(
         [numpy_helper.from_array(np.asarray(value), name) for name, value in constants.items()],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
-    embed(model, networks.contract(small.LABELS, SIZE))
+    embed(model, onnx_networks.contract(small.LABELS, SIZE))
     onnx.save(model, path)
     return path
 
@@ -91,7 +90,7 @@ def test_infer_ends_with_exit_code_4(graph: Any, k: int | None, tmp_path: Path, 
 
 
 def test_a_graph_of_one_batch_size_runs_in_it(tmp_path: Path) -> None:
-    free = networks.write_mean_network(tmp_path / "free.onnx", networks.contract(small.LABELS))
+    free = onnx_networks.write_mean_network(tmp_path / "free.onnx", onnx_networks.contract(small.LABELS))
     model = onnx.load(free)
     for value in (*model.graph.input, *model.graph.output):
         value.type.tensor_type.shape.dim[0].dim_value = 4
@@ -111,7 +110,7 @@ def test_a_graph_of_one_batch_size_runs_in_it(tmp_path: Path) -> None:
 class Answers:
     """A session that gives what it is told to."""
 
-    contract = networks.contract(small.LABELS)
+    contract = onnx_networks.contract(small.LABELS)
     device, note, fingerprint, arithmetic, n_bytes, may_fork = "cpu", "", "", "", 0, True
 
     def __init__(self, answer: Any) -> None:

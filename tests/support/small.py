@@ -10,8 +10,8 @@ import sys
 from pathlib import Path
 
 import cv2
-import networks
 import numpy as np
+from support import onnx_networks
 from support.command_line import environment
 
 LABELS = ("Cat", "Dog")
@@ -34,7 +34,7 @@ def folders(root: Path, per_class: int = 4) -> Path:
 
 def model(path: Path) -> Path:
     """An ONNX file that keeps the contract."""
-    return networks.write_mean_network(path, networks.contract(LABELS))
+    return onnx_networks.write_mean_network(path, onnx_networks.contract(LABELS))
 
 
 def foreign_onnx(path: Path) -> Path:
@@ -46,7 +46,7 @@ def foreign_onnx(path: Path) -> Path:
 
 def bundle(folder: Path) -> Path:
     """A folder that looks like a trained bundle to everything but TensorFlow."""
-    promise = networks.contract(LABELS)
+    promise = onnx_networks.contract(LABELS)
     folder.mkdir(parents=True)
     fields = {
         "schema": 1,
