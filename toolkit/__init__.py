@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from toolkit.adopting.adopt import AdoptOptions
-    from toolkit.api import adopt, check, evaluate, export, infer, split, train
+    from toolkit.api import adopt, bench, check, evaluate, export, infer, split, train
     from toolkit.checking.check import CheckOptions
     from toolkit.core.errors import (
         GateError,
@@ -76,6 +76,7 @@ __all__ = [
     "Values",
     "__version__",
     "adopt",
+    "bench",
     "check",
     "evaluate",
     "export",
@@ -119,6 +120,7 @@ _HOMES = {
     "UsageError": "toolkit.core.errors",
     "Values": "toolkit.model_files.conventions",
     "adopt": "toolkit.api",
+    "bench": "toolkit.api",
     "check": "toolkit.api",
     "evaluate": "toolkit.api",
     "export": "toolkit.api",

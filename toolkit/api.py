@@ -14,6 +14,7 @@ from toolkit.core.progress import SILENT, Progress
 
 if TYPE_CHECKING:
     from toolkit.adopting.adopt import AdoptOptions, AdoptResult
+    from toolkit.benchmark.bench import BenchResult
     from toolkit.checking.check import CheckOptions, CheckResult
     from toolkit.evaluation.evaluate import EvaluateOptions, Evaluation
     from toolkit.exporting.options import ExportOptions, ExportResult
@@ -136,3 +137,24 @@ def evaluate(
     from toolkit.evaluation.report import evaluate as run
 
     return run(Path(data), Path(model), Path(out), options, progress)
+
+
+def bench(
+    model: StrPath = "model",
+    images: StrPath | None = None,
+    *,
+    seconds: float = 45.0,
+    workers: int | None = None,
+    progress: Progress = SILENT,
+) -> BenchResult:
+    """Measure how fast each installed way of running a model labels these images on this machine.
+
+    Raises:
+        UsageError: no images are named and the bundle knows none.
+        InputError: no image there can be read.
+        ModelError: no model file.
+    """
+    from toolkit.benchmark.bench import bench as run
+
+    folder = Path(images) if images is not None else None
+    return run(Path(model), folder, seconds=seconds, workers=workers, progress=progress)

@@ -16,6 +16,7 @@ from typing import Annotated
 import typer
 
 from toolkit.cli import (
+    bench,
     cache,
     console,
     data,
@@ -140,6 +141,7 @@ app.command()(review.review)
 app.command()(sort.sort)
 app.command()(evaluate.evaluate)
 app.command()(export.inspect)
+app.command()(bench.bench)
 app.command()(machine.doctor)
 app.command()(cache.cache)
 app.command()(demo.demo)

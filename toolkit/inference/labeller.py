@@ -65,7 +65,7 @@ class Labeller:
         self._max_pixels = max_pixels
         self.batch_size = batch_size
         self.may_fork = session.may_fork and session.device == "cpu"
-        self._run_size = run_size or batch_size
+        self.run_size = run_size or batch_size
         self._local = threading.local()
 
     def __call__(self, images: Sequence[Sample | Image]) -> list[Prediction]:
@@ -94,8 +94,8 @@ class Labeller:
         """Probabilities of decoded images, or why there are none."""
         if not len(images_u8):
             return []
-        starts = range(0, len(images_u8), self._run_size)
-        rows = np.concatenate([self._session.run(images_u8[start : start + self._run_size]) for start in starts])
+        starts = range(0, len(images_u8), self.run_size)
+        rows = np.concatenate([self._session.run(images_u8[start : start + self.run_size]) for start in starts])
         finite = np.isfinite(rows).all(axis=1).tolist()
         return [(row, "") if usable else (None, NO_NUMBER) for row, usable in zip(rows, finite, strict=True)]
 
