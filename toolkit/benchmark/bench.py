@@ -24,12 +24,16 @@ from toolkit.core.progress import SILENT, Progress
 from toolkit.core.text import printable
 from toolkit.images.decode import Image
 from toolkit.images.opencv_threads import one_opencv_thread
-from toolkit.inference import cuda
-from toolkit.inference.inputs import Counts, Inputs
-from toolkit.inference.session import Device, Precision, Probabilities, Runtime, open_session
+from toolkit.inference.inputs import Inputs, PassedOver
 from toolkit.model_files.bundle import BUNDLE_JSON, load_bundle
 from toolkit.model_files.contract import Contract
 from toolkit.model_files.contract_io import read_contract
+from toolkit.model_files.resolve import resolve_model
+from toolkit.sessions import cuda
+from toolkit.sessions.backend import Device, Precision, Runtime
+from toolkit.sessions.open_session import open_session
+from toolkit.sessions.openvino_session import has_bfloat16
+from toolkit.sessions.session import Probabilities
 
 N_IMAGES: Final = 512
 LISTED: Final = 100_000
@@ -48,8 +52,8 @@ class Way:
 
     file: Path
     device: Device = "cpu"
-    runtime: Runtime = "auto"
-    precision: Precision = "exact"
+    runtime: Runtime = Runtime.AUTO
+    precision: Precision = Precision.EXACT
 
     @property
     def name(self) -> str:
@@ -199,13 +203,13 @@ def ways_to_run(model: Path) -> list[Way]:
     Raises:
         ModelError: no ONNX or TFLite file.
     """
-    files = sorted(model.glob("model*.onnx")) + sorted(model.glob("model*.tflite")) if model.is_dir() else [model]
+    files = [*model.glob("model*.onnx"), *model.glob("model*.tflite")] if model.is_dir() else [resolve_model(model)]
     if not files:
         raise ModelError(
             f"{printable(str(model))}: holds no ONNX or TFLite file",
             hint=f"toolkit export {printable(str(model))} --onnx",
         )
-    files.sort(key=lambda file: (file.name != "model.onnx", file.suffix != ".onnx"))
+    files.sort(key=lambda file: (file.name != "model.onnx", file.suffix != ".onnx", file.name))
     on_gpu = cuda.problem() is None
     ways = []
     for file in files:
@@ -213,17 +217,10 @@ def ways_to_run(model: Path) -> list[Way]:
         if file.suffix == ".onnx":
             ways += [Way(file=file, device="cuda")] if on_gpu else []
             if find_spec("openvino") is not None:
-                ways.append(Way(file=file, runtime="openvino"))
+                ways.append(Way(file=file, runtime=Runtime.OPENVINO))
                 if has_bfloat16() and read_contract(file).quantization != "int8":
-                    ways.append(Way(file=file, runtime="openvino", precision="bfloat16"))
+                    ways.append(Way(file=file, runtime=Runtime.OPENVINO, precision=Precision.BFLOAT16))
     return ways
-
-
-def has_bfloat16() -> bool:
-    """Whether OpenVINO computes in bfloat16 on this processor."""
-    import openvino
-
-    return "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
 
 
 def _own_images(model: Path) -> Path:
@@ -248,7 +245,7 @@ def readable_images(folder: Path, contract: Contract) -> tuple[str, ...]:
     """
     inputs = Inputs(paths=(str(folder),))
     inputs.check()
-    listed = [found.path for found in islice(inputs.samples(Counts()), LISTED)]
+    listed = [found.path for found in islice(inputs.samples(PassedOver()), LISTED)]
     chosen = listed[:: max(1, len(listed) // N_IMAGES)][:N_IMAGES]
     paths = tuple(path for path in chosen if len(decoded((path,), contract)))
     if not paths:

@@ -23,9 +23,11 @@ from toolkit.images.opencv_threads import one_opencv_thread
 from toolkit.inference.infer import infer
 from toolkit.inference.inputs import Inputs
 from toolkit.inference.labeller import ReadError, read
-from toolkit.inference.predict import InferOptions, make_labeller
-from toolkit.inference.session import Device, Precision, Probabilities, Runtime, Session
+from toolkit.inference.options import InferOptions
+from toolkit.inference.predict import make_labeller, open_model
 from toolkit.model_files.contract import Contract
+from toolkit.sessions.backend import Device, Precision, Runtime
+from toolkit.sessions.session import Probabilities, Session
 
 READY = 128
 """Decoded images that the network alone is given again and again."""
@@ -82,7 +84,7 @@ def measure(job: Job) -> Measured:
     )
     end_to_end = end_to_end_rate(job, options)
     memory = peak_memory()
-    session = options.open(Path(job.file))
+    session = open_model(Path(job.file), options)
     ready = decoded(job.images[:READY], session.contract)
     network = network_rate(session, ready, make_labeller(session, options).run_size, job)
     check = np.load(job.check) if job.check else ready

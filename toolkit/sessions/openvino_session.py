@@ -24,6 +24,13 @@ SIZES: Final = (64, 16, 4, 1)
 _ELEMENT_TYPE: Final = {Precision.EXACT: "f32", Precision.BFLOAT16: "bf16"}
 
 
+def has_bfloat16() -> bool:
+    """Whether OpenVINO, which must be installed, computes in bfloat16 on this processor."""
+    import openvino
+
+    return "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+
+
 class OpenVinoSession:
     """Runs the batches of many threads, as many at once as there are processors.
 
@@ -52,9 +59,7 @@ class OpenVinoSession:
         self.arithmetic = "openvino" if precision is Precision.EXACT else f"openvino {precision}"
         self._path = path
         self._core = openvino.Core()
-        if precision is Precision.BFLOAT16 and "BF16" not in self._core.get_property(
-            "CPU", "OPTIMIZATION_CAPABILITIES"
-        ):
+        if precision is Precision.BFLOAT16 and not has_bfloat16():
             raise MachineError(
                 "--precision bfloat16: this processor does not compute in bfloat16",
                 hint="leave --precision out; it takes AVX-512 BF16 or AMX on x86-64, or BF16 on Arm",

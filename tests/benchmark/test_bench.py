@@ -10,15 +10,16 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-from conftest import run_cli
-from networks import contract, write_conv_network
+from support.command_line import run_cli
+from support.onnx_networks import contract, write_conv_network
 
 from toolkit.benchmark.bench import BenchResult, Speed, Way, bench, ways_to_run
 from toolkit.benchmark.worker import Job, decoded, end_to_end_rate, network_rate
 from toolkit.cli.bench import fields, lines
 from toolkit.core.errors import InputError, ModelError, UsageError
-from toolkit.inference.predict import InferOptions
-from toolkit.inference.session import open_session
+from toolkit.inference.options import InferOptions
+from toolkit.sessions.backend import Precision, Runtime
+from toolkit.sessions.open_session import open_session
 
 
 @pytest.fixture
@@ -63,8 +64,8 @@ def test_a_way_that_cannot_be_run_is_an_error_of_its_own(model: Path, images: Pa
     job = Job(
         file=str(way.file),
         device="cpu",
-        runtime="auto",
-        precision="exact",
+        runtime=Runtime.AUTO,
+        precision=Precision.EXACT,
         images=(str(images / "1.jpg"),),
         workers=1,
         seconds=1,
@@ -85,7 +86,7 @@ def test_the_files_of_a_bundle_plainest_first(model: Path, tmp_path: Path) -> No
     assert names[0] == "model.onnx"
     assert names[-1] == "model.int8.onnx openvino"
     assert not any("int8" in name and "bfloat16" in name for name in names)
-    assert Way(file=model, runtime="openvino", precision="bfloat16").arguments == (
+    assert Way(file=model, runtime=Runtime.OPENVINO, precision=Precision.BFLOAT16).arguments == (
         *("--model", str(model), "--device", "cpu"),
         *("--runtime", "openvino", "--precision", "bfloat16"),
     )
@@ -144,7 +145,14 @@ def test_rates_are_of_real_work(model: Path, images: Path) -> None:
     """A folder smaller than a batch is gone through again and again."""
     paths = tuple(map(str, sorted(images.glob("1*.jpg"))[:5]))
     job = Job(
-        file=str(model), device="cpu", runtime="auto", precision="exact", images=paths, workers=2, seconds=0.2, check=""
+        file=str(model),
+        device="cpu",
+        runtime=Runtime.AUTO,
+        precision=Precision.EXACT,
+        images=paths,
+        workers=2,
+        seconds=0.2,
+        check="",
     )
     session = open_session(model, device="cpu", threads=1)
     ready = decoded(paths, session.contract)
