@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from toolkit.adopting.adopt import AdoptOptions
-    from toolkit.api import adopt, bench, check, evaluate, export, infer, split, train
+    from toolkit.api import adopt, bench, check, embed, evaluate, export, infer, split, train
     from toolkit.checking.check import CheckOptions
     from toolkit.core.errors import (
         GateError,
@@ -78,6 +78,7 @@ __all__ = [
     "adopt",
     "bench",
     "check",
+    "embed",
     "evaluate",
     "export",
     "infer",
@@ -122,6 +123,7 @@ _HOMES = {
     "adopt": "toolkit.api",
     "bench": "toolkit.api",
     "check": "toolkit.api",
+    "embed": "toolkit.api",
     "evaluate": "toolkit.api",
     "export": "toolkit.api",
     "infer": "toolkit.api",

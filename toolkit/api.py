@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from toolkit.adopting.adopt import AdoptOptions, AdoptResult
     from toolkit.benchmark.bench import BenchResult
     from toolkit.checking.check import CheckOptions, CheckResult
+    from toolkit.embedding.embed import EmbedResult
     from toolkit.evaluation.evaluate import EvaluateOptions, Evaluation
     from toolkit.exporting.options import ExportOptions, ExportResult
     from toolkit.inference.infer import InferResult
@@ -118,6 +119,36 @@ def infer(
         several = [inputs] if isinstance(inputs, (str, os.PathLike)) else inputs
         inputs = Inputs(paths=tuple(os.fspath(path) for path in several))
     return run(inputs, Path(out), Path(model), options, progress=progress)
+
+
+def embed(
+    inputs: StrPath | Iterable[StrPath],
+    out: StrPath,
+    model: StrPath = "imagenet",
+    options: InferOptions | None = None,
+    *,
+    progress: Progress = SILENT,
+) -> EmbedResult:
+    """Write the features of files and folders (the network before its last layer) into `out`, one row for each file.
+
+    Args:
+        inputs: files and folders.
+        out: .parquet, .npy or .csv.
+        model: `imagenet`, a bundle, or an ONNX file.
+        options: batch size, workers and the like.
+        progress: hears of each batch.
+
+    Raises:
+        InputError: an input is missing or holds no image; `out` exists and toolkit did not write it.
+        ModelError, MachineError: the model cannot be run.
+        LockedError: another run holds `out`.
+    """
+    from toolkit.embedding.embed import embed as run
+    from toolkit.inference.inputs import Inputs
+
+    several = [inputs] if isinstance(inputs, (str, os.PathLike)) else inputs
+    paths = tuple(os.fspath(path) for path in several)
+    return run(Inputs(paths=paths), Path(out), Path(model), options, progress=progress)
 
 
 def evaluate(

@@ -21,6 +21,7 @@ from toolkit.cli import (
     console,
     data,
     demo,
+    embed,
     evaluate,
     export,
     help,
@@ -140,6 +141,7 @@ app.command()(view.view)
 app.command()(review.review)
 app.command()(sort.sort)
 app.command()(evaluate.evaluate)
+app.command()(embed.embed)
 app.command()(export.inspect)
 app.command()(bench.bench)
 app.command()(machine.doctor)

@@ -1,0 +1,1 @@
+"""Feature vectors of images: the network without its last layer."""

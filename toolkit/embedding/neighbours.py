@@ -1,0 +1,74 @@
+"""The images most like one image: the largest cosine between features."""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from toolkit.core.errors import InputError
+from toolkit.core.text import printable
+from toolkit.data.walk import sample
+from toolkit.embedding.embed import features_of
+from toolkit.embedding.feature_files import FeatureRow, Features
+from toolkit.embedding.feature_session import FeatureSession
+
+
+@dataclass(frozen=True, slots=True)
+class Neighbour:
+    """An image and how like it is.
+
+    Attributes:
+        path: as its row names it.
+        similarity: cosine of the angle between its features and those asked for, -1..1; 1 for the same image.
+    """
+
+    path: str
+    similarity: float
+
+
+def nearest(features: Features, rows: Iterable[FeatureRow], top: int, *, source: str, model: str) -> list[Neighbour]:
+    """The `top` rows whose features point most nearly the same way, best first; of equal ones the earlier row.
+
+    Args:
+        features: float32 (D,), not all zero.
+        rows: the rows to look through; memory does not grow with their number. Errors are passed over.
+        top: how many, 1 or more.
+        source: where the rows come from, for messages.
+        model: fingerprint of the model that `features` come from.
+
+    Raises:
+        InputError: the rows are of another model.
+    """
+    wanted = features / max(float(np.linalg.norm(features)), 1e-12)
+    best: list[tuple[float, int, str]] = []
+    for number, row in enumerate(rows):
+        if row.model != model:
+            raise InputError(
+                f"{source}: its features are of another model ({row.model}) than --model ({model})",
+                hint="name the model that it was made with, or make it again",
+            )
+        if row.features is None:
+            continue
+        length = max(float(np.linalg.norm(row.features)), 1e-12)
+        entry = float(row.features @ wanted) / length, -number, row.path
+        if len(best) < top:
+            heapq.heappush(best, entry)
+        else:
+            heapq.heappushpop(best, entry)
+    return [Neighbour(path, similarity) for similarity, _, path in sorted(best, reverse=True)]
+
+
+def features_of_image(path: Path, session: FeatureSession) -> Features:
+    """The features of one image.
+
+    Raises:
+        InputError: it cannot be read or decoded.
+    """
+    (row,) = features_of([sample(str(path), str(path))], session)
+    if row.features is None:
+        raise InputError(f"{printable(str(path))}: {row.error}", hint="--like wants an image that can be read")
+    return row.features
