@@ -6,6 +6,7 @@ import errno
 import io
 import json
 import os
+import threading
 from pathlib import Path
 
 import pytest
@@ -42,7 +43,8 @@ def test_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     places = ["a/z.jpg", "a-b/x.webp", "a.jpg", "b.PNG", "c.png", "caf\\xe9.png", "plain"]
     assert names("in", counts=counts) == [f"in/{place}" for place in places]
     assert counts.others == 2
-    assert names("in/", "in/c.png")[-2:] == ["in/plain", "in/c.png"]
+    assert counts.suffixes == {".txt": 1, "": 1}
+    assert str(counts) == "passed over: 1 without a suffix, 1 .txt"
     assert names("in/notes.txt") == ["in/notes.txt"]
 
 
@@ -62,6 +64,25 @@ def test_patterns(tmp_path: Path, include: list[str], exclude: list[str], expect
     counts = PassedOver()
     found = names(str(tmp_path), counts=counts, include=tuple(include), exclude=tuple(exclude))
     assert [Path(name).relative_to(tmp_path).as_posix() for name in found] == expected
+
+
+def test_a_file_that_is_given_twice_has_one_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    make(tmp_path, "in/a.png", "in/b/c.png", "x.png")
+    counts = PassedOver()
+    found = names("in/b", "in", "./x.png", "x.png", "in/a.png", str(tmp_path / "in"), counts=counts)
+    assert found == ["in/b/c.png", "in/a.png", "./x.png"]
+    assert str(counts) == "passed over: 5 given twice"
+    assert Inputs(paths=("in", "x.png")).count(threading.Event()) == 3
+    assert names("-", stdin=io.BytesIO(b"x.png\nin/a.png\nx.png\n")) == ["x.png", "in/a.png"]
+
+
+def test_an_image_under_another_name_is_one(tmp_path: Path) -> None:
+    make(tmp_path, "photo.dat", "photo.txt")
+    (tmp_path / "notes.txt").write_text("no image")
+    counts = PassedOver()
+    assert [Path(name).name for name in names(str(tmp_path), counts=counts)] == ["photo.dat", "photo.txt"]
+    assert counts.suffixes == {".txt": 1}
 
 
 @given(st.lists(st.text(min_size=1), unique=True), st.integers(1, 9))

@@ -193,6 +193,7 @@ class TerminalProgress(SilentProgress):
     """Bars on a terminal: one per stage, with rate and time left, and a line of figures below it."""
 
     def __init__(self) -> None:
+        self.draws = True
         self._console = terminal()
         self._live: Any = None
 
@@ -207,6 +208,10 @@ class TerminalProgress(SilentProgress):
         self._task, self._unit, self._note = self._bar.add_task(task, total=total, count=""), unit, ""
         self._live = Live(get_renderable=self._draw, console=self._console, transient=True, refresh_per_second=10)
         self._live.start()
+
+    def expect(self, n: int) -> None:
+        if self._live is not None:
+            self._bar.update(self._task, total=n)
 
     def advance(self, n: int = 1) -> None:
         if self._live is not None:
@@ -226,7 +231,7 @@ class TerminalProgress(SilentProgress):
 
         # Here, ten times a second, and not for every file: the speed is worked out from the last thousand steps.
         task = self._bar.tasks[0]
-        count = f"{task.completed:,.0f}" + (f"/{task.total:,.0f}" if task.total else "")
+        count = f"{task.completed:,.0f}" + (f"/{task.total:,.0f}  {task.percentage:.0f} %" if task.total else "")
         rate = f"  {task.speed:,.0f} {self._unit}/s" if task.speed else f" {self._unit}"
         self._bar.update(self._task, count=count + rate if task.completed or task.total else "")
         return Group(self._bar, Text(self._note, no_wrap=True)) if self._note else Group(self._bar)

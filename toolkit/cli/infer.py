@@ -8,22 +8,38 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from toolkit.cli import console
+from toolkit.cli import answers, console
 from toolkit.cli.options import Log, Quiet, Verbose
+from toolkit.core.errors import UsageError
+from toolkit.core.progress import SILENT
 
 if TYPE_CHECKING:
     from toolkit.inference.infer import InferResult
+    from toolkit.inference.inputs import Inputs
+    from toolkit.inference.options import InferOptions
+
+LABELS_SHOWN = 10
+"""Labels that the summary counts one by one."""
 
 FILES, SPEED, NIGHT = "Which files", "Speed", "From cron"
 
 
 def infer(
     inputs: Annotated[list[str], typer.Argument(metavar="INPUT…", help="Files, folders, or - for a list on stdin.")],
-    out: Annotated[Path, typer.Option("--out", "-o", help="Result file: .csv, .jsonl or .parquet.")],
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", "-o", help="Result file: .csv, .jsonl or .parquet.", show_default="the screen"),
+    ] = None,
+    form: Annotated[
+        Literal["csv", "jsonl"] | None, typer.Option("--format", help="What goes to stdout with --out -, or without.")
+    ] = None,
+    html: Annotated[Path | None, typer.Option("--html", help="Write a page with the images, too.")] = None,
     model: Annotated[
         Path, typer.Option("--model", "-m", help="A bundle, a .onnx or .tflite file, or imagenet.")
     ] = Path("model"),
-    top_k: Annotated[int, typer.Option(min=1, help="Labels in a row, best first.")] = 1,
+    top_k: Annotated[
+        int | None, typer.Option(min=1, help="Labels in a row, best first.", show_default="1; 5 on the screen")
+    ] = None,
     probabilities: Annotated[bool, typer.Option("--probabilities", help="A column for every class.")] = False,
     min_confidence: Annotated[float, typer.Option(min=0, max=1, help="Below it a row is 'unsure'.")] = 0.0,
     include: Annotated[
@@ -73,12 +89,17 @@ def infer(
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> None:
-    """Label pictures: one row for every file, in a deterministic order.
+    """Label images: one row for every file, in a deterministic order.
 
-    Files and folders become a table with label, confidence and status. A file that cannot be read is a row too. A run
-    that was stopped or killed goes on where it was when the same command is given again.
+    Without --out the answers are printed. With it, files and folders become a table with label, confidence and status.
+    A file that cannot be read is a row too. A run that was stopped or killed goes on where it was when the same command
+    is given again.
 
-    Example: toolkit infer photos/ --out labels.csv
+    $ toolkit infer cat.jpg
+    cat.jpg: Cat 97.1 %, Dog 2.9 %
+
+    $ toolkit infer photos/ --out labels.csv
+    1,204 files: Cat 611 · Dog 589 · unsure 3 · failed 1 (cpu) -> labels.csv
     """
     from toolkit.core.coerce import choice
     from toolkit.inference.infer import infer as run
@@ -90,7 +111,7 @@ def infer(
         device=device,
         runtime=choice(Runtime, runtime, "--runtime"),
         precision=choice(Precision, precision, "--precision"),
-        top_k=top_k,
+        top_k=top_k or 1,
         probabilities=probabilities,
         min_confidence=min_confidence,
         update=update,
@@ -109,9 +130,43 @@ def infer(
         null=null,
         stdin=sys.stdin.buffer if sys.stdin is not None else None,
     )
+    if out is None or str(out) == "-":
+        if update or html:
+            raise UsageError(
+                f"{'--update' if update else '--html'} needs a result file", hint="toolkit infer … --out labels.csv"
+            )
+        form = form or ("csv" if out is not None else None)
+        _answer(files, model, options, form or "text", answers.LABELS if top_k is None and form is None else None)
+        return
+    if form:
+        raise UsageError("--format is for stdout; a file's suffix says what it holds", hint=f"--out {out.stem}.{form}")
+    if html:
+        from toolkit.reviewing.page import check_page
+
+        check_page(html)
     with console.StopSignals() as signals:
         result = run(files, out, model, options, progress=console.progress(), stop=signals.event)
     console.say(summary(result), **fields(result))
+    if not result.complete:
+        raise typer.Exit(signals.exit_code)
+    if html and result.n_files:
+        from toolkit.reviewing.page import view
+
+        view(out, html, progress=console.progress())
+    result.check(options.max_failures)
+
+
+def _answer(files: Inputs, model: Path, options: InferOptions, form: str, most: int | None) -> None:
+    """Every row to stdout as it comes, the summary to stderr."""
+    from toolkit.inference.stream import stream
+
+    progress = SILENT if sys.stdout.isatty() else console.progress()
+    with console.StopSignals() as signals:
+        opened = stream(files, model, options, most=most, progress=progress, stop=signals.event)
+        answers.write(opened, form)
+    result = opened.result
+    if form != "text" or result.n_files > 1 or not result.complete:
+        console.say(summary(result), **fields(result))
     if not result.complete:
         raise typer.Exit(signals.exit_code)
     result.check(options.max_failures)
@@ -119,24 +174,35 @@ def infer(
 
 def summary(result: InferResult) -> str:
     """The one line that a run leaves in a log."""
+    if not result.complete and str(result.out) == "-":
+        return f"stopped after {result.n_files:,} files"
     if not result.complete:
         return (
             f"stopped after {result.n_files:,} files, which are kept in {result.out}.partial; "
             "the same command goes on from there"
         )
-    parts = [f"{result.n_ok:,} labelled"]
-    parts += [f"{result.n_unsure:,} unsure"] if result.n_unsure else []
-    parts += [f"{result.n_errors:,} failed"]
+    parts = [counts_by_label(result)]
     parts += [f"{result.n_continued:,} of them by an earlier run"] if result.n_continued else []
     if result.redone:
         parts.append("all done again, because the model or an option is another one")
     elif result.n_kept:
         parts.append(f"{result.n_kept:,} unchanged, {result.n_new:,} new or changed, {result.n_gone:,} gone")
-    parts += [f"{result.counts.others:,} other files passed over"] if result.counts.others else []
-    parts += [f"{result.counts.excluded:,} excluded"] if result.counts.excluded else []
+    parts += [str(result.counts)] if str(result.counts) else []
     device = f"{result.device}, {result.arithmetic}" if result.arithmetic else result.device
-    device = f"{device}: {result.note}" if result.note else device
-    return f"{result.n_files:,} files: {', '.join(parts)} ({device}) -> {result.out}"
+    note = result.note if console.Settings.verbose or not result.note.startswith("no NVIDIA") else ""
+    device = f"{device}: {note}" if note else device
+    files = "1 file" if result.n_files == 1 else f"{result.n_files:,} files"
+    return f"{files}: {'; '.join(parts)} ({device}){'' if str(result.out) == '-' else f' -> {result.out}'}"
+
+
+def counts_by_label(result: InferResult) -> str:
+    """`Cat 9,120 · Dog 15,801 · unsure 77 · failed 0`; of many labels the most frequent ones."""
+    ordered = sorted(result.labels.items(), key=lambda item: (-item[1], item[0]))
+    shown = sorted(ordered[:LABELS_SHOWN])
+    counts = [f"{label} {n:,}" for label, n in shown]
+    if rest := ordered[LABELS_SHOWN:]:
+        counts.append(f"{len(rest):,} other {'label' if len(rest) == 1 else 'labels'} {sum(n for _, n in rest):,}")
+    return " · ".join([*counts, f"unsure {result.n_unsure:,}", f"failed {result.n_errors:,}"])
 
 
 def fields(result: InferResult) -> dict[str, object]:
@@ -153,7 +219,10 @@ def fields(result: InferResult) -> dict[str, object]:
         "new": result.n_new,
         "gone": result.n_gone,
         "redone": result.redone,
+        "labels": dict(result.labels),
         "others": result.counts.others,
+        "suffixes": dict(result.counts.suffixes),
+        "repeated": result.counts.repeated,
         "excluded": result.counts.excluded,
         "device": result.device,
         "arithmetic": result.arithmetic,

@@ -6,10 +6,19 @@ from typing import Protocol
 
 
 class Progress(Protocol):
-    """Receives the progress of one long operation; the command line draws it, tests record it."""
+    """Receives the progress of one long operation; the command line draws it, tests record it.
+
+    Attributes:
+        draws: whether somebody looks at it now, so that it is worth while to find out how much there is to do.
+    """
+
+    draws: bool
 
     def start(self, task: str, total: int | None = None, unit: str = "files") -> None:
         """A stage begins. `total` is None where it is not known (a streamed directory)."""
+
+    def expect(self, n: int) -> None:
+        """The current stage turns out to have `n` units."""
 
     def advance(self, n: int = 1) -> None:
         """`n` more units of the current stage are done."""
@@ -30,7 +39,11 @@ class Progress(Protocol):
 class SilentProgress:
     """Says nothing: the default of every library function."""
 
+    draws = False
+
     def start(self, task: str, total: int | None = None, unit: str = "files") -> None: ...
+
+    def expect(self, n: int) -> None: ...
 
     def advance(self, n: int = 1) -> None: ...
 

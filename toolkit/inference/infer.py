@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import threading
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from itertools import chain, islice
 from pathlib import Path
@@ -42,6 +42,7 @@ class InferResult:
         device: where the model ran, "cpu" or "cuda"; `note` says why not where it was wished to.
         arithmetic: such as "openvino bfloat16"; "" for the file's own runtime, exact.
         n_files: rows in the result; n_ok, n_unsure, n_errors: of each status.
+        labels: label -> rows with it.
         n_continued: rows that a stopped run had left.
         n_kept: rows of unchanged files that `update` kept.
         n_gone: rows of the file that was updated whose file is not among the inputs any more.
@@ -59,6 +60,7 @@ class InferResult:
     n_ok: int = 0
     n_unsure: int = 0
     n_errors: int = 0
+    labels: Counter[str] = field(default_factory=Counter)
     n_continued: int = 0
     n_kept: int = 0
     n_gone: int = 0
@@ -72,13 +74,25 @@ class InferResult:
         """Rows of files that this run read."""
         return self.n_files - self.n_continued - self.n_kept
 
+    def count(self, row: ResultRow) -> None:
+        """One more row."""
+        self.n_files += 1
+        if row.status == OK:
+            self.n_ok += 1
+            self.labels[row.label] += 1
+        elif row.status == UNSURE:
+            self.n_unsure += 1
+        else:
+            self.n_errors += 1
+
     def check(self, max_failures: MaxFailures | None) -> None:
         """Hold the failed files against what is allowed.
 
         Raises:
             GateError: more failed than that, or all of them.
         """
-        hint = f"see the rows with status {ERROR} in {printable(str(self.out))}"
+        where = "above" if str(self.out) == "-" else f"with status {ERROR} in {printable(str(self.out))}"
+        hint = f"see the rows {where}"
         if self.n_files and self.n_errors == self.n_files:
             raise GateError(f"all {self.n_files:,} files failed", hint=hint)
         if max_failures is not None and self.n_errors > max_failures.allowed(self.n_files):
@@ -124,11 +138,12 @@ def infer(
     table = layout(session, options)
     result = InferResult(out=out, device=session.device, note=session.note, arithmetic=session.arithmetic)
     labeller = make_labeller(session, options)
-    work = _until(stop, batches(inputs.samples(result.counts), labeller.batch_size))
+    work = until(stop, batches(inputs.samples(result.counts), labeller.batch_size))
     first = list(islice(work, options.workers or usable_cpus()))
     with row_workers(table, labeller, options, n_batches=len(first)) as label, lock(out), ExitStack() as opened:
         progress.start("labelling")
         try:
+            opened.enter_context(counted_ahead(inputs, progress))
             _Run(result, table, progress, opened).all(inputs, chain(first, work), label, options, stop)
         finally:
             progress.finish()
@@ -214,7 +229,7 @@ class _Run:
             result.complete = False
         elif not result.n_files:
             partial.discard()
-            raise _nothing_found(inputs, result.counts)
+            raise nothing_found(inputs, result.counts)
         else:
             result.n_gone = old.n_gone() if old is not None else 0
             self._report()
@@ -266,14 +281,8 @@ class _Run:
 
     def _count(self, rows: list[ResultRow]) -> None:
         result = self._result
-        result.n_files += len(rows)
         for row in rows:
-            if row.status == OK:
-                result.n_ok += 1
-            elif row.status == UNSURE:
-                result.n_unsure += 1
-            else:
-                result.n_errors += 1
+            result.count(row)
             if row.truth and (row.status != OK or row.label in self._table.known):
                 self._confusion.add_row(truth=row.truth, label=row.label, status=row.status)
                 result.confusion = self._confusion
@@ -289,14 +298,37 @@ class _Run:
                 side_path(self._result.out, kind).unlink(missing_ok=True)
 
 
-def _until(stop: threading.Event, work: Iterator[list[Sample]]) -> Iterator[list[Sample]]:
+@contextmanager
+def counted_ahead(inputs: Inputs, progress: Progress) -> Iterator[None]:
+    """While the work goes on, count the files in a thread, so that a bar can say how much is left."""
+    if not progress.draws:
+        yield
+        return
+    stop = threading.Event()
+
+    def count() -> None:
+        with suppress(InputError):  # the work itself says what is wrong
+            n = inputs.count(stop)
+            if n is not None:
+                progress.expect(n)
+
+    thread = threading.Thread(target=count, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()
+
+
+def until(stop: threading.Event, work: Iterator[list[Sample]]) -> Iterator[list[Sample]]:
+    """`work`, as long as `stop` is not set."""
     while not stop.is_set() and (batch := next(work, None)) is not None:
         yield batch
 
 
-def _nothing_found(inputs: Inputs, counts: PassedOver) -> InputError:
+def nothing_found(inputs: Inputs, counts: PassedOver) -> InputError:
+    """The error where the inputs hold no image."""
     named = " ".join(printable(path) for path in inputs.paths)
-    passed = (
-        f" ({counts.others:,} other files, {counts.excluded:,} excluded)" if counts.others + counts.excluded else ""
-    )
-    return InputError(f"{named}: expected pictures, found none{passed}", hint="check the path and the patterns")
+    passed = f" ({counts})" if str(counts) else ""
+    return InputError(f"{named}: expected images, found none{passed}", hint="check the path and the patterns")

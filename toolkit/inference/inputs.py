@@ -8,6 +8,8 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import threading
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from fnmatch import translate
@@ -17,6 +19,8 @@ from toolkit.core.errors import InputError, UsageError
 from toolkit.core.text import printable
 from toolkit.data.walk import PICTURE_SUFFIXES, Sample, sample
 from toolkit.images.header import SNIFF_BYTES, sniff
+
+SUFFIXES_SHOWN: Final = 6
 
 STDIN: Final = "-"
 """The input that stands for a list of paths on stdin."""
@@ -55,10 +59,36 @@ class Shard:
 
 @dataclass(slots=True)
 class PassedOver:
-    """What the stream passed over, for the summary."""
+    """What the stream passed over, for the summary.
 
-    others: int = 0
+    Attributes:
+        suffixes: of files that are no images, in lower case -> how many; "" for names without one.
+        excluded: files that a pattern left out.
+        repeated: files that an earlier input held already.
+    """
+
+    suffixes: Counter[str] = field(default_factory=Counter)
     excluded: int = 0
+    repeated: int = 0
+
+    @property
+    def others(self) -> int:
+        """Files that are no images."""
+        return self.suffixes.total()
+
+    def __str__(self) -> str:
+        """In words, the most frequent suffix first; "" where nothing was passed over.
+
+        >>> str(PassedOver(suffixes=Counter({".txt": 41, ".mov": 2, "": 1})))
+        'passed over: 41 .txt, 2 .mov, 1 without a suffix'
+        """
+        ordered = sorted(self.suffixes.items(), key=lambda item: (-item[1], item[0]))
+        named = [f"{n:,} {printable(suffix) or 'without a suffix'}" for suffix, n in ordered[:SUFFIXES_SHOWN]]
+        if rest := sum(n for _, n in ordered[SUFFIXES_SHOWN:]):
+            named.append(f"{rest:,} others")
+        named += [f"{self.excluded:,} excluded"] if self.excluded else []
+        named += [f"{self.repeated:,} given twice"] if self.repeated else []
+        return f"passed over: {', '.join(named)}" if named else ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,22 +133,46 @@ class Inputs:
         Raises:
             InputError: a folder cannot be read.
         """
-        for path in self.paths:
-            for found in self._of(path, counts):
-                if self.shard.holds(found.name):
-                    yield found
+        seen: set[bytes] | None = set() if len(self.paths) > 1 or STDIN in self.paths else None
+        for path, name in self._named(counts):
+            if not self.shard.holds(printable(name)):
+                continue
+            if seen is not None:
+                key = hashlib.blake2b(os.fsencode(os.path.abspath(path)), digest_size=16).digest()
+                if key in seen:
+                    counts.repeated += 1
+                    continue
+                seen.add(key)
+            yield sample(path, name)
 
-    def _of(self, path: str, counts: PassedOver) -> Iterator[Sample]:
-        if path == STDIN:
-            yield from (sample(listed, _slashes(listed)) for listed in self._listed())
-        elif os.path.isdir(path):
-            wanted = _Patterns(self.include, self.exclude)
-            start = os.path.join(path, "")
-            for place in _pictures(path, wanted, counts):
-                full = start + place
-                yield sample(full, _slashes(full))
-        else:
-            yield sample(path, _slashes(path))
+    def count(self, stop: threading.Event) -> int | None:
+        """How many samples there are, from the names alone; None where `stop` was set, or a list is still to come.
+
+        Raises:
+            InputError: a folder cannot be read.
+        """
+        if STDIN in self.paths:
+            return None
+        n = 0
+        for _, name in self._named(PassedOver()):
+            n += self.shard.holds(printable(name))
+            if stop.is_set():
+                return None
+        return n
+
+    def _named(self, counts: PassedOver) -> Iterator[tuple[str, str]]:
+        """Path and name of every file, in order."""
+        for path in self.paths:
+            if path == STDIN:
+                yield from ((listed, _slashes(listed)) for listed in self._listed())
+            elif os.path.isdir(path):
+                wanted = _Patterns(self.include, self.exclude)
+                start = os.path.join(path, "")
+                for place in _pictures(path, wanted, counts):
+                    full = start + place
+                    yield full, _slashes(full)
+            else:
+                yield path, _slashes(path)
 
     def _listed(self) -> Iterator[str]:
         if self.stdin is None:
@@ -180,9 +234,9 @@ def _matcher(patterns: Iterable[str]) -> Callable[[str, str], bool] | None:
 def _pictures(root: str, wanted: _Patterns, counts: PassedOver) -> Iterator[str]:
     """Places inside `root`, with the system's separator, of its pictures."""
     for place in _walk(root, "", wanted, (os.path.realpath(root),)):
-        suffix = os.path.splitext(place)[1]
-        if not (suffix.lower() in PICTURE_SUFFIXES if suffix else _begins_like_picture(os.path.join(root, place))):
-            counts.others += 1
+        suffix = os.path.splitext(place)[1].lower()
+        if suffix not in PICTURE_SUFFIXES and not _begins_like_picture(os.path.join(root, place), suffix):
+            counts.suffixes[suffix] += 1
         elif wanted.any and not wanted.takes(_slashes(place)):
             counts.excluded += 1
         else:
@@ -218,7 +272,8 @@ def _walk(root: str, inside: str, wanted: _Patterns, above: tuple[str, ...]) -> 
                 yield from _walk(root, place, wanted, (*above, real))
 
 
-def _begins_like_picture(path: str) -> bool:
+def _begins_like_picture(path: str, suffix: str) -> bool:
+    """Whether the first bytes are those of an image; of a file without a suffix also where it cannot be read."""
     try:
         handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
         try:
@@ -226,4 +281,4 @@ def _begins_like_picture(path: str) -> bool:
         finally:
             os.close(handle)
     except OSError:
-        return True
+        return suffix == ""

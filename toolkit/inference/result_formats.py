@@ -12,7 +12,7 @@ from toolkit.core.errors import UsageError, missing_extra
 from toolkit.core.files import atomic_write
 from toolkit.core.ownership import has_columns
 from toolkit.core.text import printable
-from toolkit.inference.result_table import Cells, Layout
+from toolkit.inference.result_table import Cells, Layout, ResultRow
 
 CSV: Final = ".csv"
 JSONL: Final = ".jsonl"
@@ -100,12 +100,20 @@ def _cell(column: str, value: Any) -> str:
     return f"{value:.6f}" if _kind(column) is float and isinstance(value, float | int) else str(value)
 
 
+def json_line(layout: Layout, row: ResultRow) -> bytes:
+    """One row as a line of a .jsonl file."""
+    return _json_line(layout.columns, layout.cells(row))
+
+
+def _json_line(columns: Cells, cells: Cells) -> bytes:
+    fields = {name: _value(name, cell) for name, cell in zip(columns, cells, strict=True)}
+    return (json.dumps(fields, ensure_ascii=False) + "\n").encode()
+
+
 def _write_jsonl(path: Path, layout: Layout, rows: Iterator[Cells]) -> None:
     columns = layout.columns
-    with path.open("w", encoding="utf-8", newline="\n") as file:
-        for row in rows:
-            fields = {name: _value(name, cell) for name, cell in zip(columns, row, strict=True)}
-            file.write(json.dumps(fields, ensure_ascii=False) + "\n")
+    with path.open("wb") as file:
+        file.writelines(_json_line(columns, row) for row in rows)
 
 
 def _jsonl_blocks(path: Path) -> Iterator[list[dict[str, Any]]]:

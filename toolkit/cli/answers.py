@@ -1,0 +1,63 @@
+"""Rows on stdout: for people, or as CSV or JSON lines for the next program."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+from toolkit.cli import console
+
+if TYPE_CHECKING:
+    from toolkit.inference.result_table import ResultRow
+    from toolkit.inference.stream import RowStream
+
+LABELS = 5
+"""Labels of an image that are shown, if it has so many."""
+
+BAR = 24
+"""Characters of a bar of 100 %."""
+
+
+def write(stream: RowStream, form: str) -> None:
+    """Write every row to stdout as it comes; `form` is text, csv or jsonl."""
+    if form == "text":
+        draw = _drawn if sys.stdout.isatty() else _plain
+        for row in stream.rows:
+            console.out(draw(row))
+        return
+    from toolkit.inference.result_formats import json_line
+    from toolkit.inference.result_table import encode
+
+    out = sys.stdout.buffer
+    if form == "csv":
+        out.write(encode([stream.table.columns]))
+    for row in stream.rows:
+        out.write(stream.table.encode([row]) if form == "csv" else json_line(stream.table, row))
+        out.flush()
+
+
+def _plain(row: ResultRow) -> str:
+    """`photos/1.jpg: Cat 97.1 %, Dog 2.9 %`."""
+    return f"{row.path}: {_problem(row) or ', '.join(f'{label} {_percent(p)}' for label, p in row.ranked)}"
+
+
+def _drawn(row: ResultRow) -> str:
+    """The labels of an image below its name, each with a bar."""
+    from toolkit.cli.tables import columns
+
+    if problem := _problem(row):
+        return f"{row.path}\n  {problem}"
+    block = "█" if "utf" in (sys.stdout.encoding or "").lower() else "#"
+    lines = columns([[label, (block * round(BAR * p)).ljust(BAR), _percent(p)] for label, p in row.ranked])
+    return "\n  ".join([row.path, *lines])
+
+
+def _problem(row: ResultRow) -> str:
+    """Why a row has no label; "" where it has one."""
+    if row.error:
+        return f"failed: {row.error}"
+    return "" if row.label else f"unsure, {_percent(row.confidence or 0.0)}"
+
+
+def _percent(p: float) -> str:
+    return f"{100 * p:.1f} %"
