@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import fields
-from difflib import get_close_matches
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, TypeVar
@@ -28,6 +27,8 @@ def choice(kind: type[Choice], value: object, option: str) -> Choice:
         return kind(value)  # type: ignore[arg-type]
     except ValueError:
         known = [member.value for member in kind]
+        from difflib import get_close_matches
+
         close = get_close_matches(str(value), known, 1)
         raise UsageError(
             f"{option} {value}: expected {', '.join(known[:-1])} or {known[-1]}",

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-from importlib import resources
 from pathlib import Path
 from typing import Final
 
@@ -13,7 +12,6 @@ from toolkit.core.errors import MachineError
 from toolkit.core.files import atomic_write, file_digest
 from toolkit.core.text import printable
 from toolkit.images.spec import Preprocess, Resize
-from toolkit.model_files import pretrained
 from toolkit.model_files.contract import Contract
 
 NAME: Final = "imagenet"
@@ -50,6 +48,10 @@ def imagenet_file() -> Path:
 
 def imagenet_contract() -> Contract:
     """What the file promises: images of 224x224, and the names in `toolkit/_imagenet/labels.txt`."""
+    from importlib import resources
+
+    from toolkit.model_files import pretrained
+
     text = resources.files("toolkit").joinpath("_imagenet", "labels.txt").read_text(encoding="utf-8")
     return Contract(
         labels=tuple(text.splitlines()),
@@ -61,6 +63,8 @@ def imagenet_contract() -> Contract:
 
 def _made(contract: Contract, folder: Path, start: str) -> Path:
     """Make the file; two runs at once write the same bytes, and the last one stays."""
+    from toolkit.model_files import pretrained
+
     named = os.environ.get(WEIGHTS_VARIABLE)
     try:
         tensors = pretrained.read_lite0(Path(named) if named else None)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import ctypes
 import sys
 from collections.abc import Callable
-from importlib import metadata
 from pathlib import Path
 from typing import Any, Final
 
@@ -45,6 +44,10 @@ def problem(
     Returns:
         the cause and what to do about it; None where nothing is in the way.
     """
+    load = load or _load
+    trouble = driver_problem(load)
+    if trouble is not None:
+        return trouble
     packages = installed() if packages is None else packages
     if {"onnxruntime", "onnxruntime-gpu"} <= packages:
         return (
@@ -56,10 +59,6 @@ def problem(
             "the onnxruntime that is installed has no CUDA",
             "pip uninstall -y onnxruntime && pip install onnxruntime-gpu",
         )
-    load = load or _load
-    trouble = driver_problem(load)
-    if trouble is not None:
-        return trouble
     if sys.platform == "win32":
         return None
     missing = []
@@ -98,6 +97,8 @@ def driver_problem(load: Load) -> tuple[str, str] | None:
 
 def installed() -> set[str]:
     """Those of the two onnxruntime packages that are installed."""
+    from importlib import metadata  # 20 ms, and nothing for a machine without a GPU
+
     found = set()
     for name in ("onnxruntime", "onnxruntime-gpu"):
         try:
