@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from toolkit.images.spec import Colour, Preprocess, Resize
     from toolkit.inference.inputs import Inputs, Shard
     from toolkit.inference.options import InferOptions, MaxFailures
-    from toolkit.inference.predictor import Model, Predictions, load
+    from toolkit.inference.predictor import Answer, Model, Predictions, load
     from toolkit.model_files.contract import NoContractError
     from toolkit.model_files.conventions import Channels, Output, TensorLayout, Values
     from toolkit.sessions.backend import Precision, Runtime
@@ -43,6 +43,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "AdoptOptions",
+    "Answer",
     "Channels",
     "CheckOptions",
     "Colour",
@@ -105,6 +106,7 @@ _HOMES = {
     "MaxFailures": "toolkit.inference.options",
     "MismatchError": "toolkit.core.errors",
     "Mode": "toolkit.splitting.place",
+    "Answer": "toolkit.inference.predictor",
     "Model": "toolkit.inference.predictor",
     "ModelError": "toolkit.core.errors",
     "NoContractError": "toolkit.model_files.contract",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 from typing import Any
 
@@ -69,3 +70,44 @@ def test_no_model_says_what_to_do(tmp_path: Path) -> None:
     with pytest.raises(toolkit.ToolkitError) as caught:
         toolkit.load(tmp_path / "model")
     assert "toolkit train" in caught.value.hint
+
+
+def test_images_of_pillow(model_path: Path, tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    pixels = rng.integers(0, 256, (40, 60, 3), np.uint8)
+    pixels[:20] = (250, 10, 10)
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.fromarray(pixels).save(tmp_path / "turned.png", exif=exif)
+    model = toolkit.load(model_path)
+    images: list[Any] = [
+        Image.fromarray(pixels),
+        Image.fromarray(pixels).convert("RGBA"),
+        Image.open(io.BytesIO((tmp_path / "turned.png").read_bytes())),
+        Image.fromarray(pixels[..., 0]),
+        Image.fromarray(pixels[..., 0].astype(np.uint16) * 257),
+        Image.fromarray(pixels).convert("P"),
+    ]
+    expected = model.predict([pixels, pixels, tmp_path / "turned.png", pixels[..., 0], pixels[..., 0]]).probabilities
+    found = model.predict(images)
+    np.testing.assert_array_equal(found.probabilities[:5], expected)
+    assert found.errors == ("",) * 6
+    assert len(model.predict(images[0])) == len(model.predict(pixels)) == len(model.predict(pixels[..., 0])) == 1
+    with pytest.raises(toolkit.ToolkitError, match="found int"):
+        model.predict([3])  # type: ignore[list-item]
+
+
+def test_a_broken_image_never_has_a_label(model_path: Path, tmp_path: Path) -> None:
+    Image.fromarray(np.zeros((90, 90, 3), np.uint8)).save(tmp_path / "good.png")
+    (tmp_path / "cut.png").write_bytes((tmp_path / "good.png").read_bytes()[:60])
+    model = toolkit.load(model_path)
+    with Image.open(tmp_path / "cut.png") as cut:
+        found = model.predict([tmp_path / "good.png", cut, tmp_path / "cut.png"])
+    assert [answer.label is None for answer in found] == [False, True, True]
+    assert [bool(answer.error) for answer in found] == [False, True, True]
+    assert found.best[1:] == (None, None)
+    assert np.isnan(found.confidence).tolist() == [False, True, True]
+    first = next(iter(found))
+    assert first.label in model.labels == ("Cat", "Dog")
+    assert first.confidence == found.probabilities[0].max() == first.probabilities.max()
+    assert model.image_size == (32, 32)
