@@ -14,12 +14,12 @@ from pathlib import Path
 import pytest
 from support.onnx_networks import contract, write_mean_network
 
+from toolkit.data.read import ReadError, read
 from toolkit.data.walk import sample
 from toolkit.images.spec import Colour
 from toolkit.inference import labeller as pipeline
 from toolkit.inference.infer import infer
 from toolkit.inference.inputs import Inputs
-from toolkit.inference.labeller import ReadError, read
 
 DIGITS = tuple("0123456789")
 

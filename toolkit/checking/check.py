@@ -24,6 +24,7 @@ from toolkit.data.label_table import LabelTables
 from toolkit.data.probe import lying_extension, parallel_map, problem_of
 from toolkit.images import near_duplicates as similarity
 from toolkit.images.header import MAX_PIXELS, Header, read_header
+from toolkit.images.limits import Limits
 from toolkit.images.quality import LEAST_SIDE, Looks, look
 
 KINDS: Final[dict[str, str]] = {
@@ -72,6 +73,8 @@ class CheckOptions:
         few: a class has fewer pictures.
         imbalance: a class is this many times smaller than the largest.
         max_pixels: larger pictures are not decoded.
+        max_memory: bytes that all decoding of the run may take at once, also as text (`2GB`); None is half of the
+            machine's or the container's memory.
         workers: threads; None is one per processor.
         labels: tables that give the classes; None: the class folders, or a `metadata.csv` in the source.
     """
@@ -87,6 +90,7 @@ class CheckOptions:
     few: int = 20
     imbalance: float = 5.0
     max_pixels: int = MAX_PIXELS
+    max_memory: int | str | None = None
     workers: int | None = None
     labels: LabelTables | None = None
 
@@ -227,13 +231,12 @@ def _parted(file: SourceFile) -> SourceFile:
 
 def _look_at_all(source: Source, options: CheckOptions, progress: Progress) -> list[_Seen]:
     cv2.setNumThreads(1)
+    limits = Limits.of(options.max_pixels, options.max_memory)
     seen = {file.name: _Seen(file, problem=file.problem) for file in source.files}
     readable = [file for file in source.files if file.problem is None]
     progress.start("looking", len(readable))
     try:
-        found = parallel_map(
-            lambda file, load: _look_at(file, load, options.max_pixels), source.loads(readable), options.workers
-        )
+        found = parallel_map(lambda file, load: _look_at(file, load, limits), source.loads(readable), options.workers)
         for one in found:
             seen[one.file.name] = one
             progress.advance()
@@ -242,12 +245,13 @@ def _look_at_all(source: Source, options: CheckOptions, progress: Progress) -> l
     return list(seen.values())
 
 
-def _look_at(file: SourceFile, load: Load, max_pixels: int) -> _Seen:
+def _look_at(file: SourceFile, load: Load, limits: Limits) -> _Seen:
     try:
-        data = load()
-        digest = hashlib.sha256(data).hexdigest()
-        header = read_header(data, max_pixels)
-        return _Seen(file, digest, header, look(data, header))
+        with limits.unread(file.size):
+            data = load()
+            digest = hashlib.sha256(data).hexdigest()
+            header = read_header(data, limits.max_pixels)
+            return _Seen(file, digest, header, look(data, header, limits))
     except (InputError, OSError) as error:
         return _Seen(file, problem=problem_of(error))
 

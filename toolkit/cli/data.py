@@ -58,6 +58,7 @@ def split(
     strict: Annotated[bool, _switch("Fail where a file would be left out.", "--strict")] = False,
     no_verify: Annotated[bool, _switch("Trust the pictures' headers, decode none.", "--no-verify")] = False,
     max_pixels: MaxPixels = 200_000_000,
+    max_memory: MaxMemory = None,
     workers: Workers = None,
     quiet: Quiet = False,
     verbose: Verbose = False,
@@ -84,6 +85,7 @@ def split(
         strict=strict,
         verify=not no_verify,
         max_pixels=max_pixels,
+        max_memory=max_memory,
         workers=workers,
     )
     gc.set_threshold(20_000, 50, 100)  # the rows live until the end: looking for garbage among them takes a tenth
@@ -170,6 +172,7 @@ def check(
     imbalance: Annotated[float, typer.Option(help="Imbalance: so many times smaller than the largest.")] = 5,
     force: Annotated[bool, _switch("Replace files that toolkit did not write.", "--force")] = False,
     max_pixels: MaxPixels = 200_000_000,
+    max_memory: MaxMemory = None,
     workers: Workers = None,
     quiet: Quiet = False,
     verbose: Verbose = False,
@@ -193,6 +196,7 @@ def check(
         few=few,
         imbalance=imbalance,
         max_pixels=max_pixels,
+        max_memory=max_memory,
         workers=workers,
     )
     with outputs(out, html, force=force) as write:

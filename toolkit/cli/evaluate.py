@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from toolkit.cli import console
-from toolkit.cli.options import Quiet, Verbose
+from toolkit.cli.options import MaxMemory, Quiet, Verbose
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -35,6 +35,7 @@ def evaluate(
     force: Annotated[
         bool, typer.Option("--force", help="Replace files in OUT that toolkit did not write.", show_default=False)
     ] = False,
+    max_memory: MaxMemory = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, or GPUs: cuda:0,1.")] = "auto",
     runtime: Annotated[
         Literal["auto", "onnxruntime", "openvino"], typer.Option(help="What runs an ONNX file; auto is onnxruntime.")
@@ -66,6 +67,7 @@ def evaluate(
         precision=choice(Precision, precision, "--precision"),
         min_confidence=min_confidence,
         force=force,
+        max_memory=max_memory,
     )
     gates = [gate for text in fail_under or [] for gate in parse_gates(text)]
     for path in models if gates else ():

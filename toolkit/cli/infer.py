@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from toolkit.cli import answers, console
-from toolkit.cli.options import Log, Quiet, Verbose
+from toolkit.cli.options import Log, MaxMemory, Quiet, Verbose
 from toolkit.core.errors import UsageError
 from toolkit.core.progress import SILENT
 
@@ -61,6 +61,7 @@ def infer(
     max_pixels: Annotated[
         int, typer.Option(min=1, help="Larger pictures are refused.", rich_help_panel=FILES)
     ] = 200_000_000,
+    max_memory: MaxMemory = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, or GPUs: cuda:0,1.", rich_help_panel=SPEED)] = "auto",
     runtime: Annotated[
         Literal["auto", "onnxruntime", "openvino"],
@@ -121,6 +122,7 @@ def infer(
         workers=workers,
         processes=True,
         max_pixels=max_pixels,
+        max_memory=max_memory,
     )
     files = Inputs(
         paths=tuple(inputs),

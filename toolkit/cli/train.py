@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from toolkit.cli import console
-from toolkit.cli.options import Quiet, Verbose
+from toolkit.cli.options import MaxMemory, Quiet, Verbose
 
 
 class Effort(StrEnum):
@@ -42,6 +42,7 @@ def train(
     gpus: Annotated[
         int | None, typer.Option(help="GPUs to train on; 0: the CPU.", min=0, show_default="all visible")
     ] = None,
+    max_memory: MaxMemory = None,
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> None:
@@ -61,6 +62,7 @@ def train(
         force=force,
         cache_dir=cache_dir,
         workers=workers,
+        max_memory=max_memory,
         gpus=gpus,
     )
     try:

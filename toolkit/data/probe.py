@@ -7,14 +7,15 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from toolkit.core.errors import InputError
 from toolkit.core.machine import usable_cpus
 from toolkit.core.progress import Progress
 from toolkit.data.class_source import Load, Problem, Source, SourceFile
-from toolkit.images.header import MAX_PIXELS, SUFFIXES, DecodeError, Header, read_header
+from toolkit.images.header import SUFFIXES, DecodeError, Header, read_header
+from toolkit.images.limits import LARGE_FILE_BYTES, Limits
 
 if TYPE_CHECKING:
     from toolkit.images.near_duplicates import Sketch
@@ -71,23 +72,24 @@ class Examination:
     Attributes:
         pixels: decode every pixel; False trusts the headers.
         sketch: keep a small picture of each, to find near copies with.
-        max_pixels: larger pictures are refused from their header.
+        limits: how large an image may be, and what decoding it may cost.
         workers: threads; None is one per processor.
     """
 
     pixels: bool = True
     sketch: bool = False
-    max_pixels: int = MAX_PIXELS
+    limits: Limits = field(default_factory=Limits)
     workers: int | None = None
 
 
-def examine(file: SourceFile, load: Load, look: Look) -> Examined:
+def examine(file: SourceFile, load: Load, look: Look, limits: Limits) -> Examined:
     """Read, hash and look at one file. What is wrong with it is part of the result, never raised."""
     digest = ""
     try:
-        data = load()
-        digest = hashlib.sha256(data).hexdigest()
-        header, sketch = look(data)
+        with limits.unread(file.size):
+            data = load()
+            digest = hashlib.sha256(data).hexdigest()
+            header, sketch = look(data)
     except (InputError, OSError) as error:
         return Examined(file, digest, problem=problem_of(error))
     return Examined(file, digest, header, sketch=sketch)
@@ -106,9 +108,9 @@ Look = Callable[[bytes], "tuple[Header, Sketch | None]"]
 
 def _look(how: Examination) -> Look:
     """What is done with the bytes of a file. OpenCV and numpy are loaded only where pixels are wanted."""
-    limit = how.max_pixels
+    limits = how.limits
     if not how.pixels and not how.sketch:
-        return lambda data: (read_header(data, limit), None)
+        return lambda data: (read_header(data, limits.max_pixels), None)
     import cv2
 
     from toolkit.images import decode as preprocess
@@ -116,8 +118,8 @@ def _look(how: Examination) -> Look:
 
     cv2.setNumThreads(1)
     if how.sketch:
-        return lambda data: (read_header(data, limit), similarity.sketch(data, limit))
-    return lambda data: (preprocess.verify(data, max_pixels=limit), None)
+        return lambda data: (read_header(data, limits.max_pixels), similarity.sketch(data, limits))
+    return lambda data: (preprocess.verify(data, limits=limits), None)
 
 
 def examine_all(source: Source, how: Examination, progress: Progress) -> list[Examined]:
@@ -127,7 +129,8 @@ def examine_all(source: Source, how: Examination, progress: Progress) -> list[Ex
     readable = [file for file in source.files if not file.problem]
     progress.start("reading", len(readable))
     try:
-        for result in parallel_map(lambda file, load: examine(file, load, look), source.loads(readable), how.workers):
+        loads = source.loads(readable)
+        for result in parallel_map(lambda file, load: examine(file, load, look, how.limits), loads, how.workers):
             examined[result.file.name] = result
             progress.advance()
     finally:
@@ -147,7 +150,9 @@ def parallel_map(
         try:
             for chunk in _chunks(items):
                 pending.append(pool.submit(_map_chunk, function, chunk))
-                if len(pending) > 2 * workers:
+                # An archive's large member is in memory already: the next is read when this one is done with.
+                large = sum(file.size for file, _ in chunk) > LARGE_FILE_BYTES
+                while len(pending) > (0 if large else 2 * workers):
                     yield from pending.popleft().result()
             while pending:
                 yield from pending.popleft().result()

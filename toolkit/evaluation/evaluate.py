@@ -18,7 +18,10 @@ from toolkit.core.files import atomic_write
 from toolkit.core.progress import SILENT, Progress
 from toolkit.core.text import printable
 from toolkit.evaluation.gallery import Gallery, Shown
-from toolkit.images.decode import MAX_PIXELS, decode
+from toolkit.data.read import read_file
+from toolkit.images.decode import decode
+from toolkit.images.header import MAX_PIXELS
+from toolkit.images.limits import Limits
 from toolkit.images.spec import Preprocess
 from toolkit.inference.inputs import Inputs, PassedOver
 from toolkit.inference.labeller import Prediction
@@ -51,6 +54,8 @@ class EvaluateOptions:
         gallery: how many mistakes, and how many doubtful right answers, the page shows at most.
         batch_size, workers: None chooses from the machine and the model.
         max_pixels: larger pictures are refused from their header.
+        max_memory: bytes that all decoding of the run may take at once, also as text (`2GB`); None is half of the
+            machine's or the container's memory.
         force: replace files in the folder of the reports that no evaluation wrote.
     """
 
@@ -62,6 +67,7 @@ class EvaluateOptions:
     batch_size: int | None = None
     workers: int | None = None
     max_pixels: int = MAX_PIXELS
+    max_memory: int | str | None = None
     force: bool = False
 
     def __post_init__(self) -> None:
@@ -78,6 +84,7 @@ class EvaluateOptions:
             batch_size=self.batch_size,
             workers=self.workers,
             max_pixels=self.max_pixels,
+            max_memory=self.max_memory,
         )
 
 
@@ -341,4 +348,4 @@ def _run_ms(session: Session, gallery: Gallery, options: EvaluateOptions, batch:
 
 
 def _decoded(path: str, spec: Preprocess, options: EvaluateOptions) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
-    return decode(Path(path).read_bytes(), spec, max_pixels=options.max_pixels)
+    return decode(read_file(path), spec, limits=Limits.of(options.max_pixels, options.max_memory))

@@ -12,7 +12,9 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from toolkit.images.decode import DecodeError, Image, decode
+from toolkit.core.errors import InputError
+from toolkit.data.read import read_file
+from toolkit.images.decode import Image, decode
 from toolkit.model_files.bundle import LabeledPath
 from toolkit.model_files.contract import Contract
 
@@ -47,8 +49,8 @@ def load_pictures(samples: Sequence[LabeledPath], contract: Contract, limit: int
 
     def load(sample: LabeledPath) -> Image | None:
         try:
-            return decode(sample.path.read_bytes(), contract.preprocess)
-        except (OSError, DecodeError):
+            return decode(read_file(str(sample.path)), contract.preprocess)
+        except InputError:
             return None
 
     with ThreadPoolExecutor(max_workers=4) as pool:

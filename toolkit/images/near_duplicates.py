@@ -18,7 +18,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from toolkit.images.decode import MAX_PIXELS, Image, decode
+from toolkit.images.decode import DEFAULT_LIMITS, Image, decode
+from toolkit.images.limits import Limits
 from toolkit.images.spec import Colour, Preprocess
 
 SIDE: Final = 32
@@ -69,13 +70,13 @@ class Pair:
     correlation: float
 
 
-def sketch(data: bytes, max_pixels: int = MAX_PIXELS) -> Sketch:
+def sketch(data: bytes, limits: Limits = DEFAULT_LIMITS) -> Sketch:
     """The sketch of one picture file.
 
     Raises:
         DecodeError: as `preprocess.decode`.
     """
-    return sketch_of(decode(data, Preprocess(height=64, width=64, colour=Colour.GREY), max_pixels=max_pixels)[..., 0])
+    return sketch_of(decode(data, Preprocess(height=64, width=64, colour=Colour.GREY), limits=limits)[..., 0])
 
 
 def sketch_of(grey: Image) -> Sketch:

@@ -9,8 +9,9 @@ import cv2
 import numpy as np
 from cv2.typing import MatLike
 
-from toolkit.images.decode import Image, decode
+from toolkit.images.decode import DEFAULT_LIMITS, Image, decode
 from toolkit.images.header import Header
+from toolkit.images.limits import Limits
 from toolkit.images.near_duplicates import Sketch, sketch_of
 from toolkit.images.spec import Preprocess
 
@@ -41,14 +42,14 @@ class Looks:
     sketch: Sketch
 
 
-def look(data: bytes, header: Header) -> Looks:
+def look(data: bytes, header: Header, limits: Limits = DEFAULT_LIMITS) -> Looks:
     """Measure one picture file, whose header is read already.
 
     Raises:
         DecodeError: as `preprocess.decode`.
     """
     side = _SIDE if min(header.width, header.height) >= LEAST_SIDE else _SMALL
-    rgb = decode(data, Preprocess(height=side, width=side), max_pixels=header.width * header.height)
+    rgb = decode(data, Preprocess(height=side, width=side), limits=limits)
     return measure(rgb, np.asarray(cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY), np.uint8))
 
 

@@ -7,8 +7,6 @@ the others decode while one runs.
 
 from __future__ import annotations
 
-import os
-import stat
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,15 +14,13 @@ from typing import Final
 
 import numpy as np
 
+from toolkit.data.read import ReadError, read
 from toolkit.data.walk import Sample
 from toolkit.images.decode import DecodeError, Image, decode, fit
+from toolkit.images.limits import Limits
 from toolkit.sessions.session import Probabilities, Session
 
 NO_NUMBER: Final = "the model gave no number for this picture"
-
-MAX_FILE_BYTES: Final = 1 << 30
-"""Larger files are no photos; they are refused before they are read."""
-
 
 IN_MEMORY: Final = Sample(path="", name="", size=-1, mtime_ns=0)
 """Stands for an image that comes from no file."""
@@ -45,24 +41,20 @@ class Prediction:
     error: str = ""
 
 
-class ReadError(Exception):
-    """A file could not be read to its end. It may succeed another time."""
-
-
 class Labeller:
     """Reads, decodes and runs batches; may be called from many threads.
 
     Args:
         session: an open session that may be shared between threads.
-        max_pixels: larger pictures are refused.
+        limits: how large an image may be, and what decoding it may cost.
         batch_size: the most samples that a call is given.
         run_size: the most pictures that the session is given at once; None: all of a call's.
     """
 
-    def __init__(self, session: Session, *, max_pixels: int, batch_size: int, run_size: int | None = None) -> None:
+    def __init__(self, session: Session, *, limits: Limits, batch_size: int, run_size: int | None = None) -> None:
         self._session = session
         self._spec = session.contract.preprocess
-        self._max_pixels = max_pixels
+        self.limits = limits
         self.batch_size = batch_size
         self.may_fork = session.may_fork and session.device == "cpu"
         self.run_size = run_size or batch_size
@@ -79,14 +71,15 @@ class Labeller:
                 if isinstance(image, np.ndarray):
                     buffer[n] = fit(image, self._spec)
                 else:
-                    sample, data = read(image)
-                    buffer[n] = decode(data, self._spec, max_pixels=self._max_pixels)
+                    with self.limits.unread(image.size):
+                        sample, data = read(image)
+                        buffer[n] = decode(data, self._spec, limits=self.limits)
                 n += 1
                 found.append(sample)
             except DecodeError as error:
                 found.append(Prediction(sample, None, error.message))
             except ReadError as error:
-                found.append(Prediction(sample._replace(size=-1, mtime_ns=0), None, str(error)))
+                found.append(Prediction(sample._replace(size=-1, mtime_ns=0), None, error.message))
         answers = iter(self._answers(buffer[:n]))
         return [item if isinstance(item, Prediction) else Prediction(item, *next(answers)) for item in found]
 
@@ -104,52 +97,3 @@ class Labeller:
         if buffer is None:
             buffer = self._local.buffer = np.empty((self.batch_size, *self._spec.shape), np.uint8)
         return buffer
-
-
-def read(sample: Sample) -> tuple[Sample, bytes]:
-    """All bytes of a file, and the sample with the size and time that belong to exactly these bytes.
-
-    Raises:
-        ReadError: it is missing, no regular file, may not be read, or does not stop changing.
-        DecodeError: it is larger than `MAX_FILE_BYTES`.
-    """
-    try:
-        handle = os.open(sample.path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
-    except (OSError, ValueError) as error:
-        raise ReadError(f"cannot be read: {_reason(error)}") from None
-    try:
-        before = (sample.size, sample.mtime_ns)
-        for _ in range(3):
-            status = os.fstat(handle)
-            if not stat.S_ISREG(status.st_mode):
-                kind = "a folder" if stat.S_ISDIR(status.st_mode) else "a device, pipe or socket"
-                raise ReadError(f"cannot be read: expected a file, found {kind}")
-            data = _read_all(handle, max(before[0], 0))
-            status = os.fstat(handle)
-            after = (status.st_size, status.st_mtime_ns)
-            if after == before and len(data) == after[0]:
-                return (sample if sample.size >= 0 else sample._replace(size=after[0], mtime_ns=after[1])), data
-            if status.st_size > MAX_FILE_BYTES:
-                raise DecodeError("too_large", f"too large: {status.st_size:,} bytes in one file")
-            before = after
-            sample = sample._replace(size=after[0], mtime_ns=after[1])
-            os.lseek(handle, 0, os.SEEK_SET)
-        raise ReadError("cannot be read: it changed again and again while it was read")
-    except OSError as error:
-        raise ReadError(f"cannot be read: {_reason(error)}") from None
-    finally:
-        os.close(handle)
-
-
-def _read_all(handle: int, expected: int) -> bytes:
-    """Up to one byte more than `expected`, so that a file that grows is noticed."""
-    if expected > MAX_FILE_BYTES:
-        return b""
-    data = os.read(handle, expected + 1)
-    while 0 < len(data) <= expected and (more := os.read(handle, expected + 1 - len(data))):
-        data += more
-    return data
-
-
-def _reason(error: OSError | ValueError) -> str:
-    return (error.strerror or str(error)) if isinstance(error, OSError) else str(error)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from toolkit.core.coerce import coerce
+from toolkit.core.memory import parse_bytes
 from toolkit.core.errors import UsageError
 from toolkit.images.header import MAX_PIXELS
 from toolkit.sessions.backend import Device, Precision, Runtime, check_backend
@@ -58,6 +59,8 @@ class InferOptions:
         batch_size, workers: None chooses from the machine and the model.
         processes: workers may be forked where that is faster; only for a program without other threads.
         max_pixels: larger pictures are refused from their header.
+        max_memory: bytes that all decoding of the run may take at once, also as text (`2GB`); None is half of the
+            machine's or the container's memory.
     """
 
     device: Device = "auto"
@@ -73,8 +76,10 @@ class InferOptions:
     workers: int | None = None
     processes: bool = False
     max_pixels: int = MAX_PIXELS
+    max_memory: int | str | None = None
 
     def __post_init__(self) -> None:
+        parse_bytes(self.max_memory)
         coerce(self, runtime=Runtime, precision=Precision)
         check_backend(self.device, self.runtime, self.precision)
         if isinstance(self.max_failures, (str, int)):

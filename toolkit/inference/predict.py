@@ -16,6 +16,7 @@ from toolkit.core.machine import usable_cpus
 from toolkit.core.parallel import CAN_FORK, Processes, in_threads
 from toolkit.core.progress import SILENT, Progress
 from toolkit.data.walk import Sample
+from toolkit.images.limits import Limits
 from toolkit.images.opencv_threads import one_opencv_thread
 from toolkit.inference.labeller import Labeller, Prediction
 from toolkit.inference.options import InferOptions
@@ -25,7 +26,7 @@ from toolkit.sessions.session import Session
 
 Item = TypeVar("Item")
 
-ROWS_VERSION: Final = 1
+ROWS_VERSION: Final = 2
 """Raised when the same model and options give other rows than before."""
 
 CPU_BATCH_VALUES: Final = 500_000
@@ -64,7 +65,8 @@ def make_labeller(session: Session, options: InferOptions) -> Labeller:
         worthwhile = min(16, -(-session.n_bytes // CPU_WEIGHT_BYTES))
         run = max(4, min(64, _power_of_two(fitting)), 2 * _power_of_two(worthwhile - 1))
         size = 4 * run
-    return Labeller(session, max_pixels=options.max_pixels, batch_size=size, run_size=run)
+    limits = Limits.of(options.max_pixels, options.max_memory)
+    return Labeller(session, limits=limits, batch_size=size, run_size=run)
 
 
 def _power_of_two(n: int) -> int:
@@ -137,6 +139,7 @@ def row_workers(table: Layout, labeller: Labeller, options: InferOptions, *, n_b
     workers = options.workers or usable_cpus()
     tiny = prod(table.contract.preprocess.shape) < FORK_VALUES * workers
     if options.processes and CAN_FORK and tiny and labeller.may_fork and n_batches >= workers > 1:
+        labeller.limits = Limits.of(options.max_pixels, options.max_memory, processes=workers)
         with one_opencv_thread(), Processes(rows, workers) as processes:
             yield processes.map
     else:

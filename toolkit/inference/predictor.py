@@ -13,7 +13,8 @@ import numpy as np
 from toolkit.core.errors import UsageError
 from toolkit.core.text import first_line
 from toolkit.data.walk import Sample, sample
-from toolkit.images.decode import MAX_PIXELS, Image
+from toolkit.images.decode import Image
+from toolkit.images.limits import Limits
 from toolkit.inference.labeller import IN_MEMORY, Labeller, Prediction
 from toolkit.inference.predict import batches
 from toolkit.model_files.contract import Contract
@@ -93,7 +94,7 @@ class Model:
     """
 
     def __init__(self, session: Session) -> None:
-        self._label = Labeller(session, max_pixels=MAX_PIXELS, batch_size=BATCH_SIZE)
+        self._label = Labeller(session, limits=Limits.of(), batch_size=BATCH_SIZE)
         self.contract: Contract = session.contract
         self.labels: tuple[str, ...] = session.contract.labels
         self.image_size: tuple[int, int] = (session.contract.preprocess.height, session.contract.preprocess.width)

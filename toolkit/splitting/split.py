@@ -21,6 +21,7 @@ from toolkit.data.class_source import PARTS, Problem, Source, open_source
 from toolkit.data.label_table import LabelTables
 from toolkit.data.probe import Examination, Examined, examine_all
 from toolkit.images.header import MAX_PIXELS
+from toolkit.images.limits import Limits
 from toolkit.splitting import rows as split_rows
 from toolkit.splitting.place import Earlier, Mode, apply, finish_move, hold, read_earlier
 from toolkit.splitting.plan import SUBSETS, Picture, borders, parse_ratio, plan
@@ -46,6 +47,8 @@ class SplitOptions:
         strict: raise where any file would be left out; write nothing.
         verify: decode every pixel; False trusts the headers.
         max_pixels: larger pictures are left out.
+        max_memory: bytes that all decoding of the run may take at once, also as text (`2GB`); None is half of the
+            machine's or the container's memory.
         workers: threads; None is one per processor.
         labels: tables that give the classes; None: the class folders, or a `metadata.csv` in the source.
     """
@@ -63,6 +66,7 @@ class SplitOptions:
     strict: bool = False
     verify: bool = True
     max_pixels: int = MAX_PIXELS
+    max_memory: int | str | None = None
     workers: int | None = None
     labels: LabelTables | None = None
 
@@ -263,7 +267,7 @@ def _plan(source: Source, options: SplitOptions, earlier: Earlier | None, progre
     settings = Examination(
         pixels=options.verify,
         sketch=options.near_duplicates,
-        max_pixels=options.max_pixels,
+        limits=Limits.of(options.max_pixels, options.max_memory),
         workers=options.workers,
     )
     examined = examine_all(source, settings, progress)

@@ -16,14 +16,17 @@ from typing import Final
 
 import cv2
 
+from toolkit.core.errors import InputError
 from toolkit.core.files import atomic_write
 from toolkit.core.machine import usable_cpus
 from toolkit.core.progress import SILENT, Progress
-from toolkit.images.decode import DecodeError, decode
+from toolkit.data.read import read_file
+from toolkit.images.decode import DEFAULT_LIMITS, decode
+from toolkit.images.limits import Limits
 from toolkit.images.spec import Preprocess
 from toolkit.training.dataset import Dataset, LabelledSample
 
-_VERSION: Final = 1
+_VERSION: Final = 2
 _SLICE: Final = 64  # files that one worker decodes between two reports
 
 
@@ -50,7 +53,13 @@ class Decoded:
 
 
 def decode_all(
-    dataset: Dataset, spec: Preprocess, cache_dir: Path, *, workers: int = 0, progress: Progress = SILENT
+    dataset: Dataset,
+    spec: Preprocess,
+    cache_dir: Path,
+    *,
+    workers: int = 0,
+    limits: Limits = DEFAULT_LIMITS,
+    progress: Progress = SILENT,
 ) -> Decoded:
     """Decode every file of `dataset` into a file below `cache_dir`, or find it there, if nothing has changed since.
 
@@ -58,16 +67,18 @@ def decode_all(
 
     Args:
         workers: decoding threads; 0 means one per usable CPU.
+        limits: how large an image may be, and what decoding it may cost.
     """
     folder = cache_dir / f"{_safe(dataset.root.name)}-{_key(str(dataset.root), _spec_key(spec))[:16]}"
-    name = _key(*(f"{s.path}\0{s.size}\0{s.mtime_ns}" for s in dataset.samples))[:32]
+    allowed = f"{limits.max_pixels} {limits.thin_memory}"
+    name = _key(allowed, *(f"{s.path}\0{s.size}\0{s.mtime_ns}" for s in dataset.samples))[:32]
     pixels, index = folder / f"{name}.u8", folder / f"{name}.json"
     known = _read_index(index, pixels, dataset.samples, spec)
     if known is not None:
         return Decoded(path=pixels, spec=spec, samples=known, reused=True)
     folder.mkdir(parents=True, exist_ok=True)
     with atomic_write(pixels) as temporary:
-        samples = _decode_into(temporary, dataset, spec, workers or usable_cpus(), progress)
+        samples = _decode_into(temporary, dataset, spec, workers or usable_cpus(), limits, progress)
     with atomic_write(index) as temporary:
         sparse = {i: sample.reason for i, sample in enumerate(samples) if sample.reason}
         temporary.write_text(
@@ -80,16 +91,15 @@ def decode_all(
 
 
 def _decode_into(
-    path: Path, dataset: Dataset, spec: Preprocess, workers: int, progress: Progress
+    path: Path, dataset: Dataset, spec: Preprocess, workers: int, limits: Limits, progress: Progress
 ) -> list[LabelledSample]:
     samples, row_bytes = dataset.samples, _row_bytes(spec)
     root = str(dataset.root)
     cv2.setNumThreads(1)
 
     def work(start: int) -> list[LabelledSample]:
-        return [
-            _decode_row(handle, i * row_bytes, root, samples[i], spec) for i in range(start, min(start + _SLICE, n))
-        ]
+        rows = range(start, min(start + _SLICE, n))
+        return [_decode_row(handle, i * row_bytes, root, samples[i], spec, limits) for i in rows]
 
     n = len(samples)
     results: list[LabelledSample] = []
@@ -119,17 +129,17 @@ def reserve(handle: int, n_bytes: int) -> None:
         os.truncate(handle, n_bytes)
 
 
-def _decode_row(handle: int, offset: int, root: str, sample: LabelledSample, spec: Preprocess) -> LabelledSample:
+def _decode_row(
+    handle: int, offset: int, root: str, sample: LabelledSample, spec: Preprocess, limits: Limits
+) -> LabelledSample:
     """Decode one file to its row; the sample with its digest, or with the reason if that fails."""
+    digest = ""
     try:
-        with open(f"{root}/{sample.path}", "rb") as opened:  # noqa: PTH123  (twice as fast, once per image)
-            data = opened.read()
-    except OSError as error:
-        return replace(sample, reason=f"unreadable: {error.strerror}")
-    digest = hashlib.sha256(data).hexdigest()
-    try:
-        image = decode(data, spec)
-    except DecodeError as error:
+        with limits.unread(sample.size):
+            data = read_file(f"{root}/{sample.path}", max(sample.size, 0))
+            digest = hashlib.sha256(data).hexdigest()
+            image = decode(data, spec, limits=limits)
+    except InputError as error:
         return replace(sample, reason=error.message, digest=digest)
     os.pwrite(handle, image.data, offset)
     return replace(sample, digest=digest)

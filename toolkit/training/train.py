@@ -17,6 +17,7 @@ from toolkit.core.errors import InputError, UsageError, missing_extra
 from toolkit.core.locking import lock
 from toolkit.core.progress import SILENT, Progress
 from toolkit.core.tensorflow_import import BackgroundImport
+from toolkit.images.limits import Limits
 from toolkit.model_files import bundle as bundles
 from toolkit.model_files.bundle import Bundle, DataRow
 from toolkit.model_files.history import Epoch, read_history
@@ -49,6 +50,8 @@ class TrainOptions:
         force: replace the bundle that is there, once the new one is finished.
         cache_dir: where decoded images are kept; None is the user's cache folder.
         workers: decoding threads, 0 is one per usable CPU.
+        max_memory: bytes that all decoding of the run may take at once, also as text (`2GB`); None is half of the
+            machine's or the container's memory.
         gpus: how many GPUs to train on; None is all visible ones, 0 is the CPU.
     """
 
@@ -64,6 +67,7 @@ class TrainOptions:
     force: bool = False
     cache_dir: Path | None = None
     workers: int = 0
+    max_memory: int | str | None = None
     gpus: int | None = None
 
 
@@ -122,7 +126,10 @@ def train(data: Path, options: TrainOptions, progress: Progress = SILENT) -> Tra
             workspace.check_out(out, force=options.force)
             importing = _begin(recipe)
         cache_dir = options.cache_dir or default_cache_dir()
-        decoded = decode_all(dataset, recipe.preprocess, cache_dir, workers=options.workers, progress=progress)
+        limits = Limits.of(max_memory=options.max_memory)
+        decoded = decode_all(
+            dataset, recipe.preprocess, cache_dir, workers=options.workers, limits=limits, progress=progress
+        )
         _say_cache(decoded, progress)
         samples = assign(dataset, decoded, recipe, progress)
         rows = data_rows(dataset, samples)

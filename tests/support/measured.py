@@ -1,0 +1,99 @@
+"""Decode files one at a time, each in a process of its own, and say what it took: `python -m tests.support.measured F…`
+
+One line of JSON for each file: name, outcome ("decoded" or the kind of error), growth of resident memory in bytes,
+seconds of processor. The process is forked after everything is imported and one image is decoded, so that only the
+file itself is measured.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+LIMIT_S = 60
+"""A decode that takes longer is ended."""
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """What one decode took.
+
+    Attributes:
+        name: of the file.
+        outcome: "decoded", the kind of a `DecodeError`, or "killed" and "crashed".
+        message: of the error.
+        growth: bytes of resident memory at the peak, more than before.
+        seconds: of processor.
+    """
+
+    name: str
+    outcome: str
+    message: str
+    growth: int
+    seconds: float
+
+
+def measure(paths: Iterable[Path], *, side: int = 224) -> list[Taken]:
+    """Decode each file for a network of `side`x`side` and say what it took."""
+    command = [sys.executable, "-m", "tests.support.measured", str(side), *map(str, paths)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=Path(__file__).parents[2])
+    if done.stderr:
+        raise AssertionError(f"a native library wrote: {done.stderr[:500]}")
+    return [Taken(**json.loads(line)) for line in done.stdout.splitlines()]
+
+
+def _peak() -> int:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def _one(path: Path, side: int) -> dict[str, object]:
+    from toolkit.images.decode import decode, verify
+    from toolkit.images.header import DecodeError
+    from toolkit.images.spec import Preprocess
+
+    outcome, message = "decoded", ""
+    before, begun = _peak(), time.process_time()
+    try:
+        data = path.read_bytes()
+        decode(data, Preprocess(height=side, width=side))
+        verify(data)
+    except DecodeError as error:
+        outcome, message = error.kind, error.message
+    seconds = time.process_time() - begun
+    return {"name": path.name, "outcome": outcome, "message": message, "growth": _peak() - before, "seconds": seconds}
+
+
+def main() -> None:
+    """Fork for each file; the child prints its line."""
+    import numpy as np
+
+    from toolkit.images.decode import decode, encode_png
+    from toolkit.images.spec import Preprocess
+
+    side = int(sys.argv[1])
+    decode(encode_png(np.zeros((8, 8, 3), np.uint8)), Preprocess(height=side, width=side))
+    for path in map(Path, sys.argv[2:]):
+        child = os.fork()
+        if not child:
+            signal.alarm(LIMIT_S)
+            print(json.dumps(_one(path, side)), flush=True)
+            os._exit(0)
+        _, status = os.waitpid(child, 0)
+        if status:
+            ended = "killed" if os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGALRM else "crashed"
+            print(
+                json.dumps({"name": path.name, "outcome": ended, "message": str(status), "growth": -1, "seconds": -1})
+            )
+            sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    main()

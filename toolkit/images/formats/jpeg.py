@@ -1,0 +1,105 @@
+"""JPEG: ITU-T T.81, Annex B, read as libjpeg reads it."""
+
+from __future__ import annotations
+
+import re
+import struct
+from typing import Final
+
+from toolkit.images.formats.common import MAX_PIXELS, DecodeError, Header, exif_orientation, require_data
+
+MAX_SEGMENTS: Final = 10_000
+"""Before the first scan; the largest ICC profile and EXIF of a camera take a few hundred."""
+
+SMALL_PIXELS: Final = 1 << 20
+"""Up to this many pixels a baseline file is not looked at beyond its frame header: nothing in it costs much."""
+
+_MARKER: Final = re.compile(rb"\xff([^\x00\xff])")
+"""The next marker: fill bytes and `FF 00` are skipped, as is whatever stands between two segments."""
+
+_ALONE: Final = frozenset((0x01, *range(0xD0, 0xD8)))
+"""Markers without a segment: TEM and RST0..7."""
+
+_BASELINE, _PROGRESSIVE, _ARITHMETIC = frozenset((0xC0, 0xC1)), frozenset((0xC2, 0xCA)), frozenset((0xC9, 0xCA))
+_FRAMES: Final = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+
+_COEFFICIENT_BYTES: Final = 2
+_SECONDS_A_BLOCK: Final = 8e-9
+"""What a scan takes for a block in which nothing changes."""
+_ARITHMETIC_SECONDS_A_BLOCK: Final = 6e-7
+
+
+def read(data: bytes, max_pixels: int = MAX_PIXELS) -> Header:
+    """Markers up to the first frame header, and up to the first scan where the image is large or progressive."""
+    orientation, at = 1, 2
+    for _ in range(MAX_SEGMENTS):
+        found = _MARKER.search(data, at)
+        if found is None:
+            raise IndexError
+        marker, at = found[1][0], found.end()
+        if marker in _ALONE:
+            continue
+        if marker in (0xD8, 0xD9, 0xDA):
+            raise DecodeError("damaged", "damaged: the JPEG has no frame header before its data")
+        (length,) = struct.unpack_from(">H", data, at)
+        if marker in _FRAMES:
+            return _frame(data, marker, at, orientation, max_pixels)
+        if marker == 0xE1 and data[at + 2 : at + 8] == b"Exif\x00\x00":
+            orientation = exif_orientation(data[at + 8 : at + length])
+        at += max(length, 2)
+    raise DecodeError("damaged", f"damaged: the JPEG has more than {MAX_SEGMENTS:,} segments before its image")
+
+
+def _frame(data: bytes, marker: int, at: int, orientation: int, max_pixels: int) -> Header:
+    length, bits, height, width, n = struct.unpack_from(">HBHHB", data, at)
+    if marker not in _BASELINE | _PROGRESSIVE | _ARITHMETIC:
+        raise DecodeError("unsupported", f"not supported: a JPEG of a rare kind (frame FF {marker:02X})")
+    header = Header("jpeg", width, height, orientation, samples=n, bits=bits)
+    if (marker in _BASELINE and header.pixels <= SMALL_PIXELS) or not 0 < header.pixels <= max_pixels:
+        return header
+    blocks = _blocks(data[at + 8 : at + 8 + 3 * n], width, height)
+    if marker not in _ARITHMETIC:
+        # A block takes a bit for its DC coefficient, and in a sequential scan one more for the end of the others.
+        bits_a_block = 2 if marker in _BASELINE else 1
+        require_data(header, blocks * bits_a_block, len(data) - at, 1)
+    scan = _first_scan(data, at + length)
+    many = marker in _PROGRESSIVE or (scan >= 0 and data[scan + 4] < n)
+    # Within a scan `FF DA` cannot occur: a byte FF is followed by 0 there, or by a restart marker.
+    scans = data.count(b"\xff\xda", max(scan, 0)) if many else 1
+    seconds = blocks * scans * _SECONDS_A_BLOCK if many else 0.0
+    if marker in _ARITHMETIC:
+        seconds += blocks * _ARITHMETIC_SECONDS_A_BLOCK
+    memory = blocks * 64 * _COEFFICIENT_BYTES if many else 0
+    return Header("jpeg", width, height, orientation, n, bits, codec_bytes=memory, codec_seconds=seconds)
+
+
+def _blocks(components: bytes, width: int, height: int) -> int:
+    """Blocks of 8x8 values in all components, whole units (MCUs) as they are stored."""
+    factors = [(byte >> 4 or 1, byte & 15 or 1) for byte in components[1::3]]
+    if not factors:
+        raise DecodeError("damaged", "damaged: the JPEG has no components")
+    across = -(-width // (8 * max(h for h, _ in factors)))
+    down = -(-height // (8 * max(v for _, v in factors)))
+    return across * down * sum(h * v for h, v in factors)
+
+
+def _first_scan(data: bytes, at: int) -> int:
+    """Where the first scan's marker stands; -1 where there is none."""
+    for _ in range(MAX_SEGMENTS):
+        found = _MARKER.search(data, at)
+        if found is None:
+            return -1
+        marker, at = found[1][0], found.end()
+        if marker == 0xDA:
+            return found.start()
+        if marker in _FRAMES:
+            raise DecodeError("damaged", "damaged: the JPEG has two frame headers")
+        if marker not in _ALONE:
+            (length,) = struct.unpack_from(">H", data, at)
+            at += max(length, 2)
+    raise DecodeError("damaged", f"damaged: the JPEG has more than {MAX_SEGMENTS:,} segments before its image")
+
+
+def ends_early(data: bytes) -> bool:
+    """Whether the mark that closes the file is missing."""
+    return b"\xff\xd9" not in data[-64:]

@@ -1,0 +1,154 @@
+"""What decoding one image may cost: estimated from its header before anything is allocated, and held within a budget.
+
+The estimates are the growth of resident memory that was measured for every format with OpenCV 5 (its Python binding
+holds the pixels twice for a moment), rounded up.
+"""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import Final
+
+from toolkit.core.memory import ForkedBudget, MemoryBudget, machine_budget, parse_bytes
+from toolkit.images.formats.common import MAX_PIXELS, DecodeError, Header
+from toolkit.images.spec import Colour
+
+THIN_MEMORY: Final = 440 << 20
+"""What a thin file, one of few bytes for its pixels, may take unless `--max-memory` says more."""
+
+THIN_RATIO: Final = 100
+"""A file is thin where its pixels, as stored, have more than this many times its bytes."""
+
+SECONDS: Final = 2.0
+"""What one file may take, or the time in which `BYTES_A_SECOND` of it are read, if that is more."""
+
+BYTES_A_SECOND: Final = 2_000_000
+
+SMALL_PIXELS: Final = 1 << 20
+"""Images of up to this many pixels are neither estimated nor counted: a worker's own few megabytes."""
+
+LARGE_FILE_BYTES: Final = 16 << 20
+"""A smaller file is read before anything is counted."""
+
+WORST_BYTES_A_PIXEL: Final = 12
+"""What a large file is counted as before its header is known."""
+
+_OUTPUT: Final = {Colour.RGB: 6, Colour.GREY: 2}
+"""Bytes a pixel of what OpenCV hands out."""
+
+_BESIDES: Final = {"gif": 5, "webp": 2, "avif": 14, "tiff": 1, "heif": 14, "jpeg2000": 8, "jpegxl": 12}
+"""Bytes a pixel that a codec holds besides; alpha comes on top where it is decoded."""
+
+_SECOND_DECODER: Final = 8
+"""Bytes a pixel that Pillow holds, and the copies out of it."""
+
+_NANOSECONDS: Final = {"gif": 25.0, "png": 7.0, "tiff": 8.0, "webp": 9.0, "avif": 30.0, "jpeg": 4.0, "heif": 30.0}
+"""For a pixel of the format at 8 bits; `png` and `tiff` for each of its values, 8 bits each."""
+
+
+_NOTHING: Final = nullcontext()
+
+_SHARED: Final = MemoryBudget(machine_budget())
+"""For all callers that name no budget."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """What one decode is estimated to take: bytes of memory, seconds of a processor."""
+
+    memory: int
+    seconds: float
+
+
+def decoding_cost(header: Header, n_bytes: int, colour: Colour, reduction: int) -> Cost:
+    """Estimate from the header alone.
+
+    Args:
+        n_bytes: of the file, which is in memory too.
+        colour: what is asked for; a grey file is decoded in grey in any case.
+        reduction: 1, 2, 4 or 8, which only a JPEG's codec applies.
+    """
+    pixels = header.pixels
+    wanted = Colour.GREY if header.samples == 1 else colour
+    if header.format == "jpeg":
+        pixels = -(-pixels // reduction**2)
+    each = _OUTPUT[wanted] + _BESIDES.get(header.format, 0)
+    if header.format in ("avif", "heif"):
+        each += (20 if header.samples == 4 else 0) + (8 if header.bits > 8 else 0)
+    if header.second_decoder or header.format not in _NANOSECONDS:
+        each += _SECOND_DECODER
+    each += _OUTPUT[wanted] // 2 if header.orientation >= 5 else 0
+    each_ns = _NANOSECONDS.get(header.format, 12.0)
+    if header.format in ("png", "tiff"):
+        each_ns = 2.0 + each_ns * header.samples * max(1, header.bits // 8) / 2
+    return Cost(pixels * each + header.codec_bytes + n_bytes, pixels * each_ns * 1e-9 + header.codec_seconds)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Limits:
+    """What a run allows its images to be and to cost.
+
+    Attributes:
+        max_pixels: larger images are refused from their header.
+        budget: memory that all decodes of the run share.
+        thin_memory: what a thin file may take.
+    """
+
+    max_pixels: int = MAX_PIXELS
+    budget: MemoryBudget = _SHARED
+    thin_memory: int = THIN_MEMORY
+
+    @classmethod
+    def of(cls, max_pixels: int = MAX_PIXELS, max_memory: int | str | None = None, *, processes: int = 0) -> Limits:
+        """The limits of a run.
+
+        Args:
+            max_memory: bytes, or such as `2GB`; None is half of the machine's or the container's memory. Where it is given, a thin file
+                may take all of it.
+            processes: forked workers that share it; 0 for threads.
+        """
+        given = parse_bytes(max_memory)
+        total = given or machine_budget()
+        budget = ForkedBudget(total, processes) if processes else MemoryBudget(total)
+        return cls(max_pixels=max_pixels, budget=budget, thin_memory=given or THIN_MEMORY)
+
+    def admit(self, header: Header, n_bytes: int, colour: Colour, reduction: int) -> AbstractContextManager[None]:
+        """Wait until there is memory to decode an image, and hold it within the context.
+
+        Raises:
+            DecodeError: it needs more than may ever be had.
+        """
+        if header.pixels <= SMALL_PIXELS and not header.codec_bytes and not header.codec_seconds:
+            return _NOTHING
+        cost = decoding_cost(header, n_bytes, colour, reduction)
+        stored = header.pixels * header.samples * header.bits // 8
+        allowed = self.budget.total
+        if stored > THIN_RATIO * n_bytes:
+            allowed = min(allowed, self.thin_memory)
+        if cost.memory > allowed:
+            raise DecodeError("too_large", _too_costly(header, n_bytes, f"{_size(cost.memory)} of memory", allowed))
+        allowed_s = max(SECONDS * max(1.0, self.thin_memory / THIN_MEMORY), n_bytes / BYTES_A_SECOND)
+        thin = stored > THIN_RATIO * n_bytes or header.codec_seconds > 0
+        if thin and cost.seconds > allowed_s:
+            needed = f"{cost.seconds:,.0f} seconds"
+            raise DecodeError("too_large", _too_costly(header, n_bytes, needed, f"{allowed_s:.0f} seconds"))
+        return self.budget.hold(cost.memory)
+
+    def unread(self, n_bytes: int) -> AbstractContextManager[None]:
+        """Hold what a large file of `n_bytes` may need to be read and decoded, before its header is known."""
+        if n_bytes <= LARGE_FILE_BYTES:
+            return _NOTHING
+        return self.budget.hold(n_bytes + WORST_BYTES_A_PIXEL * self.max_pixels)
+
+
+def _too_costly(header: Header, n_bytes: int, needed: str, allowed: int | str) -> str:
+    limit = _size(allowed) if isinstance(allowed, int) else allowed
+    return (
+        f"too large: decoding {header.width}x{header.height} pixels out of {n_bytes:,} bytes would take about "
+        f"{needed}, more than {limit} (see --max-memory)"
+    )
+
+
+def _size(n_bytes: int) -> str:
+    return f"{n_bytes / 1e9:.1f} GB" if n_bytes >= 1e9 else f"{max(1, round(n_bytes / 1e6))} MB"

@@ -1,0 +1,135 @@
+"""The second decoder, for what OpenCV does not read: Pillow (extra `formats`) and libheif (extra `heic`).
+
+The rules are those of the one decoder: first frame, alpha dropped, more than 8 bits scaled down, upright.
+"""
+
+from __future__ import annotations
+
+import io
+import warnings
+from importlib import import_module
+from typing import Any, Final, cast
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from toolkit.images.formats import tiff
+from toolkit.images.formats.common import DecodeError, Header
+from toolkit.images.header import FORMATS as NAMES
+from toolkit.images.spec import Colour
+
+Image = npt.NDArray[np.uint8]
+
+_PLUGINS: Final = {
+    "jpeg2000": ("PIL.Jpeg2KImagePlugin", "Jpeg2KImageFile"),
+    "psd": ("PIL.PsdImagePlugin", "PsdImageFile"),
+    "qoi": ("PIL.QoiImagePlugin", "QoiImageFile"),
+    "tga": ("PIL.TgaImagePlugin", "TgaImageFile"),
+    "jpegxl": ("pillow_jxl.JpegXLImagePlugin", "JXLImageFile"),
+    "tiff": ("PIL.TiffImagePlugin", "TiffImageFile"),
+    "bmp": ("PIL.BmpImagePlugin", "BmpImageFile"),
+    "png": ("PIL.PngImagePlugin", "PngImageFile"),
+}
+"""Format -> the one class of Pillow that reads it; `Image.open` would try many, some of which start programs."""
+
+FORMATS: Final = frozenset(("jpeg2000", "psd", "qoi", "tga", "jpegxl", "heif"))
+"""Formats that OpenCV is never asked for."""
+
+MORE_KINDS: Final = frozenset(("tiff", "bmp", "png"))
+"""Formats of which Pillow reads kinds that OpenCV does not."""
+
+
+def decode(data: bytes, header: Header, colour: Colour) -> Image:
+    """All pixels of the first frame: (h, w, 3) RGB or (h, w) grey; TIFF and HEIF upright, the others as stored.
+
+    Raises:
+        DecodeError: the extra is not installed, or the file is damaged or of a kind that is not supported.
+    """
+    try:
+        pixels = _heif(data, header) if header.format == "heif" else _pillow(data, header)
+    except DecodeError:
+        raise
+    except ImportError:
+        raise _missing(header) from None
+    except Exception as error:  # Pillow's plugins raise whatever their parsing raises
+        text = str(error) or type(error).__name__
+        raise DecodeError("damaged", f"damaged: the {_name(header)} cannot be decoded ({text})") from None
+    if pixels.ndim == 3 and colour is Colour.GREY:
+        return cast(Image, cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY))
+    if pixels.ndim == 2 and colour is Colour.RGB:
+        return cast(Image, cv2.cvtColor(pixels, cv2.COLOR_GRAY2RGB))
+    return pixels
+
+
+def retry(data: bytes, header: Header, colour: Colour, error: DecodeError) -> Image:
+    """`decode`, for a file that OpenCV has refused with `error`, which stays where this fails as well."""
+    try:
+        return decode(data, header, colour)
+    except DecodeError as second:
+        raise (second if second.kind == "unsupported" else error) from None
+
+
+def _missing(header: Header) -> DecodeError:
+    extra = "heic" if header.format == "heif" else "formats"
+    kind = f"this kind of {_name(header)}" if header.format in MORE_KINDS else f"{_name(header)}"
+    return DecodeError("unsupported", f'not supported here: {kind}; pip install "toolkit-images[{extra}]" reads it')
+
+
+def _name(header: Header) -> str:
+    return NAMES.get(header.format, header.format.upper())
+
+
+def _pillow(data: bytes, header: Header) -> Image:
+    module, name = _PLUGINS[header.format]
+    warnings.filterwarnings("ignore", module=r"PIL\.")
+    image = getattr(import_module(module), name)(io.BytesIO(data))
+    expected = header.upright_size[::-1] if header.format == "tiff" else (header.width, header.height)
+    if image.size != expected:  # Pillow turns a TIFF upright itself
+        raise DecodeError("damaged", f"damaged: the {_name(header)} holds an image of another size than it says")
+    image.load()
+    return _eight_bits(image, data, header)
+
+
+def _eight_bits(image: Any, data: bytes, header: Header) -> Image:
+    """Pixels of any mode as uint8, (h, w, 3) or (h, w)."""
+    if image.mode.startswith("I;16"):
+        white = (tiff.declared_white(data) if header.format == "tiff" else None) or (1 << max(9, header.bits)) - 1
+        return _scaled(np.asarray(image).astype(np.float32), 0, white)
+    if image.mode == "I":
+        values = np.asarray(image)
+        if header.bits == 32:
+            return cast(Image, (values.view(np.uint32) >> 24).astype(np.uint8))
+        return _scaled(values.astype(np.float32), 0, (1 << header.bits) - 1)
+    if image.mode == "F":
+        return _floats(np.asarray(image), data)
+    grey = image.mode in ("1", "L", "LA", "La")
+    return np.asarray(image.convert("L" if grey else "RGB"))
+
+
+def _floats(values: npt.NDArray[np.float32], data: bytes) -> Image:
+    """Floats by the range that the file declares, else 0..1 or 0..255, whichever holds them all."""
+    found = tiff.declared_range(data)
+    low, high = float(np.nanmin(values)), float(np.nanmax(values))
+    if found is None and low >= 0 and high <= 255:
+        found = (0.0, 1.0 if high <= 1 else 255.0)
+    if found is None or not np.isfinite(values).all():
+        raise DecodeError(
+            "unsupported", f"not supported: a TIFF of floats from {low:g} to {high:g} that does not declare its range"
+        )
+    return _scaled(values, *found)
+
+
+def _scaled(values: npt.NDArray[np.float32], low: float, high: float) -> Image:
+    return np.clip(np.rint((values - np.float32(low)) * np.float32(255 / (high - low))), 0, 255).astype(np.uint8)
+
+
+def _heif(data: bytes, header: Header) -> Image:
+    import pi_heif
+
+    pi_heif.options.DECODE_THREADS = 1
+    image = pi_heif.open_heif(data, convert_hdr_to_8bit=True)
+    if image.size != header.upright_size[::-1]:
+        raise DecodeError("damaged", "damaged: the HEIF holds an image of another size than it says")
+    pixels = np.asarray(image)
+    return np.ascontiguousarray(pixels[:, :, :3]) if pixels.ndim == 3 else pixels
