@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
 from toolkit.images.decode import DecodeError, decode, fit, verify
+from toolkit.images.limits import Limits
 from toolkit.images.spec import Colour, Preprocess, Resize
 
 Variant = tuple[str, dict[str, object]]
@@ -203,7 +204,7 @@ def test_a_truncated_file_is_an_error(photo: Image.Image, kind: str, options: di
         (b"\x00\x01\x02\x03garbage", "not_an_image", "00 01 02 03"),
         (b"\xff\xd8\xff\xe0\x00\x10JFIF", "truncated", "header"),
         (b"\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR", "truncated", "header"),
-        (b"\x00\x00\x00\x18ftypheic" + bytes(64), "not_an_image", "HEIC"),
+        (b"\x00\x00\x00\x18ftypheic" + bytes(64), "truncated", "HEIF"),
     ],
 )
 def test_what_is_no_picture_says_what_it_is(data: bytes, kind: str, words: str) -> None:
@@ -234,7 +235,11 @@ def test_damaged_bytes_decode_or_raise_decode_error(drawn: st.DataObject) -> Non
     for _ in range(drawn.draw(st.integers(1, 8))):
         data[drawn.draw(st.integers(0, len(data) - 1))] = drawn.draw(st.integers(0, 255))
     with contextlib.suppress(DecodeError):
-        assert decode(bytes(data), Preprocess(height=16, width=16), max_pixels=10**6).shape == (16, 16, 3)
+        assert decode(bytes(data), Preprocess(height=16, width=16), limits=Limits(max_pixels=10**6)).shape == (
+            16,
+            16,
+            3,
+        )
 
 
 def test_the_faults_planted_in_pet_images(pet_images: Path) -> None:

@@ -14,10 +14,10 @@ from pathlib import Path
 import pytest
 from support.onnx_networks import contract, write_mean_network
 
+from toolkit.data import read as guarded
 from toolkit.data.read import ReadError, read
 from toolkit.data.walk import sample
 from toolkit.images.spec import Colour
-from toolkit.inference import labeller as pipeline
 from toolkit.inference.infer import infer
 from toolkit.inference.inputs import Inputs
 
@@ -35,7 +35,7 @@ def two(fashion_images: Path, tmp_path: Path) -> tuple[Path, Path]:
 
 def before_each_read(monkeypatch: pytest.MonkeyPatch, action: Callable[[], None], times: int) -> None:
     """Call `action` after a file was opened and looked at, before its bytes are taken."""
-    real, left = pipeline._read_all, [times]
+    real, left = guarded._read_all, [times]
 
     def read_all(handle: int, expected: int) -> bytes:
         if left[0]:
@@ -43,7 +43,7 @@ def before_each_read(monkeypatch: pytest.MonkeyPatch, action: Callable[[], None]
             action()
         return real(handle, expected)
 
-    monkeypatch.setattr(pipeline, "_read_all", read_all)
+    monkeypatch.setattr(guarded, "_read_all", read_all)
 
 
 def test_what_is_read_belongs_to_its_size_and_time(two: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) -> None:

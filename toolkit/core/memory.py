@@ -116,7 +116,7 @@ class ForkedBudget(MemoryBudget):
 
         fcntl.flock(self._own(), fcntl.LOCK_SH if n_bytes <= self._share else fcntl.LOCK_EX)
 
-    def _give(self, n_bytes: int) -> None:
+    def _give(self, n_bytes: int) -> None:  # noqa: ARG002
         import fcntl
 
         fcntl.flock(self._own(), fcntl.LOCK_UN)

@@ -89,7 +89,7 @@ def read_header(data: bytes, max_pixels: int = MAX_PIXELS) -> Header:
         raise not_an_image(data)
     name = FORMATS.get(kind, kind.upper())
     try:
-        header = jpeg.read(data, max_pixels) if kind == "jpeg" else _READERS[kind](data)
+        header = _READERS[kind](data, max_pixels)
     except (struct.error, IndexError, OverflowError):
         raise DecodeError("truncated", f"truncated: the {name} ends within its header") from None
     width, height = header.width, header.height
@@ -107,17 +107,19 @@ def ends_early(data: bytes, kind: str) -> bool:
     return judge is not None and judge(data)
 
 
-_READERS: Final[dict[str, Callable[[bytes], Header]]] = {
+_READERS: Final[dict[str, Callable[[bytes, int], Header]]] = {
+    "jpeg": jpeg.read,
     "png": png.read,
-    "gif": gif.read,
-    "bmp": bitmap.read_bmp,
-    "webp": webp.read,
-    "tiff": tiff.read,
-    "avif": iso_media.read,
-    "heif": iso_media.read,
-    "pnm": bitmap.read_pnm,
-    **dict.fromkeys(("ico", "jpeg2000", "jpegxl", "tga", "psd", "qoi"), others.read),
+    "gif": lambda data, _: gif.read(data),
+    "bmp": lambda data, _: bitmap.read_bmp(data),
+    "webp": lambda data, _: webp.read(data),
+    "tiff": lambda data, _: tiff.read(data),
+    "avif": lambda data, _: iso_media.read(data),
+    "heif": lambda data, _: iso_media.read(data),
+    "pnm": lambda data, _: bitmap.read_pnm(data),
+    **dict.fromkeys(("ico", "jpeg2000", "jpegxl", "tga", "psd", "qoi"), lambda data, _: others.read(data)),
 }
+"""Format -> its reader, which is told the most pixels that are allowed: of a larger image nothing more is looked at."""
 
 _ENDS: Final[dict[str, Callable[[bytes], bool]]] = {
     "jpeg": jpeg.ends_early,

@@ -1,11 +1,11 @@
 """What decoding one image may cost: estimated from its header before anything is allocated, and held within a budget.
 
-The estimates are the growth of resident memory that was measured for every format with OpenCV 5 (its Python binding
-holds the pixels twice for a moment), rounded up.
+The estimates are the growth of resident memory that was measured for every format with OpenCV 5, rounded up.
 """
 
 from __future__ import annotations
 
+import os
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Final
@@ -34,8 +34,10 @@ LARGE_FILE_BYTES: Final = 16 << 20
 WORST_BYTES_A_PIXEL: Final = 12
 """What a large file is counted as before its header is known."""
 
-_OUTPUT: Final = {Colour.RGB: 6, Colour.GREY: 2}
-"""Bytes a pixel of what OpenCV hands out."""
+_OUTPUT: Final = {Colour.RGB: 3, Colour.GREY: 1}
+"""Bytes a pixel of what OpenCV hands out; twice that for a moment, unless it decodes in place."""
+
+_IN_PLACE: Final = frozenset(("png", "gif", "bmp", "webp", "tiff", "pnm"))
 
 _BESIDES: Final = {"gif": 5, "webp": 2, "avif": 14, "tiff": 1, "heif": 14, "jpeg2000": 8, "jpegxl": 12}
 """Bytes a pixel that a codec holds besides; alpha comes on top where it is decoded."""
@@ -43,7 +45,7 @@ _BESIDES: Final = {"gif": 5, "webp": 2, "avif": 14, "tiff": 1, "heif": 14, "jpeg
 _SECOND_DECODER: Final = 8
 """Bytes a pixel that Pillow holds, and the copies out of it."""
 
-_NANOSECONDS: Final = {"gif": 25.0, "png": 7.0, "tiff": 8.0, "webp": 9.0, "avif": 30.0, "jpeg": 4.0, "heif": 30.0}
+_NANOSECONDS: Final = {"gif": 25.0, "png": 8.0, "tiff": 8.0, "webp": 9.0, "avif": 30.0, "jpeg": 4.0, "heif": 30.0}
 """For a pixel of the format at 8 bits; `png` and `tiff` for each of its values, 8 bits each."""
 
 
@@ -61,6 +63,12 @@ class Cost:
     seconds: float
 
 
+def decodes_in_place(header: Header, n_bytes: int) -> bool:
+    """Whether a large image of few bytes is decoded by way of a file in memory, which spares a copy of the pixels."""
+    large = header.pixels > 16 * SMALL_PIXELS and header.format in _IN_PLACE and not header.second_decoder
+    return large and n_bytes < header.pixels // 2 and hasattr(os, "memfd_create")
+
+
 def decoding_cost(header: Header, n_bytes: int, colour: Colour, reduction: int) -> Cost:
     """Estimate from the header alone.
 
@@ -73,12 +81,12 @@ def decoding_cost(header: Header, n_bytes: int, colour: Colour, reduction: int) 
     wanted = Colour.GREY if header.samples == 1 else colour
     if header.format == "jpeg":
         pixels = -(-pixels // reduction**2)
-    each = _OUTPUT[wanted] + _BESIDES.get(header.format, 0)
+    each = _OUTPUT[wanted] * (1 if decodes_in_place(header, n_bytes) else 2) + _BESIDES.get(header.format, 0)
     if header.format in ("avif", "heif"):
         each += (20 if header.samples == 4 else 0) + (8 if header.bits > 8 else 0)
     if header.second_decoder or header.format not in _NANOSECONDS:
         each += _SECOND_DECODER
-    each += _OUTPUT[wanted] // 2 if header.orientation >= 5 else 0
+    each += _OUTPUT[wanted] if header.orientation >= 2 else 0
     each_ns = _NANOSECONDS.get(header.format, 12.0)
     if header.format in ("png", "tiff"):
         each_ns = 2.0 + each_ns * header.samples * max(1, header.bits // 8) / 2
@@ -124,13 +132,13 @@ class Limits:
         cost = decoding_cost(header, n_bytes, colour, reduction)
         stored = header.pixels * header.samples * header.bits // 8
         allowed = self.budget.total
-        if stored > THIN_RATIO * n_bytes:
+        thin = max(stored, header.codec_bytes) > THIN_RATIO * n_bytes
+        if thin:
             allowed = min(allowed, self.thin_memory)
         if cost.memory > allowed:
             raise DecodeError("too_large", _too_costly(header, n_bytes, f"{_size(cost.memory)} of memory", allowed))
         allowed_s = max(SECONDS * max(1.0, self.thin_memory / THIN_MEMORY), n_bytes / BYTES_A_SECOND)
-        thin = stored > THIN_RATIO * n_bytes or header.codec_seconds > 0
-        if thin and cost.seconds > allowed_s:
+        if (thin or header.codec_seconds) and cost.seconds > allowed_s:
             needed = f"{cost.seconds:,.0f} seconds"
             raise DecodeError("too_large", _too_costly(header, n_bytes, needed, f"{allowed_s:.0f} seconds"))
         return self.budget.hold(cost.memory)

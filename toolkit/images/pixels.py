@@ -6,6 +6,8 @@ frame, made of the same bytes; what it cannot read at all goes to the second dec
 
 from __future__ import annotations
 
+import os
+from dataclasses import replace
 from typing import Final, cast
 
 import cv2
@@ -16,6 +18,7 @@ from toolkit.images import second_decoder
 from toolkit.images.formats import bitmap, gif, others, png, tiff, webp
 from toolkit.images.formats.common import DecodeError, Header
 from toolkit.images.header import FORMATS, ends_early, read_header
+from toolkit.images.limits import decodes_in_place
 from toolkit.images.spec import Colour
 
 # What a codec has to say becomes a DecodeError; OpenCV would print it as well.
@@ -57,7 +60,7 @@ def decode_pixels(data: bytes, header: Header, colour: Colour, reduction: int) -
 
 
 def _full(data: bytes, header: Header, colour: Colour) -> Image:
-    """All pixels: upright already for TIFF, which OpenCV turns even where it is told not to, and HEIF; as stored else."""
+    """All pixels: TIFF and HEIF upright (OpenCV turns a TIFF even where it is told not to), the others as stored."""
     if header.second_decoder or header.format in second_decoder.FORMATS:
         return second_decoder.decode(data, header, colour)
     try:
@@ -78,7 +81,8 @@ def _png(data: bytes, header: Header, colour: Colour) -> Image:
 
 def _gif(data: bytes, header: Header, colour: Colour) -> Image:
     frame = gif.first_frame(data)
-    pixels = _plain(gif.still(data, frame), header, colour)
+    size = replace(header, width=frame.width, height=frame.height)
+    pixels = _plain(gif.still(data, frame), size, colour)
     if (frame.width, frame.height) == (header.width, header.height):
         return pixels
     pixel = np.array([[gif.background(data)]], np.uint8)
@@ -91,7 +95,7 @@ def _webp(data: bytes, header: Header, colour: Colour) -> Image:
     frame = webp.first_frame(data)
     if frame is None:
         return _plain(data, header, colour)
-    pixels = _plain(frame.file, header, colour)
+    pixels = _plain(frame.file, replace(header, width=frame.width, height=frame.height), colour)
     if (frame.width, frame.height) == (header.width, header.height):
         return pixels
     canvas = np.zeros((header.height, header.width, *pixels.shape[2:]), np.uint8)
@@ -156,7 +160,10 @@ _READERS: Final = {"png": _png, "gif": _gif, "webp": _webp, "bmp": _bmp, "tiff":
 def _imdecode(data: bytes, header: Header, flags: int) -> Image:
     name = FORMATS.get(header.format, header.format.upper())
     try:
-        pixels = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
+        if decodes_in_place(header, len(data)) and flags in (_FLAGS[Colour.RGB, 1], _FLAGS[Colour.GREY, 1]):
+            pixels: object = _decoded_in_place(data, header, flags)
+        else:
+            pixels = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
     except cv2.error as error:
         raise DecodeError("damaged", f"damaged: the {name} cannot be decoded ({error.err})") from None
     if pixels is None and ends_early(data, header.format):
@@ -164,6 +171,15 @@ def _imdecode(data: bytes, header: Header, flags: int) -> Image:
     if pixels is None:
         raise DecodeError("damaged", f"damaged, or of a kind that is not supported: the {name} cannot be decoded")
     return as_image(pixels)
+
+
+def _decoded_in_place(data: bytes, header: Header, flags: int) -> object:
+    """As `cv2.imdecode`, which in Python holds the pixels twice for a moment; `cv2.imread` does not."""
+    shape = (header.height, header.width, 3) if flags == _FLAGS[Colour.RGB, 1] else (header.height, header.width)
+    with open(os.memfd_create("image"), "wb") as file:  # noqa: PTH123 - a file in memory has no path
+        file.write(data)
+        file.flush()
+        return cv2.imread(f"/proc/self/fd/{file.fileno()}", np.empty(shape, np.uint8), flags)
 
 
 def as_image(pixels: object) -> Image:

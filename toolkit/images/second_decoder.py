@@ -121,7 +121,8 @@ def _floats(values: npt.NDArray[np.float32], data: bytes) -> Image:
 
 
 def _scaled(values: npt.NDArray[np.float32], low: float, high: float) -> Image:
-    return np.clip(np.rint((values - np.float32(low)) * np.float32(255 / (high - low))), 0, 255).astype(np.uint8)
+    levels = np.clip(np.rint((values - np.float32(low)) * np.float32(255 / (high - low))), 0, 255)
+    return cast(Image, levels.astype(np.uint8))
 
 
 def _heif(data: bytes, header: Header) -> Image:
@@ -131,5 +132,5 @@ def _heif(data: bytes, header: Header) -> Image:
     image = pi_heif.open_heif(data, convert_hdr_to_8bit=True)
     if image.size != header.upright_size[::-1]:
         raise DecodeError("damaged", "damaged: the HEIF holds an image of another size than it says")
-    pixels = np.asarray(image)
+    pixels: Image = np.asarray(image)
     return np.ascontiguousarray(pixels[:, :, :3]) if pixels.ndim == 3 else pixels

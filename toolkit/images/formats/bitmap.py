@@ -57,7 +57,7 @@ def bmp_ends_early(data: bytes) -> bool:
     return len(data) < int.from_bytes(data[2:6], "little")
 
 
-_NUMBER: Final = re.compile(rb"(?:[ \t-\r]|#[^\n\r]*[\n\r])*([0-9]+)")
+_NUMBER: Final = re.compile(rb"(?:[ \t-\r]|#[^\n\r]*[\n\r])*+([0-9]+)")
 """White space, comments up to the end of their line, and a number."""
 
 

@@ -6,7 +6,15 @@ import struct
 from collections.abc import Iterator
 from typing import Final
 
-from toolkit.images.formats.common import MAX_PIECES, DecodeError, Header, exif_orientation, require_data, too_many
+from toolkit.images.formats.common import (
+    MAX_PIECES,
+    MAX_PIXELS,
+    DecodeError,
+    Header,
+    exif_orientation,
+    require_data,
+    too_many,
+)
 
 _SAMPLES: Final = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
 """Colour type -> stored values a pixel."""
@@ -18,11 +26,13 @@ _NOT_PIXELS: Final = frozenset((b"acTL", b"fcTL", b"fdAT", b"zTXt", b"iTXt", b"t
 """Chunks that do not change the pixels of the first frame. libpng would unpack each, to 8 MB if it likes."""
 
 
-def read(data: bytes) -> Header:
+def read(data: bytes, max_pixels: int = MAX_PIXELS) -> Header:
     """IHDR comes first; every chunk must lie within the file; eXIf may stand before or behind the pixels."""
     width, height, bits, colour, _, _, interlaced = struct.unpack_from(">IIBBBBB", data, 16)
     if data[12:16] != b"IHDR":
         raise DecodeError("damaged", "damaged: the PNG does not begin with IHDR")
+    if width * height > max_pixels:
+        return Header("png", width, height)
     orientation, held = 1, 0
     for kind, at, length in _chunks(data):
         if kind == b"IDAT":

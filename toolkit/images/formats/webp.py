@@ -68,10 +68,9 @@ def first_frame(data: bytes) -> Frame | None:
     """The first frame; None where the file is no animation."""
     if data[12:16] != b"VP8X":
         return None
-    for kind, at, length in _chunks(data, 12, len(data)):
-        if kind == b"ANMF":
-            break
-    else:
+    frames = ((at, length) for kind, at, length in _chunks(data, 12, len(data)) if kind == b"ANMF")
+    at, length = next(frames, (0, 0))
+    if not at:
         return None
     end = at + 8 + length
     if end > len(data):
