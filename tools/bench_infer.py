@@ -24,12 +24,12 @@ from pathlib import Path
 import numpy as np
 
 from toolkit.core.machine import usable_cpus
+from toolkit.data.read import read
 from toolkit.data.walk import Sample
 from toolkit.images.decode import DecodeError, Image, decode
 from toolkit.images.opencv_threads import one_opencv_thread
 from toolkit.images.spec import Preprocess
 from toolkit.inference.inputs import Inputs, PassedOver
-from toolkit.data.read import read
 from toolkit.inference.options import InferOptions
 from toolkit.inference.predict import batches, layout, make_labeller, row_workers
 from toolkit.sessions.open_session import open_session

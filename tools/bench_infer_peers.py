@@ -26,10 +26,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from toolkit.data.read import read
 from toolkit.data.walk import sample, walk
 from toolkit.images.decode import decode
 from toolkit.images.opencv_threads import one_opencv_thread
-from toolkit.data.read import read
 from toolkit.sessions.open_session import open_session
 
 ROUNDS = 5

@@ -17,12 +17,12 @@ from pathlib import Path
 import numpy as np
 
 from toolkit.core.errors import ToolkitError
+from toolkit.data.read import ReadError, read
 from toolkit.data.walk import sample
 from toolkit.images.decode import DecodeError, Image, decode
 from toolkit.images.opencv_threads import one_opencv_thread
 from toolkit.inference.infer import infer
 from toolkit.inference.inputs import Inputs
-from toolkit.inference.labeller import ReadError, read
 from toolkit.inference.options import InferOptions
 from toolkit.inference.predict import make_labeller, open_model
 from toolkit.model_files.contract import Contract

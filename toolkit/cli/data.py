@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from toolkit.cli import console
-from toolkit.cli.options import COLUMNS, Columns, Labels, Quiet, Verbose
+from toolkit.cli.options import COLUMNS, Columns, Labels, MaxMemory, Quiet, Verbose
 
 if TYPE_CHECKING:
     from toolkit.checking.check import CheckResult

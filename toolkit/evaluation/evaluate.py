@@ -17,8 +17,8 @@ from toolkit.core.errors import InputError
 from toolkit.core.files import atomic_write
 from toolkit.core.progress import SILENT, Progress
 from toolkit.core.text import printable
-from toolkit.evaluation.gallery import Gallery, Shown
 from toolkit.data.read import read_file
+from toolkit.evaluation.gallery import Gallery, Shown
 from toolkit.images.decode import decode
 from toolkit.images.header import MAX_PIXELS
 from toolkit.images.limits import Limits

@@ -112,8 +112,8 @@ class Limits:
         """The limits of a run.
 
         Args:
-            max_memory: bytes, or such as `2GB`; None is half of the machine's or the container's memory. Where it is given, a thin file
-                may take all of it.
+            max_memory: bytes, or such as `2GB`; None is half of the memory of the machine or the container. Where it is
+                given, a thin file may take all of it.
             processes: forked workers that share it; 0 for threads.
         """
         given = parse_bytes(max_memory)

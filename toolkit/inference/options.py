@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from toolkit.core.coerce import coerce
-from toolkit.core.memory import parse_bytes
 from toolkit.core.errors import UsageError
+from toolkit.core.memory import parse_bytes
 from toolkit.images.header import MAX_PIXELS
 from toolkit.sessions.backend import Device, Precision, Runtime, check_backend
 
