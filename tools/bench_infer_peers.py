@@ -146,7 +146,7 @@ def keras(pictures: list[str], bundle: Path, folder: Path) -> None:
 
 def main() -> None:
     source, bundle = sys.argv[1], Path(sys.argv[2])
-    pictures = [entry.path for entry in islice(walk(source), N_PICTURES)]
+    pictures = [os.path.join(source, place) for place in islice(walk(source), N_PICTURES)]
     model = str(bundle / "model.onnx")
     with tempfile.TemporaryDirectory() as name:
         (folder := Path(name) / "pictures").mkdir()

@@ -86,7 +86,7 @@ def linked(folder: Path, originals: list[str], n: int) -> Path:
 def main() -> None:
     source, model, *rest = sys.argv[1:]
     n = int(rest[0]) if rest else 1_000_000
-    originals = [entry.path for entry in islice(walk(source), ORIGINALS)]
+    originals = [os.path.join(source, place) for place in islice(walk(source), ORIGINALS)]
     # Hard links do not cross file systems, so the folder is made beside the pictures unless TMPDIR says otherwise.
     with tempfile.TemporaryDirectory(dir=os.environ.get("TMPDIR") or Path(source).resolve().parent) as name:
         base = Path(name)

@@ -24,6 +24,7 @@ from toolkit.inference.infer import infer
 from toolkit.inference.inputs import Inputs, PassedOver
 from toolkit.inference.options import InferOptions
 from toolkit.inference.predict import predict
+from toolkit.sessions.open_session import open_session
 
 PLOTS = {"confusion", "classes", "reliability", "confidence", "thresholds", "precision_recall", "roc"}
 
@@ -53,7 +54,7 @@ def answers(pictures: Path, model: Path) -> tuple[list[str], np.ndarray[tuple[in
     """Truth (N,) by the folder's name, and probabilities (N, K), without any of the code under test."""
     samples = list(Inputs(paths=(str(pictures),)).samples(PassedOver()))
     truth = [sample.path.split("/")[-2] for sample in samples]
-    found = [p.probabilities for p in predict(samples, model)]
+    found = [p.probabilities for p in predict(samples, open_session(model, threads=1))]
     return truth, np.stack([p for p in found if p is not None]).astype(np.float64)
 
 

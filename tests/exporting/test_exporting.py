@@ -35,7 +35,7 @@ from toolkit.exporting.serving_graph import find_output, find_values
 from toolkit.images.decode import decode
 from toolkit.images.spec import Preprocess
 from toolkit.inference.options import InferOptions
-from toolkit.inference.predict import predict
+from toolkit.inference.predict import open_model, predict
 from toolkit.model_files import flatbuffer_reader as flatbuffer
 from toolkit.model_files.bundle import load_bundle
 from toolkit.model_files.contract import LABELS_KEY, METADATA_KEY, Contract
@@ -555,6 +555,8 @@ def test_infer_runs_tflite_files_too(
     found = {}
     for kind in (Format.ONNX, Format.TFLITE):
         path = exported / artefact_name(kind, options(kind, quantize))
-        found[kind] = np.stack([np.asarray(p.probabilities) for p in predict(samples, path, options_)])
+        found[kind] = np.stack(
+            [np.asarray(p.probabilities) for p in predict(samples, open_model(path, options_), options_)]
+        )
     assert len(found[Format.TFLITE]) == len(samples)
     assert np.abs(found[Format.ONNX] - found[Format.TFLITE]).max() < (1e-4 if quantize is None else 0.2)

@@ -139,7 +139,7 @@ def test_loads_no_tensorflow(photos: Path, model: Path, tmp_path: Path) -> None:
 def test_predict_streams_in_order(photos: Path, model: Path) -> None:
     paths = sorted(photos.glob("*/*.jpg"))
     samples = (sample(str(path), path.name) for path in paths)
-    predictions = list(predict(samples, model, InferOptions(batch_size=3, workers=2)))
+    predictions = list(predict(samples, open_session(model, threads=1), InferOptions(batch_size=3, workers=2)))
     assert [p.sample.path for p in predictions] == [str(path) for path in paths]
     for p in predictions:
         if p.error:

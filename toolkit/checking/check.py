@@ -19,9 +19,10 @@ from toolkit.core.machine import usable_cpus
 from toolkit.core.ownership import has_columns
 from toolkit.core.progress import SILENT, Progress
 from toolkit.core.text import printable
-from toolkit.data.class_source import PARTS, Load, Problem, Source, SourceFile, open_source
+from toolkit.data.class_source import Load, Problem, Source, SourceFile, open_source
 from toolkit.data.label_table import LabelTables
 from toolkit.data.probe import lying_extension, parallel_map, problem_of
+from toolkit.data.split_tree import subset_of
 from toolkit.images import near_duplicates as similarity
 from toolkit.images.header import MAX_PIXELS, Header, read_header
 from toolkit.images.limits import Limits
@@ -215,7 +216,7 @@ def is_findings(path: Path) -> bool:
 
 def _with_parts(source: Source) -> Source:
     """A split tree's files with their part, and the folder below it as the class."""
-    if not all(label.lower() in PARTS for label in source.labels):
+    if not source.is_split:
         return source
     return replace(source, files=[_parted(file) for file in source.files])
 
@@ -224,9 +225,7 @@ def _parted(file: SourceFile) -> SourceFile:
     folders = file.name.split("/")[1:-1]
     if not file.label or not folders:
         return replace(file, label="", problem=file.problem or Problem("no_class", "lies in no class folder"))
-    part = file.label.lower()
-    part = "train" if part.startswith("train") else "test" if part.startswith("test") else "validation"
-    return replace(file, label=folders[0], part=part)
+    return replace(file, label=folders[0], part=subset_of(file.label))
 
 
 def _look_at_all(source: Source, options: CheckOptions, progress: Progress) -> list[_Seen]:

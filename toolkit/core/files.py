@@ -6,16 +6,18 @@ locked by the process that writes it, so one that can be locked belongs to nobod
 
 from __future__ import annotations
 
+import csv
 import ctypes
 import errno
 import hashlib
+import json
 import os
 import re
 import shutil
 import stat
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO, Final, Literal, cast
@@ -162,6 +164,36 @@ def _named(path: Path) -> Iterator[None]:
         if error.errno in _FULL and (error.filename is None or str(error.filename) != str(path)):
             raise OSError(error.errno, error.strerror, os.fspath(path)) from None
         raise
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file, UTF-8 with the line endings of `text`; it appears whole or not at all."""
+    with atomic_write(path) as temporary:
+        temporary.write_text(text, encoding="utf-8", newline="")
+
+
+def write_json(path: Path, content: object) -> None:
+    """Write `content` as JSON, in the order of its keys, ended by a line break.
+
+    Raises:
+        ValueError: a number in it is infinite or NaN.
+    """
+    write_text(path, json.dumps(content, ensure_ascii=False, indent=1, allow_nan=False) + "\n")
+
+
+def write_csv(path: Path, columns: Sequence[object], rows: Iterable[Sequence[object]]) -> None:
+    """Write a table as RFC 4180, UTF-8, each line ended by CR LF; it appears whole or not at all.
+
+    >>> import tempfile
+    >>> table = Path(tempfile.mkdtemp()) / "table.csv"
+    >>> write_csv(table, ["path", "label"], [["a,b.jpg", "Cat"]])
+    >>> table.read_bytes()
+    b'path,label\\r\\n"a,b.jpg",Cat\\r\\n'
+    """
+    with atomic_write(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(columns)
+        writer.writerows(rows)
 
 
 def _umask() -> int:

@@ -23,11 +23,8 @@ from toolkit.core.text import printable
 from toolkit.data import archive
 from toolkit.data.label_table import Labels, LabelTables, find_labels, is_table
 from toolkit.data.read import read_file
-from toolkit.data.split_tree import TRAIN_NAMES, VALIDATION_NAMES
-from toolkit.data.walk import is_picture_name, walk
-
-PARTS: Final = frozenset(TRAIN_NAMES + VALIDATION_NAMES)
-"""Folders of these names, in any case, are the parts of a split, not classes."""
+from toolkit.data.split_tree import subset_of
+from toolkit.data.walk import is_image_name, slashes, walk
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +94,11 @@ class Source:
     def labels(self) -> list[str]:
         """The classes, sorted."""
         return sorted({file.label for file in self.files} - {""})
+
+    @property
+    def is_split(self) -> bool:
+        """Whether its folders are the subsets of a split, not classes."""
+        return self.table is None and all(map(subset_of, self.labels))
 
     def origin(self, file: SourceFile) -> str:
         """Where a file of a folder is; of an archive, its place in it."""
@@ -186,7 +188,7 @@ def _from_table(
 
 
 def _no_classes(path: Path, files: Collection[SourceFile]) -> InputError:
-    if path.is_dir() and any(is_picture_name(file.name) for file in files):
+    if path.is_dir() and any(is_image_name(file.name) for file in files):
         around = os.path.normpath(path / "..")
         return InputError(
             f"{printable(str(path))}: expected one folder per class in it, found pictures: is this one of the classes?",
@@ -215,15 +217,15 @@ _Listed = tuple[str, int, int, Problem | None]
 
 
 def _list_folder(path: str) -> list[_Listed]:
-    start = len(os.path.join(path, ""))
-    return [_listed_file(entry, entry.path[start:].replace(os.sep, "/")) for entry in walk(path, hidden=True)]
+    start = os.path.join(path, "")
+    return [_listed_file(start + place, slashes(place)) for place in walk(path, hidden=True)]
 
 
-def _listed_file(entry: os.DirEntry[str], name: str) -> _Listed:
+def _listed_file(path: str, name: str) -> _Listed:
     try:
-        status = entry.stat()
+        status = os.stat(path)
     except OSError as error:
-        kind = "a broken link" if entry.is_symlink() else f"cannot be looked at: {error.strerror}"
+        kind = "a broken link" if os.path.islink(path) else f"cannot be looked at: {error.strerror}"
         return name, 0, 0, Problem("unreadable", kind)
     irregular = not stat.S_ISREG(status.st_mode)
     problem = Problem("not_a_file", "neither a file nor a folder (a pipe, a socket or a device)") if irregular else None

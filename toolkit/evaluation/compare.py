@@ -2,27 +2,24 @@
 
 from __future__ import annotations
 
-import csv
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 from typing import Final
 
 from toolkit import __version__
 from toolkit.core import pages
 from toolkit.core.errors import InputError, UsageError
-from toolkit.core.files import atomic_write
+from toolkit.core.files import write_csv, write_text
 from toolkit.core.progress import SILENT, Progress
 from toolkit.core.text import printable
 from toolkit.evaluation.evaluate import EvaluateOptions, Evaluation
 from toolkit.evaluation.report import write_reports
-from toolkit.evaluation.report_files import PREDICTIONS_CSV
 from toolkit.evaluation.report_folder import CHANGED_CSV, COMPARE_CSV, COMPARE_PAGE, COMPARISON_NAMES, report_folder
 from toolkit.evaluation.report_page import template
 from toolkit.images.thumbnail import thumbnail
-from toolkit.inference.result_table import OK
+from toolkit.inference.result_table import OK, ResultRow
 from toolkit.metrics.classification import NAN, digits
 
 MAX_SHOWN: Final = 60
@@ -90,19 +87,19 @@ def compare(
     names = model_names(models)
     options = options or EvaluateOptions()
     with report_folder(out, COMPARISON_NAMES | set(names), force=options.force) as folder:
-        evaluations = []
+        answers: list[_Answers] = []
         for name, model in zip(names, models, strict=True):
             progress.line(f"{name}: {printable(str(model))}")
             (folder / name).mkdir()
-            evaluations.append(write_reports(data, model, folder / name, options, progress))
-        tables = [folder / name / PREDICTIONS_CSV for name in names]
-        compared = tuple(
-            _against_first(name, evaluation, tables[0], table)
-            for name, evaluation, table in zip(names, evaluations, tables, strict=True)
-        )
+            rows: list[ResultRow] = []
+            evaluation = write_reports(data, model, folder / name, options, progress, rows.extend)
+            answers.append(_Answers(name, evaluation, rows))
+        _check_same_images(answers, data)
+        compared = tuple(_against_first(answers[0], others) for others in answers)
+        changed = [rows for rows in zip(*(a.rows for a in answers), strict=True) if len(set(map(_answer, rows))) > 1]
         _write_table(compared, folder / COMPARE_CSV)
-        _write_changed(names, tables, folder / CHANGED_CSV)
-        _write_page(compared, tables, data, folder / COMPARE_PAGE)
+        _write_changed(names, changed, folder / CHANGED_CSV)
+        _write_page(compared, changed[:MAX_SHOWN], data, folder / COMPARE_PAGE)
         return compared
 
 
@@ -139,42 +136,46 @@ def paired_difference(gained: int, lost: int, n: int, z: float = 1.9599639845400
     return (gained - lost) / n, max(-1.0, p - q - half), min(1.0, p - q + half)
 
 
-def _rows(table: Path) -> Iterator[dict[str, str]]:
-    with table.open(encoding="utf-8", newline="") as file:
-        yield from csv.DictReader(file)
+@dataclass(frozen=True, slots=True)
+class _Answers:
+    """One model: its name, its evaluation, and a row for each image."""
+
+    name: str
+    evaluation: Evaluation
+    rows: list[ResultRow]
 
 
-def _paired(tables: Sequence[Path]) -> Iterator[tuple[dict[str, str], ...]]:
-    """The rows of every table for one picture after the other; the tables are in the same order."""
-    try:
-        for rows in zip(*map(_rows, tables), strict=True):
-            if len({row["path"] for row in rows}) > 1:
-                raise ValueError
-            yield rows
-    except ValueError:
+def _check_same_images(answers: Sequence[_Answers], data: Path) -> None:
+    """Refuse to hold answers for different images against each other."""
+    paths = [row.path for row in answers[0].rows]
+    if any([row.path for row in other.rows] != paths for other in answers[1:]):
         raise InputError(
-            f"{tables[0].parent.parent}: the pictures changed while the models were compared",
+            f"{printable(str(data))}: the images changed while the models were compared",
             hint="run the same command again",
-        ) from None
+        )
 
 
-def _answer(row: dict[str, str]) -> str:
-    return row["label"] if row["status"] == OK else f"({row['status']})"
+def _answer(row: ResultRow) -> str:
+    return row.label if row.status == OK else f"({row.status})"
 
 
-def _against_first(name: str, evaluation: Evaluation, first: Path, table: Path) -> Compared:
+def _confidence(row: ResultRow) -> str:
+    return "" if row.confidence is None else f"{row.confidence:.6f}"
+
+
+def _against_first(first: _Answers, other: _Answers) -> Compared:
     n = changed = gained = lost = 0
-    for before, after in _paired([first, table]):
+    for before, after in zip(first.rows, other.rows, strict=True):
         changed += _answer(before) != _answer(after)
-        if before["truth"] and before["truth"] == after["truth"] and before["status"] == after["status"] == OK:
+        if before.truth and before.truth == after.truth and before.status == after.status == OK:
             n += 1
-            was_right, is_right = (row["label"] == row["truth"] for row in (before, after))
+            was_right, is_right = before.label == before.truth, after.label == after.truth
             gained += is_right and not was_right
             lost += was_right and not is_right
-    difference, low, high = (0.0, 0.0, 0.0) if table == first else paired_difference(gained, lost, n)
+    difference, low, high = (0.0, 0.0, 0.0) if other is first else paired_difference(gained, lost, n)
     return Compared(
-        name=name,
-        evaluation=evaluation,
+        name=other.name,
+        evaluation=other.evaluation,
         difference=difference,
         difference_interval=(low, high),
         changed=changed,
@@ -184,45 +185,45 @@ def _against_first(name: str, evaluation: Evaluation, first: Path, table: Path) 
 
 
 def _write_table(compared: Sequence[Compared], path: Path) -> None:
-    with atomic_write(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(COMPARE_COLUMNS)
-        for c in compared:
-            report, model = c.evaluation.report, c.evaluation.model
-            rates = (report.accuracy, *report.accuracy_interval, c.difference, *c.difference_interval)
-            writer.writerow(
-                [
-                    c.name,
-                    model.contract.quantization,
-                    model.size_bytes,
-                    *map(digits, rates),
-                    *(c.changed, c.gained, c.lost),
-                    *map(digits, (model.pictures_per_s, model.run_ms)),
-                ]
-            )
+    write_csv(path, COMPARE_COLUMNS, map(_compared_cells, compared))
 
 
-def _write_changed(names: Sequence[str], tables: Sequence[Path], path: Path) -> None:
-    """The pictures whose answers are not all the same: path, truth, then answer and confidence of each model."""
-    with atomic_write(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["path", "truth", *(column for name in names for column in (name, f"{name} confidence"))])
-        for rows in _paired(tables):
-            if len({_answer(row) for row in rows}) > 1:
-                cells = [cell for row in rows for cell in (_answer(row), row["confidence"])]
-                writer.writerow([rows[0]["path"], rows[0]["truth"], *cells])
+def _compared_cells(c: Compared) -> list[object]:
+    report, model = c.evaluation.report, c.evaluation.model
+    rates = (report.accuracy, *report.accuracy_interval, c.difference, *c.difference_interval)
+    return [
+        c.name,
+        model.contract.quantization,
+        model.size_bytes,
+        *map(digits, rates),
+        *(c.changed, c.gained, c.lost),
+        *map(digits, (model.pictures_per_s, model.run_ms)),
+    ]
 
 
-def _write_page(compared: Sequence[Compared], tables: Sequence[Path], data: Path, path: Path) -> None:
-    changed = islice((rows for rows in _paired(tables) if len({_answer(row) for row in rows}) > 1), MAX_SHOWN)
+def _write_changed(names: Sequence[str], changed: Sequence[tuple[ResultRow, ...]], path: Path) -> None:
+    """The images whose answers are not all the same: path, truth, then answer and confidence of each model."""
+    columns = ["path", "truth", *(column for name in names for column in (name, f"{name} confidence"))]
+    cells = ([rows[0].path, rows[0].truth, *_cells(rows)] for rows in changed)
+    write_csv(path, columns, cells)
+
+
+def _cells(rows: Sequence[ResultRow]) -> list[str]:
+    return [cell for row in rows for cell in (_answer(row), _confidence(row))]
+
+
+def _write_page(compared: Sequence[Compared], changed: Sequence[tuple[ResultRow, ...]], data: Path, path: Path) -> None:
     shown = []
     for rows in changed:
         first = rows[0]
-        image = thumbnail(first["path"])
-        answers = [(c.name, _answer(row), row["confidence"]) for c, row in zip(compared, rows, strict=True)]
-        shown.append({"path": first["path"], "truth": first["truth"], "answers": answers, "image": image and image[0]})
+        image = thumbnail(first.path)
+        answers = [(c.name, _answer(row), _confidence(row)) for c, row in zip(compared, rows, strict=True)]
+        shown.append({"path": first.path, "truth": first.truth, "answers": answers, "image": image and image[0]})
     text = template("compare.html.j2").render(
-        compared=compared, changed=shown, data=data, style=pages.resource(*pages.PAGE_CSS), version=__version__
+        compared=compared,
+        changed=shown,
+        data=data,
+        style=pages.resource(*pages.PAGE_CSS),
+        version=__version__,
     )
-    with atomic_write(path) as temporary:
-        temporary.write_text(text, encoding="utf-8", newline="\n")
+    write_text(path, text)

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from itertools import islice
 from pathlib import Path
 from typing import Final
 
@@ -18,6 +17,7 @@ from toolkit.core.files import atomic_write
 from toolkit.core.progress import SILENT, Progress
 from toolkit.core.text import printable
 from toolkit.data.read import read_file
+from toolkit.data.split_tree import find_split_tree
 from toolkit.evaluation.gallery import Gallery, Shown
 from toolkit.images.decode import decode
 from toolkit.images.header import MAX_PIXELS
@@ -26,7 +26,7 @@ from toolkit.images.spec import Preprocess
 from toolkit.inference.inputs import Inputs, PassedOver
 from toolkit.inference.labeller import Prediction
 from toolkit.inference.options import InferOptions
-from toolkit.inference.predict import layout, open_model, predict
+from toolkit.inference.predict import batches, layout, open_model, predict
 from toolkit.inference.result_table import Layout, ResultRow, encode
 from toolkit.metrics.classification import ConfusionMatrix, Report, report
 from toolkit.metrics.pr_roc import LIMIT, ClassCurves, ScoreStore
@@ -35,9 +35,6 @@ from toolkit.model_files.contract import Contract
 from toolkit.model_files.resolve import resolve_model
 from toolkit.sessions.backend import Device, Precision, Runtime
 from toolkit.sessions.session import Probabilities, Session
-
-HELD_OUT: Final = ("test", "testing", "validation", "val", "valid")
-"""Parts of a split tree that a model may be judged by, the first that is there."""
 
 CHUNK: Final = 256
 MAX_FAILURES: Final = 200
@@ -172,8 +169,12 @@ def run(
     predictions_csv: Path,
     options: EvaluateOptions | None = None,
     progress: Progress = SILENT,
+    on_rows: Callable[[list[ResultRow]], object] | None = None,
 ) -> Evaluation:
-    """Label every picture below `data`, hold the answers against the folders' names, and write `predictions_csv`.
+    """Label every image below `data`, hold the answers against the folders' names, and write `predictions_csv`.
+
+    Args:
+        on_rows: is given the rows, some at a time, in their order.
 
     Raises:
         InputError: no such folder, no pictures, or none in a folder named like a class of the model.
@@ -189,14 +190,17 @@ def run(
     started = time.perf_counter()
     with atomic_write(predictions_csv) as temporary, temporary.open("wb") as file:
         file.write(encode([table.columns]))
-        for chunk in _chunks(predict(samples, model, options.for_infer(), progress)):
-            file.write(table.encode(tally.add(chunk)))
+        for chunk in batches(predict(samples, session, options.for_infer(), progress), CHUNK):
+            rows = tally.add(chunk)
+            file.write(table.encode(rows))
+            if on_rows is not None:
+                on_rows(rows)
         seconds = time.perf_counter() - started
         tally.data.passed_over = counts.others
         tally.check()
     card = ModelCard(
         path=resolve_model(model),
-        size_bytes=resolve_model(model).stat().st_size,
+        size_bytes=session.n_bytes,
         fingerprint=session.fingerprint,
         contract=session.contract,
         device=session.device,
@@ -219,18 +223,14 @@ def held_out(data: Path, labels: tuple[str, ...], progress: Progress = SILENT) -
             f"{printable(str(data))}: expected a folder with one folder per class, found {found}",
             hint=f"the model's classes are {', '.join(labels[:8])}{', …' if len(labels) > 8 else ''}",
         )
-    folders = {entry.name for entry in data.iterdir() if entry.is_dir()}
-    part = next((name for name in HELD_OUT if name in folders), None)
-    if part is None or "train" not in folders or folders & set(labels):
+    tree = find_split_tree(data)
+    if tree is None or any((data / label).is_dir() for label in labels):
         return data
-    progress.line(f"{printable(str(data))} is a split tree: evaluating {part}, which the model was not trained on")
-    return data / part
-
-
-def _chunks(predictions: Iterable[Prediction]) -> Iterator[list[Prediction]]:
-    stream = iter(predictions)
-    while chunk := list(islice(stream, CHUNK)):
-        yield chunk
+    chosen = tree.for_evaluation
+    progress.line(
+        f"{printable(str(data))} is a split tree: evaluating {chosen.name}, which the model was not trained on"
+    )
+    return chosen
 
 
 class _Tally:

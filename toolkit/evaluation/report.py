@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 from toolkit.core.progress import SILENT, Progress
@@ -10,6 +11,7 @@ from toolkit.evaluation.report_files import PREDICTIONS_CSV, write_files
 from toolkit.evaluation.report_folder import REPORT_NAMES, report_folder
 from toolkit.evaluation.report_page import PAGE, write_page
 from toolkit.evaluation.report_plots import write_plots
+from toolkit.inference.result_table import ResultRow
 
 
 def evaluate(
@@ -41,10 +43,19 @@ def evaluate(
 
 
 def write_reports(
-    data: Path, model: Path, folder: Path, options: EvaluateOptions, progress: Progress = SILENT
+    data: Path,
+    model: Path,
+    folder: Path,
+    options: EvaluateOptions,
+    progress: Progress = SILENT,
+    on_rows: Callable[[list[ResultRow]], object] | None = None,
 ) -> Evaluation:
-    """As `evaluate`, into a folder that holds nothing else and that nobody reads yet."""
-    evaluation = run(data, model, folder / PREDICTIONS_CSV, options, progress)
+    """As `evaluate`, into a folder that holds nothing else and that nobody reads yet.
+
+    Args:
+        on_rows: is given the rows, some at a time, in their order.
+    """
+    evaluation = run(data, model, folder / PREDICTIONS_CSV, options, progress, on_rows)
     write_files(evaluation, folder)
     write_plots(evaluation, folder)
     write_page(evaluation, folder / PAGE)

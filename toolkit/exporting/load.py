@@ -7,7 +7,8 @@ from pathlib import Path
 
 from toolkit.core.errors import InputError, ModelError, UsageError
 from toolkit.data.labels_file import read_labels
-from toolkit.data.walk import class_folders, is_picture_name, walk
+from toolkit.data.split_tree import find_split_tree
+from toolkit.data.walk import class_folders, is_image, walk
 from toolkit.exporting import serving_graph as network
 from toolkit.exporting.keras_file import load_keras
 from toolkit.exporting.options import ExportOptions
@@ -114,15 +115,13 @@ def _open_keras(path: Path, options: ExportOptions) -> Source:
 
 
 def labelled(root: Path, contract: Contract) -> tuple[LabeledPath, ...]:
-    """The pictures in the class folders of `root`, or of its part that is held out for validation.
+    """The pictures in the class folders of `root`; of a split tree, in those that `evaluate` takes.
 
     Raises:
         InputError: no folders that are named like the contract's classes.
     """
-    for held_out in ("validation", "val", "test", "testing"):
-        if (root / held_out).is_dir():
-            root = root / held_out
-            break
+    if tree := find_split_tree(root):
+        root = tree.for_evaluation
     folders = {name: folder for name, folder in class_folders(root).items() if name in contract.labels}
     if not folders:
         raise InputError(
@@ -130,8 +129,8 @@ def labelled(root: Path, contract: Contract) -> tuple[LabeledPath, ...]:
             hint="give the folder that holds the class folders",
         )
     return tuple(
-        LabeledPath(Path(entry.path), name)
+        LabeledPath(folder / place, name)
         for name, folder in folders.items()
-        for entry in walk(str(folder))
-        if is_picture_name(entry.name)
+        for place in walk(str(folder))
+        if is_image(str(folder / place))
     )

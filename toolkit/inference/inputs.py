@@ -17,8 +17,7 @@ from typing import BinaryIO, Final
 
 from toolkit.core.errors import InputError, UsageError
 from toolkit.core.text import printable
-from toolkit.data.walk import PICTURE_SUFFIXES, Sample, sample
-from toolkit.images.header import SNIFF_BYTES, sniff
+from toolkit.data.walk import Sample, is_image, sample, slashes, walk
 
 SUFFIXES_SHOWN: Final = 6
 
@@ -164,15 +163,15 @@ class Inputs:
         """Path and name of every file, in order."""
         for path in self.paths:
             if path == STDIN:
-                yield from ((listed, _slashes(listed)) for listed in self._listed())
+                yield from ((listed, slashes(listed)) for listed in self._listed())
             elif os.path.isdir(path):
                 wanted = _Patterns(self.include, self.exclude)
                 start = os.path.join(path, "")
-                for place in _pictures(path, wanted, counts):
+                for place in _images(path, wanted, counts):
                     full = start + place
-                    yield full, _slashes(full)
+                    yield full, slashes(full)
             else:
-                yield path, _slashes(path)
+                yield path, slashes(path)
 
     def _listed(self) -> Iterator[str]:
         if self.stdin is None:
@@ -189,10 +188,6 @@ def _split(stream: BinaryIO, separator: bytes) -> Iterator[bytes]:
         *whole, rest = (rest + block).split(separator)
         yield from whole
     yield rest
-
-
-def _slashes(path: str) -> str:
-    return path if os.sep == "/" else path.replace(os.sep, "/")
 
 
 class _Patterns:
@@ -231,54 +226,13 @@ def _matcher(patterns: Iterable[str]) -> Callable[[str, str], bool] | None:
     return matches
 
 
-def _pictures(root: str, wanted: _Patterns, counts: PassedOver) -> Iterator[str]:
-    """Places inside `root`, with the system's separator, of its pictures."""
-    for place in _walk(root, "", wanted, (os.path.realpath(root),)):
-        suffix = os.path.splitext(place)[1].lower()
-        if suffix not in PICTURE_SUFFIXES and not _begins_like_picture(os.path.join(root, place), suffix):
-            counts.suffixes[suffix] += 1
-        elif wanted.any and not wanted.takes(_slashes(place)):
+def _images(root: str, wanted: _Patterns, counts: PassedOver) -> Iterator[str]:
+    """Places inside `root`, with the system's separator, of its images."""
+    start = os.path.join(root, "")
+    for place in walk(root, prune=wanted.prunes):
+        if not is_image(start + place):
+            counts.suffixes[os.path.splitext(place)[1].lower()] += 1
+        elif wanted.any and not wanted.takes(slashes(place)):
             counts.excluded += 1
         else:
             yield place
-
-
-def _walk(root: str, inside: str, wanted: _Patterns, above: tuple[str, ...]) -> Iterator[str]:
-    """Depth first, names sorted by code point, hidden files and folders left out; links never lead back up."""
-    folder = os.path.join(root, inside) if inside else root
-    names: list[str] = []
-    folders: dict[str, bool] = {}
-    try:
-        with os.scandir(folder) as entries:
-            for entry in entries:
-                if not entry.name.startswith("."):
-                    names.append(entry.name)
-                    if entry.is_dir():
-                        folders[entry.name] = entry.is_symlink()
-    except OSError as error:
-        raise InputError(
-            f"{printable(folder)}: this folder cannot be read ({error.strerror})",
-            hint="check that it is still there and that you may read it",
-        ) from None
-    names.sort()
-    start = os.path.join(inside, "") if inside else ""
-    for name in names:
-        place = start + name
-        if name not in folders:
-            yield place
-        elif not wanted.prunes(_slashes(place), name):
-            real = os.path.realpath(os.path.join(folder, name)) if folders[name] else os.path.join(above[-1], name)
-            if real not in above:
-                yield from _walk(root, place, wanted, (*above, real))
-
-
-def _begins_like_picture(path: str, suffix: str) -> bool:
-    """Whether the first bytes are those of an image; of a file without a suffix also where it cannot be read."""
-    try:
-        handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
-        try:
-            return sniff(os.read(handle, SNIFF_BYTES)) is not None
-        finally:
-            os.close(handle)
-    except OSError:
-        return suffix == ""

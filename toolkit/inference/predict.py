@@ -82,15 +82,10 @@ def batches(samples: Iterable[Item], size: int) -> Iterator[list[Item]]:
 
 
 def predict(
-    samples: Iterable[Sample], model: Path, options: InferOptions | None = None, progress: Progress = SILENT
+    samples: Iterable[Sample], session: Session, options: InferOptions | None = None, progress: Progress = SILENT
 ) -> Iterator[Prediction]:
-    """Label a stream of samples: exactly one prediction for each, in their order.
-
-    Raises:
-        ModelError, MachineError: the model cannot be run.
-    """
+    """Label a stream of samples: exactly one prediction for each, in their order."""
     options = options or InferOptions()
-    session = open_model(model, options)
     labeller = make_labeller(session, options)
     progress.start("labelling")
     workers = options.workers or usable_cpus()

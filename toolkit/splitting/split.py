@@ -17,7 +17,7 @@ from toolkit.core.errors import InputError, UsageError
 from toolkit.core.progress import SILENT, Progress
 from toolkit.core.text import printable
 from toolkit.data import archive
-from toolkit.data.class_source import PARTS, Problem, Source, open_source
+from toolkit.data.class_source import Problem, Source, open_source
 from toolkit.data.label_table import LabelTables
 from toolkit.data.probe import Examination, Examined, examine_all
 from toolkit.images.header import MAX_PIXELS
@@ -355,7 +355,7 @@ def _moved_before(
 
 def _refuse_source(source: Source, options: SplitOptions) -> None:
     path = printable(str(source.path))
-    if all(label.lower() in PARTS for label in source.labels):
+    if source.is_split:
         raise InputError(
             f"{path}: holds {', '.join(source.labels)}: this is split already",
             hint=f"train on it as it is, or split one part: toolkit split {shlex.quote(f'{path}/{source.labels[0]}')}",

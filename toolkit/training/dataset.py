@@ -6,6 +6,7 @@ folder per class), and plain class folders, from which a validation part is held
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
@@ -13,8 +14,8 @@ from pathlib import Path
 
 from toolkit.core.errors import InputError
 from toolkit.core.text import printable
-from toolkit.data.split_tree import TRAIN_NAMES, VALIDATION_NAMES
-from toolkit.data.walk import class_folders, is_picture_name, walk
+from toolkit.data.split_tree import FOLDERS, TRAIN, find_split_tree, subset_of
+from toolkit.data.walk import class_folders, is_image, slashes, walk
 from toolkit.splitting.plan import Picture, plan
 
 
@@ -83,16 +84,18 @@ def find_dataset(root: Path, labels: Sequence[str] | None = None) -> Dataset:
 
 def _sides(root: Path) -> dict[str, Path]:
     """Subset -> folder: both of a split tree, or {"": root} for plain class folders."""
-    train = next((root / name for name in TRAIN_NAMES if (root / name).is_dir()), None)
-    held = next((root / name for name in VALIDATION_NAMES if (root / name).is_dir()), None)
-    if train is None or held is None:
-        if train is not None and any(p.is_dir() for p in train.iterdir()):
-            raise InputError(
-                f"{printable(str(root))}: a {train.name} folder, but none of {', '.join(VALIDATION_NAMES)} beside it",
-                hint=f"to hold out a part of it: toolkit train {printable(str(train))} ...",
-            )
-        return {"": root}
-    return {"train": train, "validation": held}
+    if tree := find_split_tree(root):
+        return {"train": tree.train, "validation": tree.for_validation}
+    train = (
+        next((p for p in root.iterdir() if subset_of(p.name) == TRAIN and p.is_dir()), None) if root.is_dir() else None
+    )
+    if train is not None and any(p.is_dir() for p in train.iterdir()):
+        names = ", ".join(name for subset, names in FOLDERS.items() if subset != TRAIN for name in names)
+        raise InputError(
+            f"{printable(str(root))}: a {train.name} folder, but none of {names} beside it",
+            hint=f"to hold out a part of it: toolkit train {printable(str(train))} ...",
+        )
+    return {"": root}
 
 
 def _same_classes(root: Path, sides: dict[str, Path], folders: dict[str, dict[str, Path]]) -> list[str]:
@@ -134,12 +137,12 @@ def _raw(by_class: dict[str, Path], name: str) -> str:
 
 def _files(root: Path, folder: Path, label: int, subset: str) -> list[LabelledSample]:
     files = []
-    for entry in walk(str(folder)):
-        if not is_picture_name(entry.name):
+    for place in walk(str(folder)):
+        if not is_image(str(folder / place)):
             continue
-        path = Path(entry.path).relative_to(root).as_posix()
+        path = slashes(str((folder / place).relative_to(root)))
         try:
-            status = entry.stat()
+            status = os.stat(folder / place)
         except OSError:  # a dangling link: it is listed as unreadable later
             files.append(LabelledSample(path, label, subset, -1, 0))
             continue
