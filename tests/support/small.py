@@ -33,9 +33,9 @@ def folders(root: Path, per_class: int = 4) -> Path:
     return root
 
 
-def model(path: Path) -> Path:
+def model(path: Path, *, seed: int = 0) -> Path:
     """An ONNX file that keeps the contract."""
-    return onnx_networks.write_mean_network(path, onnx_networks.contract(LABELS))
+    return onnx_networks.write_mean_network(path, onnx_networks.contract(LABELS), seed=seed)
 
 
 def foreign_onnx(path: Path) -> Path:

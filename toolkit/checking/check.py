@@ -14,7 +14,6 @@ from typing import Final
 import cv2
 
 from toolkit.core.errors import InputError, UsageError
-from toolkit.core.files import atomic_write
 from toolkit.core.machine import usable_cpus
 from toolkit.core.ownership import has_columns
 from toolkit.core.progress import SILENT, Progress
@@ -202,8 +201,8 @@ def parse_kinds(text: str) -> frozenset[str]:
 
 
 def write_findings(findings: Sequence[Finding], path: Path) -> None:
-    """Write the table, whole or not at all (RFC 4180, UTF-8)."""
-    with atomic_write(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+    """Write the table (RFC 4180, UTF-8)."""
+    with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(COLUMNS)
         writer.writerows(map(printable, astuple(finding)) for finding in findings)

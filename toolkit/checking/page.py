@@ -12,7 +12,6 @@ import jinja2
 
 from toolkit.checking.check import KINDS, CheckResult, Finding
 from toolkit.core.errors import InputError
-from toolkit.core.files import atomic_write
 from toolkit.core.ownership import PAGE_MARKER
 from toolkit.core.text import printable
 from toolkit.images.decode import decode
@@ -53,7 +52,7 @@ p { margin: .25rem 0; } small { opacity: .8; }
 
 
 def write_page(result: CheckResult, path: Path) -> None:
-    """Write the page, whole or not at all. Pictures are read again, for the findings that are shown."""
+    """Write the page. Pictures are read again, for the findings that are shown."""
     grouped: dict[str, list[Finding]] = defaultdict(list)
     for finding in result.findings:
         grouped[finding.kind].append(finding)
@@ -74,8 +73,7 @@ def write_page(result: CheckResult, path: Path) -> None:
         n_findings=len(result.findings),
         sections=sections,
     )
-    with atomic_write(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+    path.write_text(text, encoding="utf-8")
 
 
 def _card(finding: Finding, thumbnails: dict[str, str]) -> dict[str, object]:

@@ -25,7 +25,6 @@ from typing import BinaryIO, Final, Literal, cast
 from toolkit.core.errors import InputError
 from toolkit.core.text import printable
 
-_HOLDER: Final = "held"
 _FULL: Final = frozenset(
     number
     for name in ("ENOSPC", "EDQUOT", "EFBIG", "EIO", "EROFS")
@@ -82,9 +81,8 @@ def atomic_folder(path: Path) -> Iterator[Path]:
         remove_leftovers(path)
         place = Path(tempfile.mkdtemp(prefix=_prefix(path), suffix=".tmp" + path.suffix[:40], dir=path.parent))
         new, old = place / "new", place / "old"
-        handle = os.open(place / _HOLDER, os.O_RDWR | os.O_CREAT, 0o600)
+        handle = _held(place)
         try:
-            _try_lock(handle)
             new.mkdir()
             yield new
             for file in _files_below(new):
@@ -92,8 +90,8 @@ def atomic_folder(path: Path) -> Iterator[Path]:
             if not _exchange(new, path):
                 _replace_in_two_steps(new, path, old)
         finally:
-            os.close(handle)
             shutil.rmtree(place, ignore_errors=True)
+            os.close(handle)
 
 
 def remove_leftovers(path: Path) -> None:
@@ -107,21 +105,19 @@ def remove_leftovers(path: Path) -> None:
 
 
 def _remove_leftover(leftover: Path, path: Path) -> None:
-    folder = leftover.is_dir() and not leftover.is_symlink()
     with suppress(OSError):
-        holder = leftover / _HOLDER if folder else leftover
-        handle = os.open(holder, os.O_RDWR | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0))
+        handle = os.open(leftover, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0))
         try:
             if not _try_lock(handle):
                 return
+            if not leftover.is_dir():
+                leftover.unlink()
+                return
+            if (leftover / "old").is_dir() and not os.path.lexists(path):
+                (leftover / "old").rename(path)
+            shutil.rmtree(leftover, ignore_errors=True)
         finally:
             os.close(handle)
-        if not folder:
-            leftover.unlink()
-            return
-        if (leftover / "old").is_dir() and not os.path.lexists(path):
-            (leftover / "old").rename(path)
-        shutil.rmtree(leftover, ignore_errors=True)
 
 
 def _prefix(path: Path) -> str:
@@ -212,8 +208,17 @@ if sys.platform == "win32":
     def _try_lock(_handle: int) -> bool:
         return True  # an open file cannot be removed there
 
+    def _held(_folder: Path) -> int:
+        return os.open(os.devnull, os.O_RDONLY)
+
 else:
     import fcntl
+
+    def _held(folder: Path) -> int:
+        """The handle of a folder that is locked."""
+        handle = os.open(folder, os.O_RDONLY)
+        _try_lock(handle)
+        return handle
 
     def _try_lock(handle: int) -> bool:
         try:

@@ -38,6 +38,8 @@ from toolkit.splitting.table import (
 )
 
 LOCK: Final = ".split.lock"
+_PLACING: Final = ".placing-"
+"""Names of files that are on their way to their place begin so."""
 
 
 class Mode(StrEnum):
@@ -97,6 +99,8 @@ def read_earlier(out: Path) -> Earlier | None:
             )
         return None
     rows = read_rows(out / TABLE) if (out / TABLE).exists() else []
+    if not state.complete and rows and not (out / PLAN).exists():
+        state = replace(state, complete=True)  # killed between the two steps of `_complete`: every file is in its place
     planned = read_rows(out / PLAN) if (out / PLAN).exists() else []
     return Earlier(state, rows, planned)
 
@@ -139,6 +143,9 @@ def apply(source: Source, out: Path, rows: list[Row], state: State, old: Earlier
     write_rows(out / PLAN, rows)
     write_state(out, replace(state, complete=False))
     _remove(out, stale)
+    if old and not old.state.complete:
+        for path in out.rglob(f"{_PLACING}*"):
+            path.unlink(missing_ok=True)
     for folder in {targets[file.name].rpartition("/")[0] for file in files}:
         os.makedirs(folder, exist_ok=True)
     progress.start("placing", len(files))
@@ -247,7 +254,7 @@ def place(origin: str, target: str, mode: Mode) -> None:
 def _temporary(target: str) -> str:
     """Beside `target`, of a fixed length, and the same in the run that goes on after a crash, which replaces it."""
     folder, name = os.path.split(target)
-    return os.path.join(folder, f".placing-{hashlib.blake2b(os.fsencode(name), digest_size=16).hexdigest()}")
+    return os.path.join(folder, f"{_PLACING}{hashlib.blake2b(os.fsencode(name), digest_size=16).hexdigest()}")
 
 
 def _hard_link(origin: str, target: str) -> None:
