@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from support.command_line import ROOT
 
+from toolkit.cli.demo import unpack_pictures
 from toolkit.core.errors import InputError
-from toolkit.demo import unpack_pictures
 from toolkit.images.decode import decode
 from toolkit.images.spec import Colour, Preprocess
 

@@ -30,8 +30,8 @@ from toolkit.exporting.export import export
 from toolkit.exporting.keras_file import load_keras
 from toolkit.exporting.load import Source
 from toolkit.exporting.options import ExportOptions, Format, Quantize
-from toolkit.exporting.runners import open_runner
 from toolkit.exporting.serving_graph import find_output, find_values
+from toolkit.exporting.verification import open_runner
 from toolkit.images.decode import decode
 from toolkit.images.spec import Preprocess
 from toolkit.inference.options import InferOptions

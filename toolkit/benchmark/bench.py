@@ -28,11 +28,11 @@ from toolkit.inference.inputs import Inputs, PassedOver
 from toolkit.model_files.bundle import BUNDLE_JSON, load_bundle
 from toolkit.model_files.contract import Contract
 from toolkit.model_files.contract_io import read_contract
-from toolkit.model_files.resolve import resolve_model
 from toolkit.sessions import cuda
 from toolkit.sessions.backend import Device, Precision, Runtime
 from toolkit.sessions.open_session import open_session
 from toolkit.sessions.openvino_session import has_bfloat16
+from toolkit.sessions.resolve import resolve_model
 from toolkit.sessions.session import Probabilities
 
 N_IMAGES: Final = 512

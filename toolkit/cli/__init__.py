@@ -1,6 +1,6 @@
 """The command line: parse, call the library once, print.
 
-Each module beside this one holds the commands of one part. They import the library within the command, so that
+Each module beside this one holds one command. They import the library within the command, so that
 `toolkit --help` loads none of it.
 """
 
@@ -16,20 +16,23 @@ from typing import Annotated
 import typer
 
 from toolkit.cli import (
+    adopt,
     bench,
     cache,
+    check,
     console,
-    data,
     demo,
+    doctor,
     embed,
     evaluate,
     export,
     help,
     infer,
-    machine,
+    inspect,
     recipe,
     review,
     sort,
+    split,
     train,
     view,
 )
@@ -130,21 +133,21 @@ _HINTS = {
 }
 
 # Commands register here, in the order in which a user meets them.
-app.command()(data.split)
-app.command()(data.check)
+app.command()(split.split)
+app.command()(check.check)
 app.add_typer(recipe.app, name="recipe")
 app.command()(train.train)
 app.command()(export.export)
-app.command()(export.adopt)
+app.command()(adopt.adopt)
 app.command()(infer.infer)
 app.command()(view.view)
 app.command()(review.review)
 app.command()(sort.sort)
 app.command()(evaluate.evaluate)
 app.command()(embed.embed)
-app.command()(export.inspect)
+app.command()(inspect.inspect)
 app.command()(bench.bench)
-app.command()(machine.doctor)
+app.command()(doctor.doctor)
 app.command()(cache.cache)
 app.command()(demo.demo)
 

@@ -6,13 +6,69 @@ import shlex
 import subprocess
 import sys
 import time
+from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 
 from toolkit.cli import console
 from toolkit.cli.options import Quiet, Verbose
+from toolkit.core.errors import InputError, missing_extra
+
+PICTURES: Final = "fashion"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DemoStep:
+    """One step of the demo.
+
+    Attributes:
+        why: what the step is for, a few words.
+        arguments: what a user types after `toolkit`, in the demo's folder.
+    """
+
+    why: str
+    arguments: tuple[str, ...]
+
+
+STEPS: Final = (
+    DemoStep(why="split the class folders", arguments=("split", PICTURES, "--ratio", "0.8", "--out", "data")),
+    DemoStep(why="train a documented network", arguments=("train", "data", "--recipe", "fashion", "--epochs", "8")),
+    DemoStep(why="export it, each file verified", arguments=("export", "model", "--onnx", "--tflite")),
+    DemoStep(why="label the held-out pictures", arguments=("infer", "data/validation", "--out", "labels.csv")),
+    DemoStep(why="report on them", arguments=("evaluate", "data/validation", "--out", "report")),
+)
+
+
+def unpack_pictures(directory: Path) -> Path:
+    """Unpack the 2,000 Fashion-MNIST pictures (28x28, grey, ten class folders) into `directory`.
+
+    Returns:
+        `directory/fashion`.
+
+    Raises:
+        InputError: `directory` is a file, or a folder with something in it.
+        MachineError: the extra `train` is not installed.
+    """
+    if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
+        found = "a folder with something in it" if directory.is_dir() else "a file"
+        raise InputError(
+            f"{directory}: expected an empty or a new folder for the demo, found {found}",
+            hint="name another one: toolkit demo OTHER_DIR",
+        )
+    if find_spec("tensorflow") is None:
+        raise missing_extra("tensorflow", "train", "the demo")
+    directory.mkdir(parents=True, exist_ok=True)
+    import io
+    import zipfile
+    from importlib import resources
+
+    packed = resources.files("toolkit").joinpath("_demo", "fashion.zip").read_bytes()
+    with zipfile.ZipFile(io.BytesIO(packed)) as archive:
+        archive.extractall(directory)
+    return directory / PICTURES
 
 
 def demo(
@@ -24,8 +80,6 @@ def demo(
 
     split, train, export, infer and evaluate, each printed as the command that you would type. Needs the `train` extra.
     """
-    from toolkit.demo import STEPS, unpack_pictures
-
     started = time.monotonic()
     unpack_pictures(directory)
     console.say(f"2,000 Fashion-MNIST pictures in ten class folders: {directory / 'fashion'}\n$ cd {directory}")

@@ -1,4 +1,4 @@
-"""Commands: evaluate."""
+"""`toolkit evaluate`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Commands: infer."""
+"""`toolkit infer`."""
 
 from __future__ import annotations
 

@@ -37,3 +37,13 @@ MaxMemory = Annotated[
     str | None,
     typer.Option(metavar="BYTES", help="Memory for decoding, such as 2GB. Default: half of the machine's."),
 ]
+MaxPixels = Annotated[int, typer.Option(help="Leave out pictures of more pixels.", min=1)]
+Workers = Annotated[int | None, typer.Option(help="Threads.", show_default="one per processor", min=1)]
+SHOWN = 12
+"""How many files of one kind the terminal lists; the table on disk has them all."""
+
+
+def switch(text: str, *names: str) -> typer.models.OptionInfo:
+    """An option that is on or off, whose help shows no default."""
+    option: typer.models.OptionInfo = typer.Option(*names, help=text, show_default=False)
+    return option

@@ -11,8 +11,8 @@ from toolkit.core.text import first_line, printable
 from toolkit.images.decode import Image
 from toolkit.model_files.contract import Contract
 from toolkit.model_files.contract_io import read_contract
-from toolkit.model_files.resolve import resolve_model
 from toolkit.sessions.onnx_session import CPU_PROVIDER
+from toolkit.sessions.resolve import resolve_model
 from toolkit.sessions.session import Probabilities
 
 if TYPE_CHECKING:

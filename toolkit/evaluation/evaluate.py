@@ -32,8 +32,8 @@ from toolkit.metrics.classification import ConfusionMatrix, Report, report
 from toolkit.metrics.pr_roc import LIMIT, ClassCurves, ScoreStore
 from toolkit.metrics.probabilistic import ProbabilityTally
 from toolkit.model_files.contract import Contract
-from toolkit.model_files.resolve import resolve_model
 from toolkit.sessions.backend import Device, Precision, Runtime
+from toolkit.sessions.resolve import resolve_model
 from toolkit.sessions.session import Probabilities, Session
 
 CHUNK: Final = 256

@@ -21,10 +21,9 @@ from toolkit.exporting.export_folder import REPORT_JSON, export_folder
 from toolkit.exporting.kit import KIT, write_kit
 from toolkit.exporting.load import Source, open_source
 from toolkit.exporting.options import Artefact, ExportOptions, ExportResult, Format, Quantize, Verification
-from toolkit.exporting.runners import open_runner
 from toolkit.exporting.sample_images import Pictures, load_pictures
 from toolkit.exporting.serving_graph import Images
-from toolkit.exporting.verification import Proof, verify
+from toolkit.exporting.verification import Proof, open_runner, verify
 from toolkit.model_files.contract import Contract
 from toolkit.model_files.contract_io import read_contract
 from toolkit.model_files.inspect import fingerprint_files

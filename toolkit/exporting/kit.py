@@ -13,8 +13,7 @@ import numpy as np
 
 from toolkit.core.files import atomic_folder
 from toolkit.exporting.options import Artefact, Format
-from toolkit.exporting.runners import open_runner
-from toolkit.exporting.verification import Proof
+from toolkit.exporting.verification import Proof, open_runner
 from toolkit.images.decode import Image, encode_png
 from toolkit.images.spec import Colour
 from toolkit.model_files.contract_io import LABELS_ASSET, labels_text

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
-from toolkit.exporting.serving_graph import Network
+from toolkit.exporting.serving_graph import OUTPUT, Images, Network, Probabilities
 from toolkit.model_files.contract import Contract
 from toolkit.model_files.contract_io import CONTRACT_ASSET, LABELS_ASSET, labels_text
 
@@ -29,3 +32,10 @@ def save(network: Network, path: Path, contract: Contract) -> None:
         module.weights = [variable.value for variable in network.layers.variables]
         module.assets = [tf.saved_model.Asset(str(Path(folder) / name)) for name in texts]
         tf.saved_model.save(module, str(path), signatures={SIGNATURE: serve})
+
+
+def load(path: Path) -> Callable[[Images], Probabilities]:
+    """A function from images uint8 (N, H, W, C) to what the SavedModel at `path` gives, float32 (N, K)."""
+    loaded: Any = tf.saved_model.load(str(path))
+    serve = loaded.signatures[SIGNATURE]
+    return lambda images: np.asarray(serve(images=tf.constant(images))[OUTPUT], dtype=np.float32)

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
 import numpy as np
 
-from toolkit.exporting.options import Quantize, Verification
-from toolkit.exporting.runners import Runner
+from toolkit.exporting import to_savedmodel
+from toolkit.exporting.options import Format, Quantize, Verification
 from toolkit.exporting.sample_images import Pictures
-from toolkit.exporting.serving_graph import Probabilities
+from toolkit.exporting.serving_graph import Images, Probabilities
+from toolkit.sessions.backend import Runtime
+from toolkit.sessions.open_session import open_session
+
+Runner = Callable[[Images], Probabilities]
 
 N_SINGLE: Final = 16
 """Pictures that are also run one at a time."""
@@ -36,6 +42,23 @@ class Proof:
     pictures: Pictures
     expected: Probabilities
     batch: int
+
+
+def open_runner(path: Path, kind: Format, runtime: Runtime = Runtime.AUTO) -> Runner:
+    """A function from images uint8 (N, H, W, C) to probabilities float32 (N, K), for any N.
+
+    Args:
+        path: the file, with its contract.
+        kind: what it is.
+        runtime: what runs an ONNX file, as `toolkit infer --runtime` takes it.
+
+    Raises:
+        ModelError: the runtime refuses the file.
+        MachineError: the runtime is not installed.
+    """
+    if kind is Format.SAVEDMODEL:
+        return to_savedmodel.load(path)
+    return open_session(path, device="cpu", runtime=runtime if kind is Format.ONNX else Runtime.AUTO, proving=True).run
 
 
 def verify(run: Runner, proof: Proof, quantize: Quantize | None) -> Verification:

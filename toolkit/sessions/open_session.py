@@ -11,13 +11,13 @@ from toolkit.core.coerce import choice
 from toolkit.core.errors import MachineError, UsageError
 from toolkit.core.text import printable
 from toolkit.images.decode import Image
-from toolkit.model_files.resolve import resolve_model
 from toolkit.sessions import cuda
 from toolkit.sessions.backend import Device, Precision, Runtime, check_backend, gpu_numbers
 from toolkit.sessions.checked_session import CheckedSession
 from toolkit.sessions.cuda_session import CudaSession
 from toolkit.sessions.onnx_session import CPU_PROVIDER, OnnxSession
 from toolkit.sessions.openvino_session import OpenVinoSession
+from toolkit.sessions.resolve import resolve_model
 from toolkit.sessions.session import Probabilities, Session
 from toolkit.sessions.tflite_session import TfliteSession
 

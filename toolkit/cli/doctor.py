@@ -1,4 +1,4 @@
-"""Commands: doctor."""
+"""`toolkit doctor`."""
 
 from __future__ import annotations
 

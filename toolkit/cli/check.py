@@ -1,0 +1,85 @@
+"""`toolkit check`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from toolkit.cli import console
+from toolkit.cli.options import COLUMNS, SHOWN, Columns, Labels, MaxMemory, MaxPixels, Quiet, Verbose, Workers, switch
+
+if TYPE_CHECKING:
+    from toolkit.checking.check import CheckResult
+
+
+def check(
+    source: Annotated[Path, typer.Argument(metavar="SOURCE", help="Class folders, an archive of them, or a split.")],
+    labels: Labels = None,
+    columns: Columns = COLUMNS,
+    out: Annotated[Path | None, typer.Option(help="Table of the findings (.csv).")] = None,
+    html: Annotated[Path | None, typer.Option(help="Page of the findings with thumbnails (.html).")] = None,
+    fail_on: Annotated[str, typer.Option(metavar="KIND,…", help="Exit 6 where one of these is found; or any.")] = "",
+    near: Annotated[float, typer.Option(help="Correlation from which on pictures are near copies.")] = 0.95,
+    dark: Annotated[float, typer.Option(help="Dark: 95 % of the grey levels lie below.")] = 60,
+    bright: Annotated[float, typer.Option(help="Bright: 95 % of the grey levels lie above.")] = 170,
+    blank: Annotated[float, typer.Option(help="Blank: less contrast.")] = 8,
+    blurred: Annotated[float, typer.Option(help="Blurred: less sharpness.")] = 0.075,
+    grey: Annotated[float, typer.Option(help="Grey: the channels differ by less.")] = 8,
+    odd_size: Annotated[float, typer.Option(help="Odd size: so many times the usual side.")] = 4,
+    odd_shape: Annotated[float, typer.Option(help="Odd shape: so many times longer than wide.")] = 3,
+    few: Annotated[int, typer.Option(help="Few pictures: a class with fewer.")] = 20,
+    imbalance: Annotated[float, typer.Option(help="Imbalance: so many times smaller than the largest.")] = 5,
+    force: Annotated[bool, switch("Replace files that toolkit did not write.", "--force")] = False,
+    max_pixels: MaxPixels = 200_000_000,
+    max_memory: MaxMemory = None,
+    workers: Workers = None,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+) -> None:
+    """Look for broken files, copies, leaks, mislabelled, odd, dark, bright, blank and blurred pictures."""
+    from toolkit.checking import check as checking
+    from toolkit.checking.outputs import outputs
+    from toolkit.data.label_table import LabelTables
+
+    kinds = checking.parse_kinds(fail_on)
+    options = checking.CheckOptions(
+        labels=LabelTables.parse(labels or (), columns),
+        near=near,
+        dark=dark,
+        bright=bright,
+        blank=blank,
+        blurred=blurred,
+        grey=grey,
+        odd_size=odd_size,
+        odd_shape=odd_shape,
+        few=few,
+        imbalance=imbalance,
+        max_pixels=max_pixels,
+        max_memory=max_memory,
+        workers=workers,
+    )
+    with outputs(out, html, force=force) as write:
+        result = checking.check(source, options, console.progress())
+        write(result)
+    _report_check(result, kinds)
+
+
+def _report_check(result: CheckResult, kinds: frozenset[str]) -> None:
+    """The findings by kind on stdout, a summary on stderr, exit 6 where `kinds` were found."""
+    from toolkit.checking.check import KINDS, failing
+    from toolkit.core.errors import GateError
+
+    for kind, n in result.counts().items() if not console.Settings.quiet else ():
+        console.out(f"{kind}: {n:,} ({KINDS[kind]})")
+        found = [finding for finding in result.findings if finding.kind == kind]
+        for finding in found[:SHOWN]:
+            console.out(f"  {finding.path}: {finding.detail}")
+        if n > SHOWN:
+            console.out(f"  and {n - SHOWN:,} more")
+    pictures = f"{sum(result.classes.values()):,} readable pictures in {len(result.classes):,} classes"
+    console.say(f"{result.source.path}: {result.n_files:,} files, {pictures}, {len(result.findings):,} findings")
+    if failed := failing(result, kinds):
+        named = ", ".join(f"{n:,} {kind}" for kind, n in failed.items())
+        raise GateError(f"{result.source.path}: found {named}", hint="the lines above name them; --out lists them all")
