@@ -1,20 +1,22 @@
-"""How fast `toolkit infer` is, against what its parts allow: `python tools/bench_infer.py PICTURES MODEL.onnx…`
+"""How fast `toolkit infer` is, against what its parts allow: `python tools/bench_infer.py IMAGES MODEL…`
 
-For each model, medians of five in one run:
+A MODEL may name its runtime and precision, such as model.int8.onnx@openvino or model.onnx@openvino:bfloat16. For each,
+the models in turn, medians of the rounds:
 
-    D      pictures a second that are only read and decoded, at the best number of threads
-    C      pictures a second of the session on ready batches, at the best number of threads and batch
+    D      images a second that are only read and decoded, at the best number of threads
+    C      images a second of the session on ready batches, at the best number of threads and batch
     bound  1 / (1/D + 1/C)
-    E      pictures a second of the whole pipeline, from the first sample to the last row; the aim is E >= 0.95 bound
+    E      images a second of the whole pipeline, from the first sample to the last row; the aim is E >= 0.95 bound
 
-and the same again per second of processor, which other work on the machine disturbs less.
+and the same again per second of processor, which other work on the machine disturbs less. The last number of a line is
+E against that of the first model.
 """
 
 from __future__ import annotations
 
+import argparse
 import resource
 import statistics
-import sys
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -31,13 +33,9 @@ from toolkit.images.opencv_threads import one_opencv_thread
 from toolkit.images.spec import Preprocess
 from toolkit.inference.inputs import Inputs, PassedOver
 from toolkit.inference.options import InferOptions
-from toolkit.inference.predict import batches, layout, make_labeller, row_workers
-from toolkit.sessions.open_session import open_session
+from toolkit.inference.predict import batches, layout, make_labeller, open_model, row_workers
+from toolkit.sessions.backend import Precision, Runtime
 from toolkit.sessions.session import Session
-
-ROUNDS = 5
-MOST, LEAST = 10_000, 4_000
-"""Pictures of a round: a folder of fewer is gone through again, so that the last batches do not count."""
 
 
 def rates(work: Callable[[], int]) -> tuple[float, float]:
@@ -78,9 +76,8 @@ def run_all(session: Session, images: Image, batch: int, threads: int) -> int:
         return sum(pool.map(lambda part: len(session.run(part)), parts))
 
 
-def whole(session: Session, samples: list[Sample]) -> int:
+def whole(session: Session, options: InferOptions, samples: list[Sample]) -> int:
     """E: what `infer` does, without the file."""
-    options = InferOptions(processes=True)
     table = layout(session, options)
     labeller = make_labeller(session, options)
     n = 0
@@ -91,43 +88,70 @@ def whole(session: Session, samples: list[Sample]) -> int:
     return n
 
 
-def bench(model: Path, samples: list[Sample]) -> None:
-    session = open_session(model, device="cpu", threads=1)
+def works_of(session: Session, options: InferOptions, samples: list[Sample]) -> dict[str, Callable[[], int]]:
+    """What is measured of one model."""
     spec = session.contract.preprocess
-    images = np.stack(decoded(samples[:512], spec))
+    images = np.stack(decoded(samples[:256], spec))
     works: dict[str, Callable[[], int]] = {}
     for n in sorted({1, usable_cpus()}):
         works[f"D {n}"] = partial(decode_all, samples, spec, n)
-        for batch in (2, 4, 8, 16, 32, 64):
+        for batch in (4, 8, 16, 32, 64):
             works[f"C {n} {batch}"] = partial(run_all, session, images, batch, n)
-    works["E"] = partial(whole, session, samples)
-    sides: dict[str, list[tuple[float, float]]] = {name: [] for name in works}
-    for _ in range(ROUNDS):
-        for name, work in works.items():
-            sides[name].append(rates(work))
-    print(f"{model.stem:<12} {bound(sides, 0)}\n{'  processor':<12} {bound(sides, 1)}", flush=True)
+    works["E"] = partial(whole, session, options, samples)
+    return works
 
 
-def bound(sides: dict[str, list[tuple[float, float]]], clock: int) -> str:
-    """The medians of one of the two clocks, every part at its own best."""
+def bound(sides: dict[str, list[tuple[float, float]]], clock: int) -> tuple[str, float]:
+    """The medians of one of the two clocks, every part at its own best; and E among them."""
     medians = {name: statistics.median(pair[clock] for pair in pairs) for name, pairs in sides.items()}
     d, d_name = max((value, name) for name, value in medians.items() if name[0] == "D")
     c, c_name = max((value, name) for name, value in medians.items() if name[0] == "C")
     most, end = 1 / (1 / d + 1 / c), medians["E"]
-    return (
+    text = (
         f"D {d:8,.0f}/s ({d_name[2:]} threads)  C {c:8,.0f}/s ({c_name[2:]} threads, batch)  bound {most:8,.0f}/s  "
         f"E {end:8,.0f}/s  E/bound {end / most:.3f}"
     )
+    return text, end
 
 
 def main() -> None:
-    pictures, *models = sys.argv[1:]
-    every = list(Inputs(paths=(pictures,)).samples(PassedOver()))
-    samples = every[:: max(1, len(every) // MOST)][:MOST]
-    samples *= -(-LEAST // len(samples))
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("images")
+    parser.add_argument("models", nargs="+", metavar="MODEL[@RUNTIME[:PRECISION]]")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument(
+        "--files", type=int, default=4000, help="files of a round; a small folder is gone through again"
+    )
+    given = parser.parse_args()
+    every = list(Inputs(paths=(given.images,)).samples(PassedOver()))
+    samples = every[:: max(1, len(every) // given.files)][: given.files]
+    samples *= -(-given.files // len(samples))
+    works: dict[str, dict[str, Callable[[], int]]] = {}
     with one_opencv_thread():
-        for model in models:
-            bench(Path(model), samples)
+        for name in given.models:
+            file, _, runner = name.partition("@")
+            runtime, _, precision = runner.partition(":")
+            options = InferOptions(
+                device="cpu",
+                runtime=Runtime(runtime or "auto"),
+                precision=Precision(precision or "exact"),
+                processes=runtime != "openvino",
+            )
+            works[name] = works_of(open_model(Path(file), options), options, samples)
+        sides: dict[str, dict[str, list[tuple[float, float]]]] = {
+            name: {work: [] for work in own} for name, own in works.items()
+        }
+        for _ in range(given.rounds):
+            for name, own in works.items():
+                for work, run in own.items():
+                    sides[name][work].append(rates(run))
+    for clock, title in enumerate(("clock", "processor")):
+        print(f"per second of {title}")
+        first = 0.0
+        for name, own in sides.items():
+            text, end = bound(own, clock)
+            first = first or end
+            print(f"  {Path(name).name:<32} {text}  {end / first:.2f} x", flush=True)
 
 
 if __name__ == "__main__":
