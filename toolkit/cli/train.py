@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from toolkit.cli import console
 from toolkit.cli.options import MaxMemory, Quiet, Verbose
+from toolkit.core.errors import UsageError
+
+if TYPE_CHECKING:
+    from toolkit.training.train import TrainOptions
 
 
 class Effort(StrEnum):
@@ -23,8 +27,11 @@ class Effort(StrEnum):
 def train(
     data: Annotated[Path, typer.Argument(help="A split tree (train/ and validation/), or plain class folders.")],
     recipe: Annotated[
-        str | None,
-        typer.Option(help="A recipe (toolkit recipe list), or your own .toml file.", show_default="transfer"),
+        list[str] | None,
+        typer.Option(
+            help="A recipe (toolkit recipe list), or your own .toml file; of several the best is kept.",
+            show_default="transfer",
+        ),
     ] = None,
     effort: Annotated[Effort, typer.Option(help="How much work it may take; chooses a recipe.")] = Effort.NORMAL,
     out: Annotated[Path, typer.Option(help="The bundle's folder.")] = Path("model"),
@@ -43,6 +50,9 @@ def train(
         int | None, typer.Option(help="GPUs to train on; 0: the CPU.", min=0, show_default="all visible")
     ] = None,
     max_memory: MaxMemory = None,
+    time_budget: Annotated[
+        str | None, typer.Option(metavar="TIME", help="Several recipes: begin no further one after 90s, 20m or 2h.")
+    ] = None,
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> None:
@@ -50,7 +60,7 @@ def train(
     from toolkit.training import train as training
 
     options = training.TrainOptions(
-        recipe=recipe,
+        recipe=recipe[0] if recipe and len(recipe) == 1 else None,
         effort=effort.value,
         weights=weights,
         out=out,
@@ -66,6 +76,11 @@ def train(
         gpus=gpus,
     )
     try:
+        if recipe and len(recipe) > 1:
+            _several(data, recipe, options, time_budget)
+            return
+        if time_budget is not None:
+            raise UsageError("--time-budget is for several recipes", hint="--recipe transfer --recipe flowers")
         result = training.train(data, options, console.progress())
     except KeyboardInterrupt:
         console.say(f"{out}: stopped; the same command with --resume goes on after the last finished epoch")
@@ -81,3 +96,35 @@ def train(
     left_out = f", {result.n_left_out:,} images left out (see data.csv)" if result.n_left_out else ""
     console.say(f"{out}: {summary}, {result.seconds:.0f} s{left_out}")
     console.suggest("toolkit", "export", str(out), "--onnx")
+
+
+def _several(data: Path, recipes: list[str], options: TrainOptions, time_budget: str | None) -> None:
+    """Train each, print the table, keep the best."""
+    from toolkit.cli.tables import columns
+    from toolkit.training.several import seconds_of, train_several
+
+    budget = seconds_of(time_budget) if time_budget is not None else None
+    found = train_several(data, recipes, options, budget_s=budget, progress=console.progress())
+    rows = [["recipe", "accuracy", "95 % interval", "parameters", "size", "images/s", "training"]]
+    for trial in found.trials:
+        low, high = trial.interval
+        rows.append(
+            [
+                trial.recipe,
+                f"{trial.accuracy:.4f}",
+                f"{low:.4f} to {high:.4f}",
+                f"{trial.n_parameters:,}",
+                f"{trial.size_bytes / 1e6:.1f} MB",
+                f"{trial.images_per_s:,.0f}",
+                f"{trial.seconds:,.0f} s",
+            ]
+        )
+    for line in columns(rows):
+        console.out(line)
+    if found.skipped:
+        console.say(f"not trained, the time was up: {', '.join(found.skipped)}")
+    best = found.trials[0]
+    console.say(
+        f"{options.out}: {best.recipe} kept, validation accuracy {best.accuracy:.4f} ({best.n_validation:,} images)"
+    )
+    console.suggest("toolkit", "export", str(options.out), "--onnx")

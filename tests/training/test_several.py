@@ -1,0 +1,127 @@
+"""Several recipes on the same data: the same images are held out, one table, the best bundle is kept."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from support.command_line import run_cli
+
+from toolkit.core.errors import InputError, UsageError
+from toolkit.model_files.bundle import load_bundle
+from toolkit.training.several import TRIALS_CSV, seconds_of, train_several
+from toolkit.training.train import TrainOptions
+
+# Keras 3.15 with numpy 2.4, whenever it saves.
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+
+POOLED = """schema = 1
+title = "A pooled network for tests: it sees the mean colour"
+source = "made for tests"
+classes = 2
+parameters = {parameters}
+[input]
+height = 16
+width = 16
+[[layers]]
+class = "Rescaling"
+scale = 0.00392156862745098
+[[layers]]
+class = "GlobalAveragePooling2D"
+[[layers]]
+class = "Dense"
+units = {units}
+activation = "relu"
+[[layers]]
+class = "Dense"
+units = "classes"
+[train]
+optimizer = "adam"
+learning_rate = {rate}
+loss = "sparse_categorical_crossentropy"
+from_logits = true
+batch_size = 8
+epochs = 6
+validation = {validation}
+seed = {seed}
+"""
+
+
+@pytest.fixture
+def colours(tmp_path: Path) -> Path:
+    """Forty reddish and forty bluish images."""
+    rng = np.random.default_rng(0)
+    for label, colour in (("blue", (200, 90, 60)), ("red", (60, 90, 200))):
+        folder = tmp_path / "colours" / label
+        folder.mkdir(parents=True)
+        for i in range(40):
+            image = np.clip(rng.normal(colour, 40, (16, 16, 3)), 0, 255).astype(np.uint8)
+            cv2.imwrite(str(folder / f"{i}.png"), image)
+    return tmp_path / "colours"
+
+
+@pytest.fixture
+def recipes(tmp_path: Path) -> list[Path]:
+    """One that learns nothing, and one that learns."""
+    found = []
+    for name, rate, seed in (("dull", 1e-9, 1), ("bright", 0.05, 2)):
+        units = 4 if name == "dull" else 8
+        text = POOLED.format(
+            units=units, rate=rate, seed=seed, validation=0.1 * seed + 0.1, parameters=3 * units + units + 2 * units + 2
+        )
+        path = tmp_path / f"{name}.toml"
+        path.write_text(text)
+        found.append(path)
+    return found
+
+
+@pytest.mark.parametrize(("text", "seconds"), [("90s", 90), ("20m", 1200), ("1.5h", 5400)])
+def test_times_are_read(text: str, seconds: float) -> None:
+    assert seconds_of(text) == seconds
+
+
+@pytest.mark.parametrize("text", ["", "20", "m", "-1m", "0s", "1d", "1e3s"])
+def test_other_times_are_refused(text: str) -> None:
+    with pytest.raises(UsageError, match="90s, 20m"):
+        seconds_of(text)
+
+
+def test_the_best_is_kept_and_all_are_in_the_table(colours: Path, recipes: list[Path], tmp_path: Path) -> None:
+    options = TrainOptions(out=tmp_path / "model", cache_dir=tmp_path / "cache")
+    found = train_several(colours, recipes, options)
+    best, worst = found.trials
+    assert (best.recipe, worst.recipe, found.skipped) == ("bright", "dull", ())
+    assert best.accuracy > worst.accuracy
+    assert best.n_validation == worst.n_validation == 16
+    assert best.interval[0] < best.accuracy <= best.interval[1]
+    assert min(trial.images_per_s for trial in found.trials) > 0
+    bundle = load_bundle(tmp_path / "model")
+    assert (bundle.recipe_name, bundle.metrics["accuracy"]) == ("bright", best.accuracy)
+    with (bundle.path / TRIALS_CSV).open(newline="") as file:
+        assert [row["recipe"] for row in csv.DictReader(file)] == ["bright", "dull"]
+    assert {path.name for path in tmp_path.iterdir() if path.name.startswith("model")} == {"model"}
+    with pytest.raises(InputError, match="trained bundle already"):
+        train_several(colours, recipes, options)
+    assert {path.name for path in tmp_path.iterdir() if path.name.startswith("model")} == {"model"}
+
+
+def test_the_command_prints_the_table_and_says_what_the_time_did_not_suffice_for(
+    colours: Path, recipes: list[Path], tmp_path: Path
+) -> None:
+    command = ("train", colours, "--cache-dir", tmp_path / "cache", "--recipe", recipes[0], "--recipe", recipes[1])
+    done = run_cli(*command, "--time-budget", "0.001s", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert [line.split()[0] for line in done.stdout.splitlines()] == ["recipe", "dull"]
+    assert "not trained, the time was up: bright" in done.stderr
+    assert load_bundle(tmp_path / "model").recipe_name == "dull"
+
+
+def test_what_does_not_go_together_is_refused(colours: Path, recipes: list[Path], tmp_path: Path) -> None:
+    done = run_cli("train", colours, "--recipe", recipes[0], "--recipe", recipes[0], cwd=tmp_path)
+    assert (done.returncode, "each once" in done.stderr) == (2, True)
+    done = run_cli("train", colours, "--recipe", recipes[0], "--time-budget", "20m", cwd=tmp_path)
+    assert (done.returncode, "several recipes" in done.stderr) == (2, True)
+    assert not (tmp_path / "model.trials").exists()

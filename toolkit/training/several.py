@@ -1,0 +1,180 @@
+"""Several recipes on the same data: one table, and the best bundle is kept."""
+
+from __future__ import annotations
+
+import csv
+import os
+import re
+import shutil
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Final
+
+from toolkit.core.errors import UsageError
+from toolkit.core.files import atomic_write
+from toolkit.core.locking import lock
+from toolkit.core.progress import SILENT, Progress
+from toolkit.metrics.classification import wilson
+from toolkit.model_files.bundle import Bundle, load_bundle
+from toolkit.training import workspace
+from toolkit.training.recipe import Recipe
+from toolkit.training.train import TrainOptions, TrainResult, train, with_options
+
+TRIALS_CSV: Final = "trials.csv"
+"""In the bundle that is kept: the table of all recipes."""
+_UNITS: Final = {"s": 1, "m": 60, "h": 3600}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Trial:
+    """One recipe on the data.
+
+    Attributes:
+        recipe: its name.
+        accuracy: on the validation subset, 0..1.
+        interval: 95 % (Wilson) interval of it.
+        n_validation: images of the validation subset.
+        n_parameters: of the network.
+        size_bytes: of `model.keras`.
+        images_per_s: Keras' own prediction on this machine, on ready batches.
+        seconds: of the whole training, decoding included.
+    """
+
+    recipe: str
+    accuracy: float
+    interval: tuple[float, float]
+    n_validation: int
+    n_parameters: int
+    size_bytes: int
+    images_per_s: float
+    seconds: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Trials:
+    """What several trainings gave.
+
+    Attributes:
+        bundle: the best one, at its place.
+        trials: one for each recipe that was trained, best first.
+        skipped: recipes that the time did not suffice for.
+    """
+
+    bundle: Bundle
+    trials: tuple[Trial, ...]
+    skipped: tuple[str, ...]
+
+
+def seconds_of(text: str) -> float:
+    """Seconds of `90s`, `20m` or `1.5h`.
+
+    >>> seconds_of("20m")
+    1200.0
+
+    Raises:
+        UsageError: none of these.
+    """
+    match = re.fullmatch(r"(\d{1,6}(?:\.\d{1,3})?)([smh])", text.strip())
+    if not match or float(match[1]) == 0:
+        raise UsageError(f"--time-budget {text}: expected a time such as 90s, 20m or 1.5h")
+    return float(match[1]) * _UNITS[match[2]]
+
+
+def train_several(
+    data: Path,
+    recipes: Sequence[str | Path | Recipe],
+    options: TrainOptions,
+    *,
+    budget_s: float | None = None,
+    progress: Progress = SILENT,
+) -> Trials:
+    """Train each recipe on the same subsets, and keep the bundle with the highest accuracy at `options.out`.
+
+    Decoded images are shared by all recipes of one input size. A training that was stopped is gone on with by the same
+    call with `resume`; what is finished then is not trained again.
+
+    Args:
+        data: as `train` takes it.
+        recipes: two or more, each once.
+        options: for all of them; its `recipe` is not used.
+        budget_s: once so many seconds have passed, no further training is begun; the first one always is.
+        progress: hears of each step.
+
+    Raises:
+        UsageError: a recipe is named twice.
+        ToolkitError: as `train`.
+    """
+    began = time.perf_counter()
+    named = [with_options(replace(options, recipe=recipe)) for recipe in recipes]
+    names = [recipe.name for recipe in named]
+    if len(set(names)) != len(names) or len(names) < 2:
+        raise UsageError(f"--recipe {' '.join(names)}: expected two or more recipes, each once")
+    first = named[0].train
+    out, place = options.out, options.out.with_name(options.out.name + ".trials")
+    workspace.check_out(out, force=options.force)
+    place.mkdir(parents=True, exist_ok=True)
+    results: dict[str, TrainResult] = {}
+    with lock(place):
+        for number, recipe in enumerate(named, 1):
+            if results and budget_s is not None and time.perf_counter() - began >= budget_s:
+                break
+            progress.line(f"recipe {recipe.name} ({number} of {len(named)})")
+            # The same images are held out for all of them.
+            equal = replace(recipe, train=replace(recipe.train, validation=first.validation, seed=first.seed))
+            folder = place / recipe.name
+            one = replace(options, recipe=equal, epochs=None, batch_size=None, seed=None, out=folder, weights=None)
+            results[recipe.name] = train(data, one, progress)
+        trials = sorted(
+            (_trial(name, result) for name, result in results.items()),
+            key=lambda trial: (-trial.accuracy, trial.size_bytes),
+        )
+        best = place / trials[0].recipe
+        write_trials(best / TRIALS_CSV, trials)
+        workspace.publish(best, out)
+        shutil.rmtree(place)
+    skipped = tuple(name for name in names if name not in results)
+    return Trials(bundle=load_bundle(out), trials=tuple(trials), skipped=skipped)
+
+
+def write_trials(path: Path, trials: Sequence[Trial]) -> None:
+    """Write the table, best first."""
+    with atomic_write(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(
+            ["recipe", "accuracy", "low", "high", "n_validation", "parameters", "size_bytes", "images_per_s", "seconds"]
+        )
+        for trial in trials:
+            low, high = trial.interval
+            writer.writerow(
+                [
+                    trial.recipe,
+                    *(f"{value:.4f}" for value in (trial.accuracy, low, high)),
+                    *(trial.n_validation, trial.n_parameters, trial.size_bytes),
+                    *(f"{value:.1f}" for value in (trial.images_per_s, trial.seconds)),
+                ]
+            )
+
+
+def _trial(name: str, result: TrainResult) -> Trial:
+    bundle = result.bundle
+    n = sum(bundle.data["validation"].values())
+    return Trial(
+        recipe=name,
+        accuracy=result.accuracy,
+        interval=wilson(round(result.accuracy * n), n),
+        n_validation=n,
+        n_parameters=bundle.n_parameters,
+        size_bytes=os.stat(bundle.keras_path).st_size,
+        images_per_s=_images_per_s(bundle),
+        seconds=sum(epoch.seconds for epoch in result.history) if not result.trained else result.seconds,
+    )
+
+
+def _images_per_s(bundle: Bundle) -> float:
+    """Keras' rate on the bundle's check images, the best of three rounds."""
+    from toolkit.training.keras_model import prediction_rate
+
+    images, _ = bundle.check()
+    return prediction_rate(bundle.keras_path, images)
