@@ -19,6 +19,7 @@ from toolkit.core.text import printable
 from toolkit.data.read import read_file
 from toolkit.data.split_tree import find_split_tree
 from toolkit.evaluation.gallery import Gallery, Shown
+from toolkit.evaluation.overlap import describe, is_among, report_overlap, trained_digests
 from toolkit.images.decode import decode
 from toolkit.images.header import MAX_PIXELS
 from toolkit.images.limits import Limits
@@ -123,6 +124,7 @@ class DataCard:
         passed_over: files that are no pictures.
         failures: the first unreadable files, (name, reason).
         n_failures: all of them.
+        n_trained_on: readable images that the model was trained on, by their bytes; None where that is not known.
     """
 
     path: Path
@@ -133,6 +135,12 @@ class DataCard:
     passed_over: int = 0
     failures: list[tuple[str, str]] = field(default_factory=list)
     n_failures: int = 0
+    n_trained_on: int | None = None
+
+    @property
+    def n_readable(self) -> int:
+        """Images that have an answer, or could have one."""
+        return self.n_files - self.n_failures
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -184,7 +192,7 @@ def run(
     session = open_model(model, options.for_infer())
     table = layout(session, options.for_infer())
     root = held_out(data, table.labels, progress)
-    tally = _Tally(table, root, options)
+    tally = _Tally(table, root, options, trained_digests(resolve_model(model), session.contract))
     counts = PassedOver()
     samples = Inputs(paths=(str(root),)).samples(counts)
     started = time.perf_counter()
@@ -198,6 +206,7 @@ def run(
         seconds = time.perf_counter() - started
         tally.data.passed_over = counts.others
         tally.check()
+    report_overlap(root, tally.data.n_trained_on, tally.data.n_readable, progress)
     card = ModelCard(
         path=resolve_model(model),
         size_bytes=session.n_bytes,
@@ -212,7 +221,7 @@ def run(
 
 
 def held_out(data: Path, labels: tuple[str, ...], progress: Progress = SILENT) -> Path:
-    """`data`, or the held-out part of it where it is a split tree: a model is not judged by what it was trained on.
+    """`data`, or its held-out subset where it is a split tree.
 
     Raises:
         InputError: `data` is missing or no folder.
@@ -227,18 +236,19 @@ def held_out(data: Path, labels: tuple[str, ...], progress: Progress = SILENT) -
     if tree is None or any((data / label).is_dir() for label in labels):
         return data
     chosen = tree.for_evaluation
-    progress.line(
-        f"{printable(str(data))} is a split tree: evaluating {chosen.name}, which the model was not trained on"
-    )
+    progress.line(f"{printable(str(data))} is a split tree: evaluating {chosen.name}")
     return chosen
 
 
 class _Tally:
     """Everything that is summed up while predictions stream by."""
 
-    def __init__(self, table: Layout, root: Path, options: EvaluateOptions) -> None:
+    def __init__(
+        self, table: Layout, root: Path, options: EvaluateOptions, trained_on: frozenset[str] | None = None
+    ) -> None:
         n_classes = len(table.labels)
-        self.data = DataCard(path=root)
+        self._trained_on = trained_on
+        self.data = DataCard(path=root, n_trained_on=None if trained_on is None else 0)
         self.gallery = Gallery(n_classes, options.gallery)
         self._table = table
         self._index = {label: index for index, label in enumerate(table.labels)}
@@ -257,6 +267,8 @@ class _Tally:
                 self.data.n_failures += 1
                 if len(self.data.failures) < MAX_FAILURES:
                     self.data.failures.append((row.path, row.error))
+            elif self._trained_on is not None and is_among(prediction.sample.path, self._trained_on):
+                self.data.n_trained_on = (self.data.n_trained_on or 0) + 1
             if not self._confusion.add_row(truth=row.truth, label=row.label, status=row.status):
                 self.data.extra[self._folder(row.path)] += 1
                 continue
@@ -308,6 +320,8 @@ class _Tally:
 
     def _notes(self) -> Iterator[str]:
         data = self.data
+        if data.n_trained_on:
+            yield f"{describe(data.n_trained_on, data.n_readable).capitalize()}."
         if data.missing:
             yield f"Classes of the model without a picture here: {_some(data.missing)}."
         if data.extra:

@@ -87,6 +87,7 @@ def metrics(evaluation: Evaluation) -> dict[str, Any]:
             "unsure": report.unsure,
             "errors": report.errors,
             "passed_over": data.passed_over,
+            "trained_on": data.n_trained_on,
             "missing_classes": list(data.missing),
             "extra_classes": dict(sorted(data.extra.items())),
         },

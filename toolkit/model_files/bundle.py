@@ -15,6 +15,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import json
+import os
 import zipfile
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -26,6 +27,7 @@ import numpy.typing as npt
 
 from toolkit.core.errors import ModelError
 from toolkit.core.files import atomic_write
+from toolkit.core.text import printable
 from toolkit.model_files.contract import Contract
 
 SCHEMA: Final = 1
@@ -40,7 +42,7 @@ LAST_WEIGHTS: Final = "last.weights.h5"
 REPORT_CSV: Final = "report.csv"
 CONFUSION_CSV: Final = "confusion.csv"
 
-DATA_COLUMNS: Final = ("path", "label", "subset", "reason")
+DATA_COLUMNS: Final = ("path", "label", "subset", "reason", "sha256")
 Subset = Literal["train", "validation"]
 LEFT_OUT: Final = "left_out"
 
@@ -62,12 +64,14 @@ class DataRow:
         label: class name.
         subset: "train", "validation" or "left_out".
         reason: why it was left out; else "".
+        sha256: of its bytes, hex; "" where it could not be read, or where an older version wrote the row.
     """
 
     path: str
     label: str
     subset: str
     reason: str = ""
+    sha256: str = ""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -144,13 +148,20 @@ class Bundle:
         try:
             with path.open(encoding="utf-8", errors="surrogateescape", newline="") as file:
                 reader = csv.reader(file)
-                if tuple(next(reader, ())) != DATA_COLUMNS:
+                if tuple(next(reader, ())) not in (DATA_COLUMNS, DATA_COLUMNS[:4]):
                     raise _broken(path, f"its columns are not {','.join(DATA_COLUMNS)}")
-                return [DataRow(*row) for row in reader]
+                rows = [DataRow(*row) for row in reader]
         except FileNotFoundError:
             raise _broken(path, "missing") from None
         except (TypeError, csv.Error) as error:
             raise _broken(path, f"damaged ({error})") from None
+        if outside := next((row for row in rows if _leads_outside(row.path)), None):
+            raise _broken(path, f"names a file outside the folder of the data: {printable(outside.path)}")
+        return rows
+
+
+def _leads_outside(path: str) -> bool:
+    return os.path.isabs(path) or ".." in path.replace("\\", "/").split("/")
 
 
 def load_bundle(path: Path) -> Bundle:
@@ -221,7 +232,7 @@ def write_data_csv(path: Path, rows: Iterable[DataRow]) -> None:
     ):
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(DATA_COLUMNS)
-        writer.writerows((row.path, row.label, row.subset, row.reason) for row in rows)
+        writer.writerows((row.path, row.label, row.subset, row.reason, row.sha256) for row in rows)
 
 
 def write_check(path: Path, images_u8: npt.NDArray[np.uint8], probabilities: npt.NDArray[np.float32]) -> None:

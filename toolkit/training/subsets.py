@@ -46,7 +46,8 @@ def assign(dataset: Dataset, decoded: Decoded, recipe: Recipe, progress: Progres
 def data_rows(dataset: Dataset, samples: Sequence[LabelledSample]) -> list[DataRow]:
     """The rows of `data.csv`."""
     return [
-        DataRow(s.path, dataset.labels[s.label], bundles.LEFT_OUT if s.reason else s.subset, s.reason) for s in samples
+        DataRow(s.path, dataset.labels[s.label], bundles.LEFT_OUT if s.reason else s.subset, s.reason, s.digest)
+        for s in samples
     ]
 
 
