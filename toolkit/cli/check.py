@@ -42,6 +42,7 @@ def check(
     from toolkit.checking import check as checking
     from toolkit.checking.outputs import outputs
     from toolkit.data.label_table import LabelTables
+    from toolkit.data.walk import require_read
 
     kinds = checking.parse_kinds(fail_on)
     options = checking.CheckOptions(
@@ -64,6 +65,7 @@ def check(
         result = checking.check(source, options, console.progress())
         write(result)
     _report_check(result, kinds)
+    require_read([finding.path for finding in result.findings])
 
 
 def _report_check(result: CheckResult, kinds: frozenset[str]) -> None:

@@ -53,6 +53,7 @@ def evaluate(
     Example: toolkit evaluate PetImages-split/validation --fail-under accuracy=0.9
     """
     from toolkit.core.coerce import choice
+    from toolkit.data.walk import require_read
     from toolkit.evaluation.compare import compare
     from toolkit.evaluation.evaluate import EvaluateOptions
     from toolkit.evaluation.report import evaluate as run
@@ -83,6 +84,7 @@ def evaluate(
             show(evaluations[0])
     for evaluation in evaluations:
         console.say(f"{summary(evaluation)} -> {out}")
+    require_read(evaluations[0].data.unread)
     check_gates(gates, evaluations)
 
 

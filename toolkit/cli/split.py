@@ -54,6 +54,7 @@ def split(
 ) -> None:
     """Split class folders into training and validation pictures; leave out and name what is none."""
     from toolkit.data.label_table import LabelTables
+    from toolkit.data.walk import require_read
     from toolkit.splitting.place import Mode
     from toolkit.splitting.plan import parse_ratio
     from toolkit.splitting.split import SplitOptions
@@ -78,7 +79,9 @@ def split(
         workers=workers,
     )
     gc.set_threshold(20_000, 50, 100)  # the rows live until the end: looking for garbage among them takes a tenth
-    _report_split(run(source, options, console.progress()))
+    result = run(source, options, console.progress())
+    _report_split(result)
+    require_read([row.path for row in result.left_out])
 
 
 def _report_split(result: SplitResult) -> None:

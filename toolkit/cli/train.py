@@ -57,6 +57,7 @@ def train(
     verbose: Verbose = False,
 ) -> None:
     """Train on folders of images: a network that has seen ImageNet, a documented one, or your own recipe."""
+    from toolkit.data.walk import require_read
     from toolkit.training import train as training
 
     options = training.TrainOptions(
@@ -92,10 +93,11 @@ def train(
     )
     if not result.trained:
         console.say(f"{out}: finished already ({summary}); nothing done; to train anew: --force")
-        return
-    left_out = f", {result.n_left_out:,} images left out (see data.csv)" if result.n_left_out else ""
-    console.say(f"{out}: {summary}, {result.seconds:.0f} s{left_out}")
-    console.suggest("toolkit", "export", str(out), "--onnx")
+    else:
+        left_out = f", {result.n_left_out:,} images left out (see data.csv)" if result.n_left_out else ""
+        console.say(f"{out}: {summary}, {result.seconds:.0f} s{left_out}")
+        console.suggest("toolkit", "export", str(out), "--onnx")
+    require_read([row.path for row in result.bundle.rows()])
 
 
 def _several(data: Path, recipes: list[str], options: TrainOptions, time_budget: str | None) -> None:

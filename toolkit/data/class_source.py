@@ -24,7 +24,7 @@ from toolkit.data import archive
 from toolkit.data.label_table import Labels, LabelTables, find_labels, is_table
 from toolkit.data.read import read_file
 from toolkit.data.split_tree import subset_of
-from toolkit.data.walk import is_image_name, slashes, walk
+from toolkit.data.walk import is_image_name, is_unreadable_folder, slashes, walk
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,6 +222,8 @@ def _list_folder(path: str) -> list[_Listed]:
 
 
 def _listed_file(path: str, name: str) -> _Listed:
+    if is_unreadable_folder(path):
+        return name, 0, 0, Problem("unreadable_folder", "a folder that cannot be read, or a link that leads to itself")
     try:
         status = os.stat(path)
     except OSError as error:
@@ -258,12 +260,27 @@ def _place(name: str, above: str) -> str:
 
 
 def _classed(name: str, size: int, mtime_ns: int, problem: Problem | None) -> SourceFile:
+    problem = problem or _too_long(name)
     label, slash, _ = name.partition("/")
     if _is_hidden(name):
         label, problem = "", problem or Problem("hidden", "a hidden file, or in a hidden folder")
     elif not slash or label == "..":
         label, problem = "", problem or Problem("no_class", "lies in no class folder")
     return SourceFile(name, unicodedata.normalize("NFC", label), size, mtime_ns, problem)
+
+
+MAX_NAME_BYTES: Final = 1500
+MAX_LEVELS: Final = 100
+"""What lies deeper, or has a longer place, would not fit below the folder of a split everywhere."""
+
+
+def _too_long(name: str) -> Problem | None:
+    levels, n_bytes = name.count("/"), len(os.fsencode(name))
+    longest = max(len(os.fsencode(part)) for part in name.split("/"))
+    if levels <= MAX_LEVELS and n_bytes <= MAX_NAME_BYTES and longest <= 255:
+        return None
+    what = f"{levels:,} folders deep" if levels > MAX_LEVELS else f"a place of {n_bytes:,} bytes"
+    return Problem("refused", f"its name is too long for a file system ({what}, its longest name {longest:,} bytes)")
 
 
 _HIDDEN: Final = re.compile(r"(?:^|/)(?:\.(?!\.(?:/|\Z))|__MACOSX(?:/|\Z))")

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import os
 import stat as stat_module
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
+from enum import Enum
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from toolkit.core.errors import InputError
+from toolkit.core.errors import GateError, InputError
 from toolkit.core.text import printable
 from toolkit.images.header import SNIFF_BYTES, SUFFIXES, sniff
 
@@ -46,7 +47,7 @@ def is_image(path: str) -> bool:
 
     What has no suffix and cannot be read is taken for one, so that it is named.
     """
-    if is_image_name(path):
+    if is_image_name(path) or is_unreadable_folder(path):
         return True
     try:
         handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
@@ -65,49 +66,104 @@ Prune = Callable[[str, str], bool]
 def walk(directory: str, *, hidden: bool = False, prune: Prune | None = None) -> Iterator[str]:
     """The place of every file below `directory`, with the system's separator, depth first, names sorted by code point.
 
-    Links to files count as files; links to folders are followed unless they lead back to a folder on the way.
+    Links to files count as files; links to folders are followed unless they lead back to a folder on the way. A folder
+    that cannot be read, or a link that leads nowhere because it leads to itself, ends nothing: its place comes out as
+    well, with a separator at its end (see `is_unreadable_folder`), and the walk goes on.
 
     Args:
         hidden: also files and folders whose names begin with a dot.
         prune: which folders to leave out.
 
     Raises:
-        InputError: `directory` is missing, is no directory, or a folder may not be read.
+        InputError: `directory` is missing, is no directory, or may not be read.
     """
     if not os.path.isdir(directory):
         found = "a file" if os.path.exists(directory) else "nothing"
         raise InputError(
             f"{printable(directory)}: expected a directory, found {found}", hint="check the path, or list its parent"
         )
-    yield from _walk(directory, "", hidden, prune, (os.path.realpath(directory),))
-
-
-def _walk(root: str, inside: str, hidden: bool, prune: Prune | None, above: tuple[str, ...]) -> Iterator[str]:
-    folder = os.path.join(root, inside) if inside else root
-    names: list[str] = []
-    folders: dict[str, bool] = {}
     try:
-        with os.scandir(folder) as entries:
-            for entry in entries:
-                if hidden or not entry.name.startswith("."):
-                    names.append(entry.name)
-                    if entry.is_dir():
-                        folders[entry.name] = entry.is_symlink()
+        listed = _listed(directory, hidden)
     except OSError as error:
         raise InputError(
-            f"{printable(folder)}: this folder cannot be read ({error.strerror})",
+            f"{printable(directory)}: this folder cannot be read ({error.strerror})",
             hint="check that it is still there and that you may read it",
         ) from None
-    names.sort()
-    start = os.path.join(inside, "") if inside else ""
-    for name in names:
-        place = start + name
-        if name not in folders:
+    way = [_Folder("", os.path.realpath(directory), iter(listed))]
+    while way:
+        found_next = next(way[-1].entries, None)
+        if found_next is None:
+            way.pop()
+            continue
+        name, kind = found_next
+        place = way[-1].start + name
+        if kind is _Kind.FILE:
             yield place
+        elif kind is _Kind.UNKNOWN:
+            yield place + os.sep
         elif prune is None or not prune(slashes(place), name):
-            real = os.path.realpath(os.path.join(folder, name)) if folders[name] else os.path.join(above[-1], name)
-            if real not in above:
-                yield from _walk(root, place, hidden, prune, (*above, real))
+            path = os.path.join(directory, place)
+            real = os.path.realpath(path) if kind is _Kind.LINK else os.path.join(way[-1].real, name)
+            if any(folder.real == real for folder in way):
+                continue
+            try:
+                inside = _listed(path, hidden)
+            except OSError:
+                yield place + os.sep
+            else:
+                way.append(_Folder(place + os.sep, real, iter(inside)))
+
+
+class _Kind(Enum):
+    FILE, FOLDER, LINK, UNKNOWN = range(4)
+
+
+class _Folder(NamedTuple):
+    """A folder on the way from the top to where the walk is."""
+
+    start: str
+    real: str
+    entries: Iterator[tuple[str, _Kind]]
+
+
+def _listed(folder: str, hidden: bool) -> list[tuple[str, _Kind]]:
+    with os.scandir(folder) as entries:
+        return sorted(
+            ((entry.name, _kind(entry)) for entry in entries if hidden or not entry.name.startswith(".")),
+            key=lambda entry: entry[0],
+        )
+
+
+def _kind(entry: os.DirEntry[str]) -> _Kind:
+    try:
+        if not entry.is_dir():
+            return _Kind.FILE
+        return _Kind.LINK if entry.is_symlink() else _Kind.FOLDER
+    except OSError:  # a link to itself, or into a folder that may not be entered
+        return _Kind.UNKNOWN
+
+
+def is_unreadable_folder(path: str) -> bool:
+    """Whether a place or path that came from `walk` stands for a folder that could not be read."""
+    return path.endswith(os.sep)
+
+
+def require_read(names: Collection[str]) -> None:
+    """End a command that did everything but for the folders among `names` (see `is_unreadable_folder`).
+
+    Raises:
+        GateError: there are such folders.
+    """
+    names = [name for name in names if name.endswith("/") or is_unreadable_folder(name)]
+    if not names:
+        return
+    shown = ", ".join(printable(name) for name in sorted(names)[:5])
+    more = f" and {len(names) - 5:,} more" if len(names) > 5 else ""
+    one = "one folder" if len(names) == 1 else f"{len(names):,} folders"
+    raise GateError(
+        f"{one} could not be read: {shown}{more}; everything else is done",
+        hint="check who may read them, and links that lead to themselves; then run the same command again",
+    )
 
 
 def slashes(path: str) -> str:
@@ -138,7 +194,7 @@ def class_folders(root: Path) -> dict[str, Path]:
             f"{printable(str(root))}: expected a folder with one folder per class, found {found}",
             hint="give the folder that holds the class folders, such as PetImages with Cat and Dog in it",
         )
-    folders = {p.name: p for p in sorted(root.iterdir(), key=lambda p: p.name) if p.is_dir() and p.name[0] != "."}
+    folders = {p.name: p for p in sorted(root.iterdir(), key=lambda p: p.name) if os.path.isdir(p) and p.name[0] != "."}
     if not folders:
         raise InputError(
             f"{printable(str(root))}: expected one folder per class in it, found none",

@@ -124,6 +124,7 @@ class DataCard:
         passed_over: files that are no pictures.
         failures: the first unreadable files, (name, reason).
         n_failures: all of them.
+        unread: folders that could not be read; each has a row.
         n_trained_on: readable images that the model was trained on, by their bytes; None where that is not known.
     """
 
@@ -136,6 +137,7 @@ class DataCard:
     failures: list[tuple[str, str]] = field(default_factory=list)
     n_failures: int = 0
     n_trained_on: int | None = None
+    unread: list[str] = field(default_factory=list)
 
     @property
     def n_readable(self) -> int:
@@ -267,6 +269,8 @@ class _Tally:
                 self.data.n_failures += 1
                 if len(self.data.failures) < MAX_FAILURES:
                     self.data.failures.append((row.path, row.error))
+                if row.path.endswith("/"):
+                    self.data.unread.append(row.path)
             elif self._trained_on is not None and is_among(prediction.sample.path, self._trained_on):
                 self.data.n_trained_on = (self.data.n_trained_on or 0) + 1
             if not self._confusion.add_row(truth=row.truth, label=row.label, status=row.status):

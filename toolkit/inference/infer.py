@@ -16,7 +16,7 @@ from toolkit.core.machine import usable_cpus
 from toolkit.core.ownership import claim
 from toolkit.core.progress import SILENT, Progress
 from toolkit.core.text import printable
-from toolkit.data.walk import Sample
+from toolkit.data.walk import Sample, require_read
 from toolkit.inference.inputs import Inputs, PassedOver
 from toolkit.inference.options import InferOptions, MaxFailures
 from toolkit.inference.predict import RowWorkers, batches, layout, make_labeller, open_model, row_workers
@@ -48,6 +48,7 @@ class InferResult:
         n_gone: rows of the file that was updated whose file is not among the inputs any more.
         redone: `update` found rows of another model or other options, and did everything again.
         complete: False where the run was stopped; the same call continues it.
+        unread: folders that could not be read; each has a row.
         counts: files in folders that were passed over.
         confusion: truth against prediction; None where no input lies in a class folder.
     """
@@ -68,6 +69,7 @@ class InferResult:
     complete: bool = True
     counts: PassedOver = field(default_factory=PassedOver)
     confusion: ConfusionMatrix | None = None
+    unread: list[str] = field(default_factory=list)
 
     @property
     def n_new(self) -> int:
@@ -89,10 +91,11 @@ class InferResult:
         """Hold the failed files against what is allowed.
 
         Raises:
-            GateError: more failed than that, or all of them.
+            GateError: more failed than that, or all of them; or a folder could not be read.
         """
         where = "above" if str(self.out) == "-" else f"with status {ERROR} in {printable(str(self.out))}"
         hint = f"see the rows {where}"
+        require_read(self.unread)
         if self.n_files and self.n_errors == self.n_files:
             raise GateError(f"all {self.n_files:,} files failed", hint=hint)
         if max_failures is not None and self.n_errors > max_failures.allowed(self.n_files):
@@ -283,6 +286,8 @@ class _Run:
         result = self._result
         for row in rows:
             result.count(row)
+            if row.path.endswith("/"):
+                result.unread.append(row.path)
             if row.truth and (row.status != OK or row.label in self._table.known):
                 self._confusion.add_row(truth=row.truth, label=row.label, status=row.status)
                 result.confusion = self._confusion

@@ -140,7 +140,7 @@ def _files(root: Path, folder: Path, label: int, subset: str) -> list[LabelledSa
     for place in walk(str(folder)):
         if not is_image(str(folder / place)):
             continue
-        path = slashes(str((folder / place).relative_to(root)))
+        path = slashes(os.path.join(folder.relative_to(root), place))
         try:
             status = os.stat(folder / place)
         except OSError:  # a dangling link: it is listed as unreadable later
