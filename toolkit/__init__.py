@@ -35,8 +35,7 @@ if TYPE_CHECKING:
     from toolkit.model_files.contract import NoContractError
     from toolkit.model_files.conventions import Channels, Output, TensorLayout, Values
     from toolkit.sessions.backend import Precision, Runtime
-    from toolkit.splitting.place import Mode
-    from toolkit.splitting.split import SplitOptions
+    from toolkit.splitting.options import Mode, SplitOptions
     from toolkit.training.train import TrainOptions
 
 __version__ = "0.1.0"
@@ -105,7 +104,7 @@ _HOMES = {
     "MachineError": "toolkit.core.errors",
     "MaxFailures": "toolkit.inference.options",
     "MismatchError": "toolkit.core.errors",
-    "Mode": "toolkit.splitting.place",
+    "Mode": "toolkit.splitting.options",
     "Answer": "toolkit.inference.predictor",
     "Model": "toolkit.inference.predictor",
     "ModelError": "toolkit.core.errors",
@@ -116,7 +115,7 @@ _HOMES = {
     "Quantize": "toolkit.exporting.options",
     "Resize": "toolkit.images.spec",
     "Shard": "toolkit.inference.inputs",
-    "SplitOptions": "toolkit.splitting.split",
+    "SplitOptions": "toolkit.splitting.options",
     "TensorLayout": "toolkit.model_files.conventions",
     "ToolkitError": "toolkit.core.errors",
     "TrainOptions": "toolkit.training.train",

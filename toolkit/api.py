@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from toolkit.inference.infer import InferResult
     from toolkit.inference.inputs import Inputs
     from toolkit.inference.options import InferOptions
-    from toolkit.splitting.split import SplitOptions, SplitResult
+    from toolkit.splitting.options import SplitOptions
+    from toolkit.splitting.split import SplitResult
     from toolkit.training.train import TrainOptions, TrainResult
 
 StrPath = str | os.PathLike[str]

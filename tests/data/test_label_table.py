@@ -15,7 +15,8 @@ from toolkit.checking.check import CheckOptions, check
 from toolkit.core.errors import InputError, UsageError
 from toolkit.data.class_source import open_source
 from toolkit.data.label_table import LabelTables, find_labels
-from toolkit.splitting.split import SplitOptions, split
+from toolkit.splitting.options import SplitOptions
+from toolkit.splitting.split import split
 
 
 def write(path: Path, *lines: str) -> Path:

@@ -22,8 +22,8 @@ from toolkit.exporting.export_folder import export_folder
 from toolkit.inference.infer import infer
 from toolkit.inference.inputs import Inputs
 from toolkit.inference.options import InferOptions
-from toolkit.splitting.place import Mode
-from toolkit.splitting.split import SplitOptions, split
+from toolkit.splitting.options import Mode, SplitOptions
+from toolkit.splitting.split import split
 
 
 def rubbish(root: Path) -> list[str]:

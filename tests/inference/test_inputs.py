@@ -17,6 +17,7 @@ from support.command_line import run_cli
 from toolkit import doctor
 from toolkit.core.machine import memory_limit, usable_cpus
 from toolkit.inference.inputs import Inputs, PassedOver, Shard
+from toolkit.sessions import cuda
 
 PNG = b"\x89PNG\r\n\x1a\n...."
 
@@ -165,6 +166,8 @@ def test_doctor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert findings["processors"]["found"].startswith(f"{usable_cpus()} ")
     assert findings["onnxruntime"]["verdict"] == "ok"
     assert findings["cache of train"]["found"].startswith(f"3 MB of decoded pictures in {tmp_path / 'cache'},")
-    cuda = findings["CUDA"]
-    assert cuda["verdict"] == "ok" or (cuda["found"] and cuda["repair"])
+    trouble = cuda.problem()
+    expected = ("ok", "usable", "") if trouble is None else ("off", *trouble)
+    assert tuple(findings["CUDA"][key] for key in ("verdict", "found", "repair")) == expected
+    assert expected[0] == "ok" or all(expected)
     assert "CUDA" in run_cli("doctor", cwd=tmp_path).stdout

@@ -338,22 +338,29 @@ def kill_often(folder: Path, kills: int) -> None:
     command = ("infer", *inputs, "-m", "model.onnx", "--batch-size", "16", "-o", "labels.csv")
     assert run_cli(*command[:-1], "whole16.csv", cwd=folder).returncode == 0
     whole = (folder / "whole16.csv").read_bytes()
+    partial = folder / "labels.csv.partial"
     begun = time.monotonic()
     assert run_cli(*command, cwd=folder).returncode == 0
     length = time.monotonic() - begun
     rng = random.Random(0)
     with_partial = 0
-    for _ in range(kills):
+    for kill in range(kills):
         (folder / "labels.csv").unlink(missing_ok=True)
         process = start(*command, cwd=folder)
-        time.sleep(rng.uniform(0.25, 1.05) * length)
+        if kill % 2:  # at any moment, before the first row and after the last one, too
+            time.sleep(rng.uniform(0.25, 1.05) * length)
+        else:  # once so many bytes of rows are there
+            n_bytes = rng.uniform(0.05, 0.6) * len(whole)
+            while not (partial.exists() and partial.stat().st_size >= n_bytes):
+                assert process.poll() is None
+                time.sleep(0.002)
         process.kill()
         process.communicate()
-        with_partial += (folder / "labels.csv.partial").exists()
+        with_partial += partial.exists()
         assert run_cli(*command, cwd=folder).returncode == 0
         assert (folder / "labels.csv").read_bytes() == whole
         assert not (folder / "labels.csv.partial").exists()
-    assert with_partial >= kills // 10
+    assert with_partial >= kills // 2
 
 
 def test_killed_at_random_moments(many: Path) -> None:

@@ -20,7 +20,7 @@ from toolkit.data.probe import Examined
 from toolkit.images.header import Header
 from toolkit.splitting.group_fill import fill, fill_one
 from toolkit.splitting.plan import Picture, borders, parse_ratio, plan, subsets
-from toolkit.splitting.rows import build
+from toolkit.splitting.rows import SplitSample, build
 
 
 def digest(i: int) -> str:
@@ -105,9 +105,12 @@ def test_every_file_has_one_row_and_every_kept_one_a_place_of_its_own(
         file = SourceFile(path, label, 1, 1)
         header = None if problem else Header("jpeg", 1, 1)
         examined.append(Examined(file, digest(random.randrange(40)), header, problem))
-    kept = [e for e in examined if e.header]
-    choices = plan([Picture(e.file.name, e.file.label, e.digest) for e in kept], ratio, keep_duplicates=keep)
-    rows = build(examined, choices, {}, [])
+    samples = [SplitSample(e) for e in examined]
+    kept = [sample for sample in samples if sample.usable]
+    choices = plan([sample.picture() for sample in kept], ratio, keep_duplicates=keep)
+    for sample, choice in zip(kept, choices, strict=True):
+        sample.choice = choice
+    rows = build(samples, [])
     assert [row.path for row in rows] == paths
     assert all(bool(row.subset) == bool(row.target) == (not row.reason) for row in rows)
     targets = [unicodedata.normalize("NFC", row.target).casefold() for row in rows if row.target]

@@ -18,9 +18,9 @@ from support.command_line import run_cli
 
 from toolkit.core.errors import InputError, UsageError
 from toolkit.splitting import place as split_folder
-from toolkit.splitting.place import Mode
+from toolkit.splitting.options import Mode, SplitOptions
 from toolkit.splitting.plan import parse_ratio
-from toolkit.splitting.split import SplitOptions, split
+from toolkit.splitting.split import split
 
 
 def read_table(out: Path) -> list[dict[str, str]]:

@@ -58,7 +58,7 @@ def sort(
     sorted: 1,204 files placed: Cat 611 · Dog 589 · unsure 3 · error 1
     """
     from toolkit import sorting
-    from toolkit.splitting.place import Mode
+    from toolkit.splitting.options import Mode
 
     if undo:
         if table is not None:

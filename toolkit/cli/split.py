@@ -55,9 +55,8 @@ def split(
     """Split class folders into training and validation pictures; leave out and name what is none."""
     from toolkit.data.label_table import LabelTables
     from toolkit.data.walk import require_read
-    from toolkit.splitting.place import Mode
+    from toolkit.splitting.options import Mode, SplitOptions
     from toolkit.splitting.plan import parse_ratio
-    from toolkit.splitting.split import SplitOptions
     from toolkit.splitting.split import split as run
 
     options = SplitOptions(

@@ -13,7 +13,6 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
-from enum import StrEnum
 from pathlib import Path
 from typing import Final
 
@@ -24,6 +23,7 @@ from toolkit.core.progress import Progress
 from toolkit.core.text import printable
 from toolkit.data.class_source import Load, Source, SourceFile
 from toolkit.data.probe import parallel_map
+from toolkit.splitting.options import Mode
 from toolkit.splitting.table import (
     PLAN,
     STATE,
@@ -42,21 +42,8 @@ _PLACING: Final = ".placing-"
 """Names of files that are on their way to their place begin so."""
 
 
-class Mode(StrEnum):
-    """How a picture comes into the split.
-
-    copy: its bytes and times. hardlink: one file under two names (same disk). symlink: a pointer to the original.
-    move: the original itself.
-    """
-
-    COPY = "copy"
-    HARDLINK = "hardlink"
-    SYMLINK = "symlink"
-    MOVE = "move"
-
-
 @dataclass(frozen=True, slots=True)
-class Earlier:
+class EarlierSplit:
     """What an earlier run left in the folder.
 
     Attributes:
@@ -84,7 +71,7 @@ class Earlier:
         return [row for row in self.rows if row.target and not os.path.lexists(os.path.join(out, row.target))]
 
 
-def read_earlier(out: Path) -> Earlier | None:
+def read_earlier(out: Path) -> EarlierSplit | None:
     """What an earlier run left in `out`; None for a folder that is new, empty, or that a crash left without a plan.
 
     Raises:
@@ -102,7 +89,7 @@ def read_earlier(out: Path) -> Earlier | None:
     if not state.complete and rows and not (out / PLAN).exists():
         state = replace(state, complete=True)  # killed between the two steps of `_complete`: every file is in its place
     planned = read_rows(out / PLAN) if (out / PLAN).exists() else []
-    return Earlier(state, rows, planned)
+    return EarlierSplit(state, rows, planned)
 
 
 @contextmanager
@@ -131,7 +118,9 @@ def _strays(out: Path) -> set[str]:
     return {path.name for name in (PLAN, STATE) for path in out.glob(f".{name}.*.tmp{Path(name).suffix}")}
 
 
-def apply(source: Source, out: Path, rows: list[Row], state: State, old: Earlier | None, progress: Progress) -> int:
+def apply(
+    source: Source, out: Path, rows: list[Row], state: State, old: EarlierSplit | None, progress: Progress
+) -> int:
     """Carry out a plan and return how many files were placed; what is in its place already is left as it is."""
     mode = Mode(state.settings["mode"])
     start = os.path.join(out, "")
@@ -167,7 +156,7 @@ def _place_all(source: Source, files: list[SourceFile], targets: dict[str, str],
         yield
 
 
-def finish_move(out: Path, earlier: Earlier, progress: Progress) -> list[Row]:
+def finish_move(out: Path, earlier: EarlierSplit, progress: Progress) -> list[Row]:
     """Move what an interrupted `--mode move` had not moved yet, by its own plan, and return the plan's rows."""
     todo = [row for row in earlier.planned if row.target]
     progress.start("placing", len(todo))

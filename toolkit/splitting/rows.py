@@ -6,14 +6,17 @@ import os
 import re
 import unicodedata
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 from toolkit.core.errors import InputError, UsageError
 from toolkit.core.text import printable
 from toolkit.data.class_source import Source
 from toolkit.data.probe import Examined
-from toolkit.splitting.plan import Choice
+from toolkit.splitting.plan import Choice, Picture
 from toolkit.splitting.table import Row
+
+Key = tuple[str, ...]
 
 GONE = "no longer in the source"
 
@@ -32,70 +35,99 @@ def check_folder_names(source: Source) -> None:
         )
 
 
-def groups(paths: Sequence[str], pattern: str | None) -> list[str]:
-    """The group of each path: what `pattern` finds in it, "" where it finds nothing.
+@dataclass(slots=True)
+class SplitSample:
+    """One file on its way into a split; what is not known at first is filled in.
+
+    Attributes:
+        examined: what was found in it; None where only an earlier split still holds it.
+        earlier: the row of an earlier split that it continues.
+        group: samples of one group, "" apart, go into one subset.
+        choice: where it goes, once that is planned.
+    """
+
+    examined: Examined | None
+    earlier: Row | None = None
+    group: str = ""
+    choice: Choice | None = None
+
+    @property
+    def usable(self) -> bool:
+        """Whether it is a readable image in the source."""
+        return self.examined is not None and self.examined.header is not None
+
+    @property
+    def path(self) -> str:
+        """Its place in the source."""
+        if self.examined is not None:
+            return self.examined.file.name
+        assert self.earlier is not None
+        return self.earlier.path
+
+    def picture(self) -> Picture:
+        """What the plan needs to know of it."""
+        assigned = self.earlier.subset if self.earlier else ""
+        if self.examined is not None:
+            return Picture(self.path, self.examined.file.label, self.examined.digest, self.group, assigned)
+        assert self.earlier is not None
+        return Picture(self.path, self.earlier.label, self.earlier.sha256, self.group, assigned)
+
+
+def group(samples: Sequence[SplitSample], pattern: str | None) -> None:
+    """Give each sample its group: what `pattern` finds in its path, "" where it finds nothing.
 
     Raises:
         UsageError: it finds nothing anywhere.
     """
     if pattern is None:
-        return [""] * len(paths)
-    found = [re.search(pattern, printable(path)) for path in paths]
-    names = ["" if match is None else "|".join(g or "" for g in match.groups()) or match[0] for match in found]
-    if not any(names):
+        return
+    expression = re.compile(pattern)
+    for sample in samples:
+        if found := expression.search(printable(sample.path)):
+            sample.group = "|".join(part or "" for part in found.groups()) or found[0]
+    if not any(sample.group for sample in samples):
         raise UsageError(
-            f"--group-by {pattern!r}: found in none of {len(paths):,} paths, such as {printable(paths[0])!r}",
+            f"--group-by {pattern!r}: found in none of {len(samples):,} paths, such as {printable(samples[0].path)!r}",
             hint="the expression is searched in the path within the source; (…) marks the part that names the group",
         )
-    return names
 
 
-def match(before: Sequence[Row], pictures: Sequence[Examined]) -> dict[int, Row]:
-    """Which row of an earlier split each picture continues: index of the picture -> row.
+def match(before: Sequence[Row], samples: Sequence[SplitSample]) -> None:
+    """Give each sample the row of an earlier split that it continues, where there is one.
 
     The same path with the same bytes; else the same bytes in the same class under another name; else the same path
     with other bytes.
     """
-    rows = [row for row in before if row.subset]
-    keys = (
+    keys: tuple[tuple[Callable[[Row], Key], Callable[[Examined], Key]], ...] = (
         (lambda row: (row.path, row.sha256), lambda e: (printable(e.file.name), e.digest)),
         (lambda row: (row.label, row.sha256), lambda e: (printable(e.file.label), e.digest)),
         (lambda row: (row.path,), lambda e: (printable(e.file.name),)),
     )
-    matched: dict[int, Row] = {}
-    free = dict(enumerate(rows))
-    for of_row, of_picture in keys:
-        waiting: dict[tuple[str, ...], list[int]] = defaultdict(list)
-        for r, row in free.items():
-            waiting[of_row(row)].append(r)
-        for i, picture in enumerate(pictures):
-            if i not in matched and (same := waiting.get(of_picture(picture))):
-                matched[i] = free.pop(same.pop(0))
-    return matched
+    free = {row.target: row for row in before if row.subset}
+    for of_row, of_image in keys:
+        waiting: dict[Key, list[Row]] = defaultdict(list)
+        for row in free.values():
+            waiting[of_row(row)].append(row)
+        for sample in samples:
+            if sample.earlier is None and sample.examined and (same := waiting.get(of_image(sample.examined))):
+                sample.earlier = free.pop(same.pop(0).target)
 
 
-def build(
-    examined: Sequence[Examined], choices: Sequence[Choice], known: Mapping[int, Row], gone: Sequence[Row]
-) -> list[Row]:
-    """A row for every file, and those of files that an earlier split holds and the source no longer, sorted by path.
-
-    `choices` and the keys of `known` count the readable pictures among `examined`.
-    """
+def build(samples: Sequence[SplitSample], gone: Sequence[Row]) -> list[Row]:
+    """A row for every file, and those of files that an earlier split holds and the source no longer, sorted by path."""
     rows = []
-    taken = {_folded(row.target) for row in (*known.values(), *gone)}
-    picture = -1
-    for e in examined:
+    taken = {_folded(row.target) for row in (*(s.earlier for s in samples if s.earlier), *gone)}
+    for sample in samples:
+        e, choice = sample.examined, sample.choice
+        assert e is not None
         name, label = e.file.name, e.file.label
-        if e.header is None:
-            problem = e.problem
-            kind, text = (problem.kind, problem.text) if problem else ("", "")
+        if choice is None:
+            kind, text = (e.problem.kind, e.problem.text) if e.problem else ("", "")
             rows.append(Row(name, label, reason=kind, note=text, sha256=e.digest))
             continue
-        picture += 1
-        choice, target = choices[picture], ""
+        target = ""
         if choice.subset:
-            earlier = known.get(picture)
-            target = earlier.target if earlier else _new_target(choice.subset, e, taken)
+            target = sample.earlier.target if sample.earlier else _new_target(choice.subset, e, taken)
         note = choice.note or e.flag
         rows.append(Row(name, label, choice.subset, target, choice.reason, note, choice.group, e.digest))
     return sorted([*rows, *gone], key=lambda row: row.path) if gone else rows

@@ -1,0 +1,119 @@
+"""What a split refuses: sources and folders that do not go together, files in the way, and a split without images."""
+
+from __future__ import annotations
+
+import os
+import shlex
+from collections import Counter
+from pathlib import Path
+
+from toolkit.core.errors import InputError, UsageError
+from toolkit.core.progress import Progress
+from toolkit.core.text import printable
+from toolkit.data.class_source import Source
+from toolkit.splitting.options import Mode, SplitOptions
+from toolkit.splitting.place import EarlierSplit
+from toolkit.splitting.table import Row, State
+
+
+def refuse_overwriting(out: Path, rows: list[Row], earlier: EarlierSplit | None) -> None:
+    """Nothing that a split did not place is ever replaced, whoever put it there.
+
+    Raises:
+        InputError: a file is in the way.
+    """
+    if earlier is None:
+        return  # the folder is new or empty
+    placed = earlier.targets
+    for row in rows:
+        if row.target and row.target not in placed and os.path.lexists(os.path.join(out, row.target)):
+            raise InputError(
+                f"{printable(os.path.join(out, row.target))}: this file is in the way of {printable(row.path)}, and no "
+                "split put it there; nothing was changed",
+                hint="move it away, or into the source folder of its class, then run the same command again",
+            )
+
+
+def check_counts(source: Source, counts: dict[str, dict[str, int]], rows: list[Row], progress: Progress) -> None:
+    """A split without a picture is an error; a class without one in a part is worth a warning.
+
+    Raises:
+        InputError: no file is in any part.
+    """
+    if not any(n for parts in counts.values() for n in parts.values()):
+        reasons = Counter(row.reason for row in rows).most_common(3)
+        raise InputError(
+            f"{printable(str(source.path))}: not one picture can be placed "
+            f"({', '.join(f'{n:,} {reason}' for reason, n in reasons)})",
+            hint="pictures must lie in a folder with the name of their class; toolkit check names what is wrong",
+        )
+    for label, parts in counts.items():
+        empty = [subset for subset, n in parts.items() if not n]
+        if empty and sum(parts.values()):
+            progress.warn(f"class {printable(label)} has no picture for {' and '.join(empty)}; it needs more of them")
+
+
+def refuse_source(source: Source, options: SplitOptions) -> None:
+    path = printable(str(source.path))
+    if source.is_split:
+        raise InputError(
+            f"{path}: holds {', '.join(source.labels)}: this is split already",
+            hint=f"train on it as it is, or split one part: toolkit split {shlex.quote(f'{path}/{source.labels[0]}')}",
+        )
+    if source.root is None and options.mode is not Mode.COPY:
+        raise UsageError(
+            f"--mode {options.mode}: {path} is an archive, whose members can only be copied",
+            hint="leave --mode out, or unpack the archive and give the folder",
+        )
+
+
+def refuse_overlap(source: Path, out: Path) -> None:
+    if not source.is_dir():
+        return
+    inner, outer = os.path.realpath(out), os.path.realpath(source)
+    if inner == outer or inner.startswith(outer + os.sep) or outer.startswith(inner + os.sep):
+        raise UsageError(
+            f"{printable(str(out))}: the split would lie within {printable(str(source))}, or around it",
+            hint="choose another place with --out",
+        )
+
+
+def refuse_left_out(source: Source, rows: list[Row]) -> None:
+    left_out = [row for row in rows if not row.subset]
+    if left_out:
+        shown = "".join(f"\n  {printable(row.path)}: {row.note}" for row in left_out[:20])
+        more = f"\n  and {len(left_out) - 20:,} more" if len(left_out) > 20 else ""
+        raise InputError(
+            f"{printable(str(source.path))}: {len(left_out):,} files would be left out under --strict:{shown}{more}",
+            hint="remove or repair them, or leave --strict out",
+        )
+
+
+def refuse_replacing(out: Path, earlier: EarlierSplit, state: State, rows: list[Row], options: SplitOptions) -> None:
+    """Raise unless the earlier split may go: with --force, or when it was never finished; never with originals."""
+    before = earlier.state
+    if before.originals:
+        raise InputError(
+            f"{printable(str(out))}: holds originals that --mode move brought there; they are never replaced",
+            hint="choose another folder with --out, or add new files with --update",
+        )
+    if options.force or (not before.complete and not before.update):
+        return
+    changed = [name for name, value in state.settings.items() if before.settings.get(name) != value]
+    if not before.complete:
+        why = "an --update of it was interrupted; complete it with --update"
+    elif changed:
+        why = "with " + ", ".join(f"{name} {_shown(before.settings.get(name))}" for name in changed)
+    elif before.source != state.source:
+        why = f"of {printable(before.source)}"
+    else:
+        old, new = {printable(row.path) for row in earlier.rows}, {printable(row.path) for row in rows}
+        why = f"and its source has changed since ({len(new - old):,} files new, {len(old - new):,} gone)"
+    raise InputError(
+        f"{printable(str(out))}: holds another split, {why}",
+        hint="choose another folder with --out, add what is new with --update, or replace it with --force",
+    )
+
+
+def _shown(value: object) -> str:
+    return ",".join(value) if isinstance(value, list) else str(value)
