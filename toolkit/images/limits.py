@@ -127,7 +127,7 @@ class Limits:
         Raises:
             DecodeError: it needs more than may ever be had.
         """
-        if header.pixels <= SMALL_PIXELS and not header.codec_bytes and not header.codec_seconds:
+        if header.width * header.height <= SMALL_PIXELS and not header.codec_bytes and not header.codec_seconds:
             return _NOTHING
         cost = decoding_cost(header, n_bytes, colour, reduction)
         stored = header.pixels * header.samples * header.bits // 8

@@ -7,7 +7,6 @@ frame, made of the same bytes; what it cannot read at all goes to the second dec
 from __future__ import annotations
 
 import os
-from dataclasses import replace
 from typing import Final, cast
 
 import cv2
@@ -18,7 +17,7 @@ from toolkit.images import second_decoder
 from toolkit.images.formats import bitmap, gif, others, png, tiff, webp
 from toolkit.images.formats.common import DecodeError, Header
 from toolkit.images.header import FORMATS, ends_early, read_header
-from toolkit.images.limits import decodes_in_place
+from toolkit.images.limits import SMALL_PIXELS, decodes_in_place
 from toolkit.images.spec import Colour
 
 # What a codec has to say becomes a DecodeError; OpenCV would print it as well.
@@ -38,6 +37,9 @@ _FLAGS: Final = {
     (Colour.GREY, 8): cv2.IMREAD_REDUCED_GRAYSCALE_8 | _IGNORE,
 }
 """imdecode flags by colour and reduction; only a JPEG is reduced while it is decoded."""
+
+
+_PLAIN_FLAGS: Final = (_FLAGS[Colour.RGB, 1], _FLAGS[Colour.GREY, 1])
 
 
 def decode_pixels(data: bytes, header: Header, colour: Colour, reduction: int) -> Image:
@@ -76,12 +78,12 @@ def _plain(data: bytes, header: Header, colour: Colour) -> Image:
 
 
 def _png(data: bytes, header: Header, colour: Colour) -> Image:
-    return _plain(png.still(data), header, colour)
+    return _plain(png.still(data) if header.more else data, header, colour)
 
 
 def _gif(data: bytes, header: Header, colour: Colour) -> Image:
     frame = gif.first_frame(data)
-    size = replace(header, width=frame.width, height=frame.height)
+    size = header._replace(width=frame.width, height=frame.height)
     pixels = _plain(gif.still(data, frame), size, colour)
     if (frame.width, frame.height) == (header.width, header.height):
         return pixels
@@ -95,7 +97,7 @@ def _webp(data: bytes, header: Header, colour: Colour) -> Image:
     frame = webp.first_frame(data)
     if frame is None:
         return _plain(data, header, colour)
-    pixels = _plain(frame.file, replace(header, width=frame.width, height=frame.height), colour)
+    pixels = _plain(frame.file, header._replace(width=frame.width, height=frame.height), colour)
     if (frame.width, frame.height) == (header.width, header.height):
         return pixels
     canvas = np.zeros((header.height, header.width, *pixels.shape[2:]), np.uint8)
@@ -158,19 +160,20 @@ _READERS: Final = {"png": _png, "gif": _gif, "webp": _webp, "bmp": _bmp, "tiff":
 
 
 def _imdecode(data: bytes, header: Header, flags: int) -> Image:
-    name = FORMATS.get(header.format, header.format.upper())
     try:
-        if decodes_in_place(header, len(data)) and flags in (_FLAGS[Colour.RGB, 1], _FLAGS[Colour.GREY, 1]):
+        if header.pixels > SMALL_PIXELS and decodes_in_place(header, len(data)) and flags in _PLAIN_FLAGS:
             pixels: object = _decoded_in_place(data, header, flags)
         else:
             pixels = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
     except cv2.error as error:
+        name = FORMATS.get(header.format, header.format.upper())
         raise DecodeError("damaged", f"damaged: the {name} cannot be decoded ({error.err})") from None
-    if pixels is None and ends_early(data, header.format):
+    if pixels is not None:
+        return as_image(pixels)
+    name = FORMATS.get(header.format, header.format.upper())
+    if ends_early(data, header.format):
         raise DecodeError("truncated", f"truncated: the {name} ends after {len(data):,} bytes, before its image does")
-    if pixels is None:
-        raise DecodeError("damaged", f"damaged, or of a kind that is not supported: the {name} cannot be decoded")
-    return as_image(pixels)
+    raise DecodeError("damaged", f"damaged, or of a kind that is not supported: the {name} cannot be decoded")
 
 
 def _decoded_in_place(data: bytes, header: Header, flags: int) -> object:

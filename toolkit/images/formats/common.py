@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from toolkit.core.errors import InputError
 
@@ -27,8 +26,7 @@ class DecodeError(InputError):
         self.kind = kind
 
 
-@dataclass(frozen=True, slots=True)
-class Header:
+class Header(NamedTuple):
     """The header of one image.
 
     Attributes:
@@ -40,6 +38,7 @@ class Header:
         codec_bytes: memory that the codec takes besides the pixels: coefficients, strips, layers.
         codec_seconds: a rough time that the codec takes besides that for the pixels, for many scans.
         second_decoder: whether OpenCV does not read this kind, or reads it wrongly.
+        more: whether the file holds more than one image's pixels, which OpenCV would unpack too.
     """
 
     format: str
@@ -51,6 +50,7 @@ class Header:
     codec_bytes: int = 0
     codec_seconds: float = 0.0
     second_decoder: bool = False
+    more: bool = False
 
     @property
     def pixels(self) -> int:

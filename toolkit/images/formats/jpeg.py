@@ -17,11 +17,16 @@ SMALL_PIXELS: Final = 1 << 20
 _MARKER: Final = re.compile(rb"\xff([^\x00\xff])")
 """The next marker: fill bytes and `FF 00` are skipped, as is whatever stands between two segments."""
 
+_TOO_SOON: Final = frozenset((0xD8, 0xD9, 0xDA))
+"""Start, end and scan, which cannot come before the frame."""
+
 _ALONE: Final = frozenset((0x01, *range(0xD0, 0xD8)))
 """Markers without a segment: TEM and RST0..7."""
 
 _BASELINE, _PROGRESSIVE, _ARITHMETIC = frozenset((0xC0, 0xC1)), frozenset((0xC2, 0xCA)), frozenset((0xC9, 0xCA))
 _FRAMES: Final = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+
+_FRAME: Final = struct.Struct(">HBHHB")
 
 _COEFFICIENT_BYTES: Final = 2
 _SECONDS_A_BLOCK: Final = 8e-9
@@ -33,29 +38,40 @@ def read(data: bytes, max_pixels: int = MAX_PIXELS) -> Header:
     """Markers up to the first frame header, and up to the first scan where the image is large or progressive."""
     orientation, at = 1, 2
     for _ in range(MAX_SEGMENTS):
-        found = _MARKER.search(data, at)
-        if found is None:
-            raise IndexError
-        marker, at = found[1][0], found.end()
-        if marker in _ALONE:
-            continue
-        if marker in (0xD8, 0xD9, 0xDA):
-            raise DecodeError("damaged", "damaged: the JPEG has no frame header before its data")
-        (length,) = struct.unpack_from(">H", data, at)
+        marker = data[at + 1]
+        if data[at] == 0xFF and 0 < marker < 0xFF:
+            at += 2
+        else:
+            marker, at = _next_marker(data, at)
         if marker in _FRAMES:
             return _frame(data, marker, at, orientation, max_pixels)
+        if marker in _ALONE:
+            continue
+        if marker in _TOO_SOON:
+            raise DecodeError("damaged", "damaged: the JPEG has no frame header before its data")
+        length = data[at] << 8 | data[at + 1]
         if marker == 0xE1 and data[at + 2 : at + 8] == b"Exif\x00\x00":
             orientation = exif_orientation(data[at + 8 : at + length])
-        at += max(length, 2)
+        at += length if length > 2 else 2
     raise DecodeError("damaged", f"damaged: the JPEG has more than {MAX_SEGMENTS:,} segments before its image")
 
 
+def _next_marker(data: bytes, at: int) -> tuple[int, int]:
+    """The next marker and the position behind it, whatever stands before."""
+    found = _MARKER.search(data, at)
+    if found is None:
+        raise IndexError
+    return found[1][0], found.end()
+
+
 def _frame(data: bytes, marker: int, at: int, orientation: int, max_pixels: int) -> Header:
-    length, bits, height, width, n = struct.unpack_from(">HBHHB", data, at)
-    if marker not in _BASELINE | _PROGRESSIVE | _ARITHMETIC:
+    length, bits, height, width, n = _FRAME.unpack_from(data, at)
+    header = Header("jpeg", width, height, orientation, n, bits)
+    if marker in _BASELINE and width * height <= SMALL_PIXELS:
+        return header
+    if marker not in _BASELINE and marker not in _PROGRESSIVE and marker not in _ARITHMETIC:
         raise DecodeError("unsupported", f"not supported: a JPEG of a rare kind (frame FF {marker:02X})")
-    header = Header("jpeg", width, height, orientation, samples=n, bits=bits)
-    if (marker in _BASELINE and header.pixels <= SMALL_PIXELS) or not 0 < header.pixels <= max_pixels:
+    if not 0 < header.pixels <= max_pixels:
         return header
     blocks = _blocks(data[at + 8 : at + 8 + 3 * n], width, height)
     if marker not in _ARITHMETIC:
@@ -86,12 +102,11 @@ def _blocks(components: bytes, width: int, height: int) -> int:
 def _first_scan(data: bytes, at: int) -> int:
     """Where the first scan's marker stands; -1 where there is none."""
     for _ in range(MAX_SEGMENTS):
-        found = _MARKER.search(data, at)
-        if found is None:
+        if data.find(b"\xff\xda", at) < 0:
             return -1
-        marker, at = found[1][0], found.end()
+        marker, at = _next_marker(data, at)
         if marker == 0xDA:
-            return found.start()
+            return at - 2
         if marker in _FRAMES:
             raise DecodeError("damaged", "damaged: the JPEG has two frame headers")
         if marker not in _ALONE:
