@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import re
-import tempfile
 import threading
+import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
@@ -108,8 +108,9 @@ class ForkedBudget(MemoryBudget):
     def __init__(self, total: int, workers: int) -> None:
         super().__init__(total)
         self._share = total // workers
-        self._file = tempfile.TemporaryFile()  # noqa: SIM115 - it lives as long as the budget
+        self._file = os.memfd_create("memory budget")
         self._opened: tuple[int, int] | None = None
+        weakref.finalize(self, os.close, self._file)
 
     def _take(self, n_bytes: int) -> None:
         import fcntl
@@ -127,5 +128,6 @@ class ForkedBudget(MemoryBudget):
     def _own(self) -> int:
         """The file, opened by this very process: a lock belongs to who opened it."""
         if self._opened is None or self._opened[0] != os.getpid():
-            self._opened = (os.getpid(), os.open(f"/proc/self/fd/{self._file.fileno()}", os.O_RDWR))
+            self._opened = (os.getpid(), os.open(f"/proc/self/fd/{self._file}", os.O_RDWR))
+            weakref.finalize(self, os.close, self._opened[1])
         return self._opened[1]

@@ -53,8 +53,8 @@ def decode_pixels(data: bytes, header: Header, colour: Colour, reduction: int) -
     if header.format == "ico":
         image = others.ico_image(data)
         return decode_pixels(image, read_header(image), colour, reduction)
-    # A grey file takes a third of the memory in grey, and the reduced pixels are the same.
-    wanted = Colour.GREY if header.samples == 1 else colour
+    # A large grey file takes a third of the memory in grey, and the reduced pixels are the same.
+    wanted = Colour.GREY if header.samples == 1 and header.pixels > SMALL_PIXELS else colour
     pixels = area_reduced(_full(data, header, wanted), reduction)
     if wanted is not colour and pixels.ndim == 2:
         pixels = as_image(cv2.cvtColor(pixels, cv2.COLOR_GRAY2RGB))

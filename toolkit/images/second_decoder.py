@@ -132,5 +132,5 @@ def _heif(data: bytes, header: Header) -> Image:
     image = pi_heif.open_heif(data, convert_hdr_to_8bit=True)
     if image.size != header.upright_size[::-1]:
         raise DecodeError("damaged", "damaged: the HEIF holds an image of another size than it says")
-    pixels: Image = np.asarray(image)
-    return np.ascontiguousarray(pixels[:, :, :3]) if pixels.ndim == 3 else pixels
+    pixels: Image = np.asarray(image)  # a view of memory that ends with `image`
+    return pixels[..., :3].copy() if pixels.ndim == 3 else pixels.copy()
