@@ -11,7 +11,6 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-
 from support import onnx_networks
 from support.command_line import environment
 
