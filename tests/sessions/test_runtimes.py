@@ -130,6 +130,12 @@ def test_infer_and_update(pet_images: Path, tmp_path: Path) -> None:
     assert labels == [labels[0]] * 4
 
 
+def test_every_gpu_has_a_worker() -> None:
+    assert InferOptions(device="cuda:0,1,2,3,4,5,6,7" + "".join(f",{n}" for n in range(8, 500))).n_workers == 500
+    assert InferOptions(device="cuda:0,1", workers=1).n_workers == 1
+    assert InferOptions().n_workers >= 1
+
+
 def test_the_numbers_of_gpus() -> None:
     assert gpu_numbers("cuda:3") == (3,)
     assert gpu_numbers("auto") == gpu_numbers("cpu") == ()

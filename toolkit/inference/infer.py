@@ -12,7 +12,6 @@ from pathlib import Path
 
 from toolkit.core.errors import GateError, InputError, UsageError
 from toolkit.core.locking import lock
-from toolkit.core.machine import usable_cpus
 from toolkit.core.ownership import claim
 from toolkit.core.progress import SILENT, Progress
 from toolkit.core.text import printable
@@ -142,7 +141,7 @@ def infer(
     result = InferResult(out=out, device=session.device, note=session.note, arithmetic=session.arithmetic)
     labeller = make_labeller(session, options)
     work = until(stop, batches(inputs.samples(result.counts), labeller.batch_size))
-    first = list(islice(work, options.workers or usable_cpus()))
+    first = list(islice(work, options.n_workers))
     with row_workers(table, labeller, options, n_batches=len(first)) as label, lock(out), ExitStack() as opened:
         progress.start("labelling")
         try:

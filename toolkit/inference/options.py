@@ -6,9 +6,10 @@ from dataclasses import dataclass
 
 from toolkit.core.coerce import coerce
 from toolkit.core.errors import UsageError
+from toolkit.core.machine import usable_cpus
 from toolkit.core.memory import parse_bytes
 from toolkit.images.header import MAX_PIXELS
-from toolkit.sessions.backend import Device, Precision, Runtime, check_backend
+from toolkit.sessions.backend import Device, Precision, Runtime, check_backend, gpu_numbers
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,3 +90,8 @@ class InferOptions:
                 raise UsageError(f"--{name} {value}: expected 1 or more")
         if not 0 <= self.min_confidence <= 1:
             raise UsageError(f"--min-confidence {self.min_confidence}: expected 0 to 1")
+
+    @property
+    def n_workers(self) -> int:
+        """Workers of a run: as many as were asked for, else the processors allowed, and one or more for each GPU."""
+        return self.workers or max(usable_cpus(), len(gpu_numbers(self.device) or ()))

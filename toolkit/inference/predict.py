@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Final, TypeVar
 
 from toolkit.core.errors import UsageError
-from toolkit.core.machine import usable_cpus
 from toolkit.core.parallel import CAN_FORK, Processes, in_threads
 from toolkit.core.progress import SILENT, Progress
 from toolkit.data.walk import Sample
@@ -88,7 +87,7 @@ def predict(
     options = options or InferOptions()
     labeller = make_labeller(session, options)
     progress.start("labelling")
-    workers = options.workers or usable_cpus()
+    workers = options.n_workers
     try:
         with one_opencv_thread():
             for result in in_threads(labeller, batches(samples, labeller.batch_size), workers):
@@ -131,7 +130,7 @@ def row_workers(table: Layout, labeller: Labeller, options: InferOptions, *, n_b
     def rows(samples: list[Sample]) -> list[ResultRow]:
         return table.rows(labeller(samples)) if samples else []
 
-    workers = options.workers or usable_cpus()
+    workers = options.n_workers
     tiny = prod(table.contract.preprocess.shape) < FORK_VALUES * workers
     if options.processes and CAN_FORK and tiny and labeller.may_fork and n_batches >= workers > 1:
         labeller.limits = Limits.of(options.max_pixels, options.max_memory, processes=workers)

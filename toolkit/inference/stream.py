@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
-from toolkit.core.machine import usable_cpus
 from toolkit.core.parallel import in_threads
 from toolkit.core.progress import SILENT, Progress
 from toolkit.data.walk import Sample
@@ -76,7 +75,7 @@ def stream(
         progress.start("labelling")
         try:
             with one_opencv_thread(), counted_ahead(inputs, progress):
-                for batch in in_threads(labelled, work, options.workers or usable_cpus()):
+                for batch in in_threads(labelled, work, options.n_workers):
                     for row in batch:
                         result.count(row)
                         yield row
