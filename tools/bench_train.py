@@ -132,10 +132,10 @@ def epoch(data: Path, rounds: int, scratch: Path) -> None:
 
     from toolkit.core.progress import SILENT
     from toolkit.training import fit as fitting
-    from toolkit.training import keras_model as network
     from toolkit.training import train as training
-    from toolkit.training.batches import Pictures, decode_all
-    from toolkit.training.dataset import find_dataset
+    from toolkit.training.data.batches import Pictures, decode_all
+    from toolkit.training.data.dataset import find_dataset
+    from toolkit.training.networks import keras_model as network
 
     recipe = training.with_options(training.TrainOptions(recipe="flowers"))
     dataset = find_dataset(data)

@@ -15,7 +15,7 @@ from support.onnx_networks import contract, write_conv_network
 
 from toolkit.benchmark.bench import BenchResult, Speed, Way, bench, ways_to_run
 from toolkit.benchmark.worker import Job, decoded, end_to_end_rate, network_rate
-from toolkit.cli.bench import fields, lines
+from toolkit.cli.label.bench import fields, lines
 from toolkit.core.errors import InputError, ModelError, UsageError
 from toolkit.inference.options import InferOptions
 from toolkit.sessions.backend import Precision, Runtime

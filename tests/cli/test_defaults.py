@@ -11,7 +11,9 @@ from typing import Any
 import pytest
 
 import toolkit
-from toolkit.cli import adopt, check, evaluate, export, infer, split, train
+from toolkit.cli.label import evaluate, infer
+from toolkit.cli.models import adopt, export, train
+from toolkit.cli.prepare import check, split
 
 ONLY_IN_PYTHON: dict[str, dict[str, str]] = {
     "SplitOptions": {"verify": "--no-verify"},

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from support.command_line import ROOT
 
-from toolkit.cli.demo import unpack_pictures
+from toolkit.cli.machine.demo import unpack_pictures
 from toolkit.core.errors import InputError
 from toolkit.images.decode import decode
 from toolkit.images.spec import Colour, Preprocess

@@ -13,7 +13,7 @@ from toolkit.data.walk import is_image, walk
 from toolkit.evaluation.evaluate import held_out
 from toolkit.exporting.load import labelled
 from toolkit.inference.inputs import Inputs, PassedOver
-from toolkit.training.dataset import find_dataset
+from toolkit.training.data.dataset import find_dataset
 
 TREES = [
     ("train", "validation"),

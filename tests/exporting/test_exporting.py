@@ -43,8 +43,8 @@ from toolkit.model_files.contract_io import read_contract, tflite_metadata
 from toolkit.model_files.conventions import Output, Values
 from toolkit.model_files.inspect import inspect
 from toolkit.sessions.backend import Runtime
-from toolkit.training import keras_model as network
-from toolkit.training.recipe import available, load_recipe
+from toolkit.training.networks import keras_model as network
+from toolkit.training.recipes.recipe import available, load_recipe
 
 FILES = [
     (Format.ONNX, None),

@@ -23,7 +23,7 @@ from support.bundles import make_bundle, unpack_some
 from toolkit.core.errors import UsageError
 from toolkit.exporting.export import export
 from toolkit.exporting.options import ExportOptions
-from toolkit.training.recipe import load_recipe
+from toolkit.training.recipes.recipe import load_recipe
 
 
 @pytest.fixture(scope="module")

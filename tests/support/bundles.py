@@ -13,8 +13,8 @@ import numpy as np
 from toolkit.images.decode import DecodeError, decode, verify
 from toolkit.model_files import bundle as bundles
 from toolkit.model_files.contract import Contract
-from toolkit.training import keras_model as network
-from toolkit.training.recipe import Recipe
+from toolkit.training.networks import keras_model as network
+from toolkit.training.recipes.recipe import Recipe
 
 
 def unpack_some(archive: Path, target: Path, folder: str, per_class: int) -> Path:

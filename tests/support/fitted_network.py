@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from support.onnx_networks import contract, write_linear_network
 
-from toolkit.cli.demo import unpack_pictures
+from toolkit.cli.machine.demo import unpack_pictures
 from toolkit.images.decode import decode
 from toolkit.images.spec import Colour
 

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from support.command_line import run_cli
 
 from toolkit.core.errors import InputError, MachineError, UsageError
-from toolkit.training.recipe import RecipeError, available, copy_recipe, load_recipe, parse_recipe
-from toolkit.training.recipe_schema import AUGMENTATIONS, LAYERS
-from toolkit.training.shape_check import check_classes, check_memory, trace
+from toolkit.training.recipes.recipe import RecipeError, available, copy_recipe, load_recipe, parse_recipe
+from toolkit.training.recipes.recipe_schema import AUGMENTATIONS, LAYERS
+from toolkit.training.recipes.shape_check import check_classes, check_memory, trace
 
 PARAMETERS = {
     "cats-dogs-150": 9_494_561,
@@ -49,7 +49,7 @@ def test_places_keeps_its_order_of_classes() -> None:
 
 def test_listing_and_checking_recipes_load_no_tensorflow() -> None:
     code = (
-        "import sys; from toolkit.training import recipe as recipes, shape_check as shapes; "
+        "import sys; from toolkit.training.recipes import recipe as recipes, shape_check as shapes; "
         "[shapes.trace(recipes.load_recipe(n), recipes.load_recipe(n).classes) for n in recipes.available()]; "
         "sys.exit('tensorflow' in sys.modules or 'keras' in sys.modules)"
     )

@@ -21,11 +21,11 @@ from toolkit.images.decode import decode
 from toolkit.images.spec import Preprocess
 from toolkit.model_files.bundle import Bundle, load_bundle
 from toolkit.splitting.plan import parse_ratio, subsets
-from toolkit.training.batches import Batches, Rows
-from toolkit.training.dataset import find_dataset, hold_out
-from toolkit.training.decode_cache import decode_all
-from toolkit.training.recipe import EFFORTS, Recipe, available, load_recipe, parse_recipe
-from toolkit.training.recipe_schema import AUGMENTATIONS, LAYERS, OPTIMIZERS
+from toolkit.training.data.batches import Batches, Rows
+from toolkit.training.data.dataset import find_dataset, hold_out
+from toolkit.training.data.decode_cache import decode_all
+from toolkit.training.recipes.recipe import EFFORTS, Recipe, available, load_recipe, parse_recipe
+from toolkit.training.recipes.recipe_schema import AUGMENTATIONS, LAYERS, OPTIMIZERS
 from toolkit.training.train import TrainOptions, train
 
 # Keras 3.15 with numpy 2.4, whenever it saves.
@@ -66,7 +66,7 @@ def _options(out: Path, cache: Path) -> TrainOptions:
 
 @pytest.mark.parametrize("name", sorted(available()))
 def test_every_recipe_builds_to_its_parameters_and_trains_a_batch(name: str, request: pytest.FixtureRequest) -> None:
-    from toolkit.training import keras_model as network
+    from toolkit.training.networks import keras_model as network
 
     recipe = load_recipe(name)
     assert network.build(recipe, recipe.classes, seed=0).network.count_params() == recipe.parameters
@@ -109,7 +109,7 @@ def test_the_allowed_layers_and_arguments_are_those_of_keras() -> None:
 
 
 def test_every_augmentation_changes_a_real_picture_and_never_its_shape(flower_photos: Path) -> None:
-    from toolkit.training import keras_model as network
+    from toolkit.training.networks import keras_model as network
 
     text = load_recipe("flowers").text.replace("= 180", "= 32")
     numbers = {"RandomTranslation": "height_factor = 0.2\nwidth_factor = 0.2", "RandomZoom": "height_factor = 0.3"}
@@ -154,7 +154,7 @@ def test_the_bundle_is_complete(bundle: Bundle) -> None:
 def test_the_network_takes_raw_values_has_no_augmentation_and_gives_what_check_says(bundle: Bundle) -> None:
     import keras
 
-    from toolkit.training.keras_model import probabilities
+    from toolkit.training.networks.keras_model import probabilities
 
     network = keras.saving.load_model(bundle.keras_path)
     assert not {layer.__class__.__name__ for layer in network.layers} & set(AUGMENTATIONS)

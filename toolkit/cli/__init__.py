@@ -1,6 +1,6 @@
 """The command line: parse, call the library once, print.
 
-Each module beside this one holds one command. They import the library within the command, so that
+Each module of the packages beside this one holds one command. They import the library within the command, so that
 `toolkit --help` loads none of it.
 """
 
@@ -15,27 +15,11 @@ from typing import Annotated
 
 import typer
 
-from toolkit.cli import (
-    adopt,
-    bench,
-    cache,
-    check,
-    console,
-    demo,
-    doctor,
-    embed,
-    evaluate,
-    export,
-    help,
-    infer,
-    inspect,
-    recipe,
-    review,
-    sort,
-    split,
-    train,
-    view,
-)
+from toolkit.cli import console, help
+from toolkit.cli.label import bench, embed, evaluate, infer, review, sort, view
+from toolkit.cli.machine import cache, demo, doctor
+from toolkit.cli.models import adopt, export, inspect, recipe, train
+from toolkit.cli.prepare import check, split
 from toolkit.core.errors import InputError, MachineError, ToolkitError
 
 app = typer.Typer(

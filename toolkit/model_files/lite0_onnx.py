@@ -1,7 +1,7 @@
 """EfficientNet-Lite0 with ImageNet's weights as an ONNX file that keeps the contract, made without TensorFlow.
 
 Tan and Le, "EfficientNet" (arXiv:1905.11946); the Lite variants (Liu, 2020) leave out squeeze-and-excitation and use
-ReLU6. The Keras network of the same name is in `toolkit.training.efficientnet_lite`.
+ReLU6. The Keras network of the same name is in `toolkit.training.networks.efficientnet_lite`.
 """
 
 from __future__ import annotations

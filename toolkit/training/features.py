@@ -16,8 +16,8 @@ import tensorflow as tf
 from toolkit.core.files import atomic_write
 from toolkit.core.progress import Progress
 from toolkit.model_files.bundle import weights_fingerprint
-from toolkit.training.batches import Rows
-from toolkit.training.decode_cache import Decoded, reserve
+from toolkit.training.data.batches import Rows
+from toolkit.training.data.decode_cache import Decoded, reserve
 
 _BATCH: Final = 64
 

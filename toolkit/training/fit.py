@@ -25,10 +25,10 @@ from toolkit.core.errors import MachineError, ModelError
 from toolkit.core.files import atomic_write
 from toolkit.core.progress import Progress
 from toolkit.model_files.history import Epoch
-from toolkit.training.batches import Batches
+from toolkit.training.data.batches import Batches
 from toolkit.training.features import answering
-from toolkit.training.keras_model import save
-from toolkit.training.recipe import Training
+from toolkit.training.networks.keras_model import save
+from toolkit.training.recipes.recipe import Training
 from toolkit.training.workspace import BEST_WEIGHTS, STATE
 
 

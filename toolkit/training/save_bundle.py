@@ -20,12 +20,12 @@ from toolkit.model_files.history import write_history
 from toolkit.plotting import evaluation as plots
 from toolkit.plotting import training as training_plots
 from toolkit.plotting.style import save_png, style
-from toolkit.training import keras_model as network
-from toolkit.training.batches import Batches, spread
-from toolkit.training.dataset import Dataset
+from toolkit.training.data.batches import Batches, spread
+from toolkit.training.data.dataset import Dataset
 from toolkit.training.fit import Fit, predict
-from toolkit.training.keras_model import Networks
-from toolkit.training.recipe import Recipe
+from toolkit.training.networks import keras_model as network
+from toolkit.training.networks.keras_model import Networks
+from toolkit.training.recipes.recipe import Recipe
 from toolkit.training.workspace import BEST_WEIGHTS
 
 CHECK_PICTURES: Final = 128

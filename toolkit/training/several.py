@@ -19,7 +19,7 @@ from toolkit.core.progress import SILENT, Progress
 from toolkit.metrics.classification import wilson
 from toolkit.model_files.bundle import Bundle, load_bundle
 from toolkit.training import workspace
-from toolkit.training.recipe import Recipe
+from toolkit.training.recipes.recipe import Recipe
 from toolkit.training.train import TrainOptions, TrainResult, train, with_options
 
 TRIALS_CSV: Final = "trials.csv"
@@ -174,7 +174,7 @@ def _trial(name: str, result: TrainResult) -> Trial:
 
 def _images_per_s(bundle: Bundle) -> float:
     """Keras' rate on the bundle's check images, the best of three rounds."""
-    from toolkit.training.keras_model import prediction_rate
+    from toolkit.training.networks.keras_model import prediction_rate
 
     images, _ = bundle.check()
     return prediction_rate(bundle.keras_path, images)

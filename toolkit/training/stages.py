@@ -13,10 +13,10 @@ from typing import Final
 import numpy as np
 
 from toolkit.core.progress import Progress
-from toolkit.training.batches import Batches, Rows
+from toolkit.training.data.batches import Batches, Rows
 from toolkit.training.fit import Fit, Stage, begun, fit
-from toolkit.training.keras_model import Networks, compile_head, compile_tuning, save
-from toolkit.training.recipe import Recipe
+from toolkit.training.networks.keras_model import Networks, compile_head, compile_tuning, save
+from toolkit.training.recipes.recipe import Recipe
 from toolkit.training.workspace import BEST_WEIGHTS
 
 _FITS: Final = 0.96

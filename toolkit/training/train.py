@@ -23,14 +23,14 @@ from toolkit.model_files.bundle import Bundle, DataRow
 from toolkit.model_files.history import Epoch, read_history
 from toolkit.model_files.pretrained import find_lite0
 from toolkit.training import workspace
-from toolkit.training.batches import Batches, Rows
-from toolkit.training.dataset import find_dataset
-from toolkit.training.decode_cache import Decoded, decode_all
-from toolkit.training.input_size import adapted
-from toolkit.training.recipe import EFFORTS, Recipe, load_recipe
-from toolkit.training.recipe_schema import suggestion
-from toolkit.training.shape_check import check_classes, check_memory, free_memory, may_use_gpu
-from toolkit.training.subsets import assign, batches, data_rows
+from toolkit.training.data.batches import Batches, Rows
+from toolkit.training.data.dataset import find_dataset
+from toolkit.training.data.decode_cache import Decoded, decode_all
+from toolkit.training.data.input_size import adapted
+from toolkit.training.data.subsets import assign, batches, data_rows
+from toolkit.training.recipes.recipe import EFFORTS, Recipe, load_recipe
+from toolkit.training.recipes.recipe_schema import suggestion
+from toolkit.training.recipes.shape_check import check_classes, check_memory, free_memory, may_use_gpu
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -147,16 +147,16 @@ def train(data: Path, options: TrainOptions, progress: Progress = SILENT) -> Tra
         progress.start("loading TensorFlow", unit="")
         importing.wait()
         progress.finish()
-        from toolkit.training import fit as fitting
-        from toolkit.training import keras_model, save_bundle
+        from toolkit.training import fit, save_bundle
         from toolkit.training.features import feature_rows
+        from toolkit.training.networks import keras_model
         from toolkit.training.stages import train_stages
 
         training, validation = batches(samples, recipe, Rows(decoded.path, decoded.spec.shape))
         _say_limits(training, validation, recipe, progress)
-        with fitting.devices(options.gpus, progress):
+        with fit.devices(options.gpus, progress):
             networks = keras_model.build(recipe, len(dataset.labels), seed=recipe.train.seed, steps=training.n_steps)
-            fit = train_stages(
+            fitted = train_stages(
                 networks,
                 recipe,
                 (training, validation),
@@ -165,9 +165,9 @@ def train(data: Path, options: TrainOptions, progress: Progress = SILENT) -> Tra
                 progress,
             )
         whole = (training, replace(validation, steps=0))
-        bundle = save_bundle.write_bundle(partial, dataset, rows, recipe, networks, fit, whole)
+        bundle = save_bundle.write_bundle(partial, dataset, rows, recipe, networks, fitted, whole)
         workspace.publish(partial, out)
-    return _result(replace(bundle, path=out), fit.epochs, began)
+    return _result(replace(bundle, path=out), fitted.epochs, began)
 
 
 def _begin(recipe: Recipe) -> BackgroundImport:
@@ -189,7 +189,7 @@ def _begin(recipe: Recipe) -> BackgroundImport:
     )
     if backbone and not lite0 and backbone.weights != "none":
         importing.wait()
-        from toolkit.training.backbone import build_backbone
+        from toolkit.training.networks.backbone import build_backbone
 
         build_backbone(backbone, recipe.preprocess.shape)  # Keras fetches them
     return importing

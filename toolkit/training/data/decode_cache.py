@@ -24,7 +24,7 @@ from toolkit.data.read import read_file
 from toolkit.images.decode import DEFAULT_LIMITS, decode
 from toolkit.images.limits import Limits
 from toolkit.images.spec import Preprocess
-from toolkit.training.dataset import Dataset, LabelledSample
+from toolkit.training.data.dataset import Dataset, LabelledSample
 
 _VERSION: Final = 2
 _SLICE: Final = 64  # files that one worker decodes between two reports

@@ -12,8 +12,8 @@ import keras
 from toolkit.core.errors import MachineError
 from toolkit.core.text import first_line, printable
 from toolkit.model_files.pretrained import read_lite0
-from toolkit.training.efficientnet_lite import assign_lite0, efficientnet_lite0
-from toolkit.training.recipe import Backbone, RecipeError
+from toolkit.training.networks.efficientnet_lite import assign_lite0, efficientnet_lite0
+from toolkit.training.recipes.recipe import Backbone, RecipeError
 
 _UPPER: Final = 0.6  # of a network of Keras Applications: the layers from here on are its upper ones
 _LITE0_UPPER: Final = "block11"

@@ -12,10 +12,10 @@ from toolkit.core.errors import InputError
 from toolkit.core.progress import Progress
 from toolkit.model_files import bundle as bundles
 from toolkit.model_files.bundle import DataRow
-from toolkit.training.batches import Batches, Rows
-from toolkit.training.dataset import Dataset, LabelledSample, hold_out
-from toolkit.training.decode_cache import Decoded
-from toolkit.training.recipe import Recipe
+from toolkit.training.data.batches import Batches, Rows
+from toolkit.training.data.dataset import Dataset, LabelledSample, hold_out
+from toolkit.training.data.decode_cache import Decoded
+from toolkit.training.recipes.recipe import Recipe
 
 
 def assign(dataset: Dataset, decoded: Decoded, recipe: Recipe, progress: Progress) -> list[LabelledSample]:

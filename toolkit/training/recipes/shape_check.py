@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from toolkit.core.errors import InputError, MachineError
 from toolkit.model_files.pretrained import HEAD_FILTERS, STEM_FILTERS, lite0_blocks
-from toolkit.training.recipe import Backbone, Layer, Recipe, RecipeError
+from toolkit.training.recipes.recipe import Backbone, Layer, Recipe, RecipeError
 
 Shape = tuple[int, ...]
 
@@ -50,7 +50,7 @@ class Step:
 def trace(recipe: Recipe, n_classes: int) -> list[Step]:
     """One step per layer of the network (not of the augmentation).
 
-    >>> from toolkit.training.recipe import load_recipe
+    >>> from toolkit.training.recipes.recipe import load_recipe
     >>> steps = trace(load_recipe("flowers"), 5)
     >>> steps[1].output, sum(step.parameters for step in steps)
     ((180, 180, 16), 3989285)

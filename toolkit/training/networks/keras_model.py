@@ -14,9 +14,9 @@ import keras
 import numpy as np
 import numpy.typing as npt
 
-from toolkit.training.backbone import build_backbone, tune_from
-from toolkit.training.recipe import Layer, Output, Recipe, RecipeError
-from toolkit.training.shape_check import check_classes
+from toolkit.training.networks.backbone import build_backbone, tune_from
+from toolkit.training.recipes.recipe import Layer, Output, Recipe, RecipeError
+from toolkit.training.recipes.shape_check import check_classes
 
 _POOLED: Final = ("GlobalAveragePooling2D", "GlobalMaxPooling2D")
 

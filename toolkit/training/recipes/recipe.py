@@ -13,14 +13,14 @@ from typing import Any, Final, Literal
 from toolkit.core.errors import ModelError, UsageError
 from toolkit.core.files import atomic_write
 from toolkit.images.spec import Colour, Preprocess, Resize
-from toolkit.training.recipe_problems import recipe_problems
-from toolkit.training.recipe_schema import OPTIMIZERS, as_number, suggestion
+from toolkit.training.recipes.recipe_problems import recipe_problems
+from toolkit.training.recipes.recipe_schema import OPTIMIZERS, as_number, suggestion
 
 Output = Literal["logits", "softmax", "sigmoid"]
 
 _EXAMPLE: Final = "see a recipe that is right: toolkit recipe show flowers"
-_PACKAGED: Final = Path(__file__).parent.parent / "_recipes"
-_CHECKOUT: Final = Path(__file__).parent.parent.parent / "models"
+_PACKAGED: Final = Path(__file__).parent.parent.parent / "_recipes"
+_CHECKOUT: Final = Path(__file__).parent.parent.parent.parent / "models"
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,9 +8,9 @@ from typing import Final
 
 from toolkit.core.progress import Progress
 from toolkit.images.header import DecodeError, read_header
-from toolkit.training.batches import spread
-from toolkit.training.dataset import Dataset
-from toolkit.training.recipe import Recipe
+from toolkit.training.data.batches import spread
+from toolkit.training.data.dataset import Dataset
+from toolkit.training.recipes.recipe import Recipe
 
 _LOOKED_AT: Final = 200  # images at most
 _LEAST: Final = 64  # pixels

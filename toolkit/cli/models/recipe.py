@@ -15,7 +15,7 @@ app = typer.Typer(no_args_is_help=True, help="The recipes, the default and the d
 @app.command("list")
 def list_recipes() -> None:
     """List the recipes: name, input, parameters, what it is; first `transfer`, the default, and its variants."""
-    from toolkit.training import recipe as recipes
+    from toolkit.training.recipes import recipe as recipes
 
     loaded = [recipes.load_recipe(name) for name in recipes.available()]
     loaded.sort(key=lambda recipe: recipe.backbone is None)
@@ -30,7 +30,7 @@ def list_recipes() -> None:
 @app.command()
 def show(name: Annotated[str, typer.Argument(help="A documented recipe, or a recipe file.")]) -> None:
     """Print a recipe as it stands, after checking it."""
-    from toolkit.training import recipe as recipes
+    from toolkit.training.recipes import recipe as recipes
 
     console.out(recipes.load_recipe(name).text.rstrip("\n"))
 
@@ -42,7 +42,7 @@ def copy(
     force: Annotated[bool, typer.Option("--force", help="Replace FILE.")] = False,
 ) -> None:
     """Copy a recipe to a file of your own, to change it."""
-    from toolkit.training import recipe as recipes
+    from toolkit.training.recipes import recipe as recipes
 
     target = recipes.copy_recipe(name, out or Path(f"{Path(name).stem}.toml"), force=force)
     console.say(f"{target}: change it, then: toolkit train DATA --recipe {target}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from toolkit.training.recipe_schema import (
+from toolkit.training.recipes.recipe_schema import (
     AUGMENTATIONS,
     BACKBONE,
     INPUT,

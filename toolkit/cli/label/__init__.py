@@ -1,0 +1,1 @@
+"""Commands that label images, and those that look at labels."""

@@ -1,0 +1,1 @@
+"""A recipe: its file, its rules, what its shapes need."""
