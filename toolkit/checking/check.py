@@ -18,6 +18,7 @@ from toolkit.core.machine import usable_cpus
 from toolkit.core.ownership import has_columns
 from toolkit.core.progress import SILENT, Progress
 from toolkit.core.text import printable
+from toolkit.data.class_names import check_class_names
 from toolkit.data.class_source import Load, Problem, Source, SourceFile, open_source
 from toolkit.data.label_table import LabelTables
 from toolkit.data.probe import lying_extension, parallel_map, problem_of
@@ -163,6 +164,7 @@ def check(source: Path, options: CheckOptions | None = None, progress: Progress 
     """
     options = options or CheckOptions()
     opened = _with_parts(open_source(source, options.labels))
+    check_class_names(printable(str(source)), opened.labels, opened.empty, progress, strict=False)
     if opened.table is not None:
         opened.table.warn(progress)
     seen = _look_at_all(opened, options, progress)

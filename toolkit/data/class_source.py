@@ -86,6 +86,16 @@ class Source:
     table: Labels | None = None
 
     @property
+    def empty(self) -> list[str]:
+        """Class folders without a file, of a source whose folders are the classes."""
+        if self.root is None or self.table is not None:
+            return []
+        full = set(self.labels)
+        with os.scandir(self.root) as entries:
+            names = [unicodedata.normalize("NFC", e.name) for e in entries if e.is_dir() and not e.name.startswith(".")]
+        return sorted(set(names) - full)
+
+    @property
     def name(self) -> str:
         """The name of the folder or, without its suffix, of the archive."""
         return archive.stem(self.path) if self.root is None else self.path.resolve().name

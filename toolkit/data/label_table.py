@@ -18,6 +18,7 @@ from typing import Final
 from toolkit.core.errors import InputError, UsageError
 from toolkit.core.progress import Progress
 from toolkit.core.text import printable
+from toolkit.data.walk import walk
 
 FOLDERS: Final = "folders"
 METADATA: Final = "metadata.csv"
@@ -115,6 +116,17 @@ def find_labels(root: Path, places: Collection[str], wanted: LabelTables | None)
         else:
             _add(labels, finder, Path(table), wanted.columns)
     return labels
+
+
+def labels_in(root: Path, wanted: LabelTables | None) -> Labels | None:
+    """The labels of the files below the folder `root`; None where their folders are to say.
+
+    Raises:
+        InputError: as `find_labels`.
+    """
+    if not (wanted and wanted.tables) and not (root / METADATA).is_file():
+        return None
+    return find_labels(root, [slashes(place) for place in walk(str(root))], wanted)
 
 
 def is_table(root: Path, place: str, wanted: LabelTables | None) -> bool:

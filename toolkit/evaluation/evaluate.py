@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import time
+import unicodedata
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -16,6 +18,7 @@ from toolkit.core.errors import InputError
 from toolkit.core.files import atomic_write
 from toolkit.core.progress import SILENT, Progress
 from toolkit.core.text import printable
+from toolkit.data.label_table import LabelTables, labels_in
 from toolkit.data.read import read_file
 from toolkit.data.split_tree import find_split_tree
 from toolkit.evaluation.gallery import Gallery, Shown
@@ -55,6 +58,7 @@ class EvaluateOptions:
         max_memory: bytes that all decoding of the run may take at once, also as text (`2GB`); None is half of the
             machine's or the container's memory.
         force: replace files in the folder of the reports that no evaluation wrote.
+        labels: tables that give the true classes; None: the folders do, or a `metadata.csv` in the data.
     """
 
     device: Device = "auto"
@@ -67,6 +71,7 @@ class EvaluateOptions:
     max_pixels: int = MAX_PIXELS
     max_memory: int | str | None = None
     force: bool = False
+    labels: LabelTables | None = None
 
     def __post_init__(self) -> None:
         coerce(self, runtime=Runtime, precision=Precision)
@@ -194,7 +199,8 @@ def run(
     session = open_model(model, options.for_infer())
     table = layout(session, options.for_infer())
     root = held_out(data, table.labels, progress)
-    tally = _Tally(table, root, options, trained_digests(resolve_model(model), session.contract))
+    truths = _truths(root, options, table, progress)
+    tally = _Tally(table, root, options, trained_digests(resolve_model(model), session.contract), truths)
     counts = PassedOver()
     samples = Inputs(paths=(str(root),)).samples(counts)
     started = time.perf_counter()
@@ -242,12 +248,33 @@ def held_out(data: Path, labels: tuple[str, ...], progress: Progress = SILENT) -
     return chosen
 
 
+def _truths(root: Path, options: EvaluateOptions, table: Layout, progress: Progress) -> dict[str, str] | None:
+    """Name in the rows -> true class, where tables give it; None where folders do."""
+    found = labels_in(root, options.labels)
+    if found is None:
+        return None
+    found.warn(progress)
+    known = {unicodedata.normalize("NFC", label): label for label in table.labels}
+    start = os.path.join(root, "")
+    return {
+        printable((start + place).replace(os.sep, "/")): known[label]
+        for place, label in found.by_place.items()
+        if label in known and place not in found.contradictions
+    }
+
+
 class _Tally:
     """Everything that is summed up while predictions stream by."""
 
     def __init__(
-        self, table: Layout, root: Path, options: EvaluateOptions, trained_on: frozenset[str] | None = None
+        self,
+        table: Layout,
+        root: Path,
+        options: EvaluateOptions,
+        trained_on: frozenset[str] | None = None,
+        truths: Mapping[str, str] | None = None,
     ) -> None:
+        self._truths = truths
         n_classes = len(table.labels)
         self._trained_on = trained_on
         self.data = DataCard(path=root, n_trained_on=None if trained_on is None else 0)
@@ -261,6 +288,8 @@ class _Tally:
     def add(self, chunk: list[Prediction]) -> list[ResultRow]:
         """Count a chunk, and return its rows."""
         rows = self._table.rows(chunk)
+        if self._truths is not None:
+            rows = [row._replace(truth=self._truths.get(row.path, "")) for row in rows]
         truths: list[int] = []
         scores: list[Probabilities] = []
         for row, prediction in zip(rows, chunk, strict=True):

@@ -14,6 +14,7 @@ from toolkit.core.errors import InputError
 from toolkit.core.progress import SILENT, Progress
 from toolkit.core.text import printable
 from toolkit.data import archive
+from toolkit.data.class_names import check_class_names
 from toolkit.data.class_source import Problem, Source, open_source
 from toolkit.data.probe import Examination, Examined, examine_all
 from toolkit.images.limits import Limits
@@ -127,6 +128,7 @@ def _split(
 ) -> SplitResult:
     """`split` once the source is listed and the folder is held."""
     guards.refuse_source(source, options)
+    check_class_names(printable(str(source.path)), source.labels, source.empty, progress, strict=options.strict)
     if source.table is not None:
         split_rows.check_folder_names(source)
         source.table.warn(progress)

@@ -17,6 +17,8 @@ from toolkit.core.errors import InputError, UsageError, missing_extra
 from toolkit.core.locking import lock
 from toolkit.core.progress import SILENT, Progress
 from toolkit.core.tensorflow_import import BackgroundImport
+from toolkit.data.label_table import LabelTables
+from toolkit.data.unpack import unpacked
 from toolkit.images.limits import Limits
 from toolkit.model_files import bundle as bundles
 from toolkit.model_files.bundle import Bundle, DataRow
@@ -24,7 +26,7 @@ from toolkit.model_files.history import Epoch, read_history
 from toolkit.model_files.pretrained import find_lite0
 from toolkit.training import workspace
 from toolkit.training.data.batches import Batches, Rows
-from toolkit.training.data.dataset import find_dataset
+from toolkit.training.data.dataset import Dataset, find_dataset
 from toolkit.training.data.decode_cache import Decoded, decode_all
 from toolkit.training.data.input_size import adapted
 from toolkit.training.data.subsets import assign, batches, data_rows
@@ -53,6 +55,8 @@ class TrainOptions:
         max_memory: bytes that all decoding of the run may take at once, also as text (`2GB`); None is half of the
             machine's or the container's memory.
         gpus: how many GPUs to train on; None is all visible ones, 0 is the CPU.
+        labels: tables that give the classes; None: the class folders, or a `metadata.csv` in the data.
+        strict: a class folder without an image, and names that differ in case only, are errors.
     """
 
     recipe: str | Path | Recipe | None = None
@@ -69,6 +73,8 @@ class TrainOptions:
     workers: int = 0
     max_memory: int | str | None = None
     gpus: int | None = None
+    labels: LabelTables | None = None
+    strict: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -98,7 +104,8 @@ def train(data: Path, options: TrainOptions, progress: Progress = SILENT) -> Tra
     """Train a recipe on the labelled images in `data` and write a bundle.
 
     Args:
-        data: a split tree (`train/` and `validation/`), or plain class folders.
+        data: a split tree (`train/` and `validation/`), plain class folders, images with a table of labels, or an
+            archive of one of these, which is unpacked into the cache.
 
     Raises:
         InputError: `data` is not what it should be, or `options.out` holds something else, or, with `resume`, a
@@ -111,9 +118,8 @@ def train(data: Path, options: TrainOptions, progress: Progress = SILENT) -> Tra
     recipe = with_options(options)
     if options.recipe is None:
         progress.line(f"recipe {recipe.name} (none was given): {recipe.title}; others: toolkit recipe list")
-    dataset = find_dataset(data, recipe.labels)
-    if not options.image_size:
-        recipe = adapted(recipe, dataset, progress)
+    cache_dir = options.cache_dir or default_cache_dir()
+    dataset, recipe = _dataset(unpacked(data, cache_dir, progress), recipe, options, progress)
     check_classes(recipe, len(dataset.labels))
     if options.gpus == 0 or not may_use_gpu():
         check_memory(recipe, len(dataset.labels), free_memory())
@@ -125,7 +131,6 @@ def train(data: Path, options: TrainOptions, progress: Progress = SILENT) -> Tra
         if not finished:
             workspace.check_out(out, force=options.force)
             importing = _begin(recipe)
-        cache_dir = options.cache_dir or default_cache_dir()
         limits = Limits.of(max_memory=options.max_memory)
         decoded = decode_all(
             dataset, recipe.preprocess, cache_dir, workers=options.workers, limits=limits, progress=progress
@@ -168,6 +173,12 @@ def train(data: Path, options: TrainOptions, progress: Progress = SILENT) -> Tra
         bundle = save_bundle.write_bundle(partial, dataset, rows, recipe, networks, fitted, whole)
         workspace.publish(partial, out)
     return _result(replace(bundle, path=out), fitted.epochs, began)
+
+
+def _dataset(root: Path, recipe: Recipe, options: TrainOptions, progress: Progress) -> tuple[Dataset, Recipe]:
+    """The images, and the recipe as it suits them."""
+    dataset = find_dataset(root, recipe.labels, tables=options.labels, strict=options.strict, progress=progress)
+    return dataset, recipe if options.image_size else adapted(recipe, dataset, progress)
 
 
 def _begin(recipe: Recipe) -> BackgroundImport:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from toolkit.cli import console
-from toolkit.cli.options import MaxMemory, Quiet, Verbose
+from toolkit.cli.options import COLUMNS, Columns, Labels, MaxMemory, Quiet, Verbose
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -27,6 +27,8 @@ def evaluate(
             "--model", "-m", help="A bundle, .onnx or .tflite file, or imagenet; several are compared. [default: model]"
         ),
     ] = None,
+    labels: Labels = None,
+    columns: Columns = COLUMNS,
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the reports.")] = Path("evaluation"),
     fail_under: Annotated[
         list[str] | None, typer.Option(help="Exit 6 if a figure is lower: accuracy=0.9,recall:Dog=0.85")
@@ -53,6 +55,7 @@ def evaluate(
     Example: toolkit evaluate PetImages-split/validation --fail-under accuracy=0.9
     """
     from toolkit.core.coerce import choice
+    from toolkit.data.label_table import LabelTables
     from toolkit.data.walk import require_read
     from toolkit.evaluation.compare import compare
     from toolkit.evaluation.evaluate import EvaluateOptions
@@ -63,6 +66,7 @@ def evaluate(
 
     models = model or [Path("model")]
     options = EvaluateOptions(
+        labels=LabelTables.parse(labels or (), columns),
         device=device,
         runtime=choice(Runtime, runtime, "--runtime"),
         precision=choice(Precision, precision, "--precision"),

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from toolkit.cli import console
-from toolkit.cli.options import MaxMemory, Quiet, Verbose
+from toolkit.cli.options import COLUMNS, Columns, Labels, MaxMemory, Quiet, Verbose
 from toolkit.core.errors import UsageError
 
 if TYPE_CHECKING:
@@ -25,7 +25,11 @@ class Effort(StrEnum):
 
 
 def train(
-    data: Annotated[Path, typer.Argument(help="A split tree (train/ and validation/), or plain class folders.")],
+    data: Annotated[
+        Path, typer.Argument(help="A split tree, class folders, images with a table of labels, or an archive of them.")
+    ],
+    labels: Labels = None,
+    columns: Columns = COLUMNS,
     recipe: Annotated[
         list[str] | None,
         typer.Option(
@@ -43,6 +47,7 @@ def train(
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on after the last finished epoch; with more --epochs, train longer.")
     ] = False,
+    strict: Annotated[bool, typer.Option("--strict", help="An empty class folder is an error.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Replace a bundle, once the new one is finished.")] = False,
     cache_dir: Annotated[Path | None, typer.Option(help="Where decoded images and features are kept.")] = None,
     workers: Annotated[int, typer.Option(help="Decoding threads; 0: one per CPU.", min=0)] = 0,
@@ -57,10 +62,13 @@ def train(
     verbose: Verbose = False,
 ) -> None:
     """Train on folders of images: a network that has seen ImageNet, a documented one, or your own recipe."""
+    from toolkit.data.label_table import LabelTables
     from toolkit.data.walk import require_read
     from toolkit.training import train as training
 
     options = training.TrainOptions(
+        labels=LabelTables.parse(labels or (), columns),
+        strict=strict,
         recipe=recipe[0] if recipe and len(recipe) == 1 else None,
         effort=effort.value,
         weights=weights,

@@ -7,16 +7,24 @@ folder per class), and plain class folders, from which a validation part is held
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from pathlib import Path
+from typing import Final
 
 from toolkit.core.errors import InputError
+from toolkit.core.progress import SILENT, Progress
 from toolkit.core.text import printable
+from toolkit.data.class_names import check_class_names
+from toolkit.data.label_table import LabelTables
 from toolkit.data.split_tree import FOLDERS, TRAIN, find_split_tree, subset_of
-from toolkit.data.walk import class_folders, is_image, slashes, walk
+from toolkit.data.walk import Sample, class_folders, is_image, slashes, walk
 from toolkit.splitting.plan import Picture, plan
+from toolkit.training.data.label_tables import table_samples
+
+UNKNOWN: Final = -1
+"""The label of a sample before the order of the classes is known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,28 +66,69 @@ class Dataset:
     split: bool
 
 
-def find_dataset(root: Path, labels: Sequence[str] | None = None) -> Dataset:
+def find_dataset(
+    root: Path,
+    labels: Sequence[str] | None = None,
+    *,
+    tables: LabelTables | None = None,
+    strict: bool = False,
+    progress: Progress = SILENT,
+) -> Dataset:
     """The data set in `root`, its classes in the order of `labels` where given, else sorted by name.
 
+    Args:
+        tables: give the classes; None: the class folders do, or a `metadata.csv` in `root`.
+        strict: a class folder without an image is an error, not a warning.
+
     Raises:
-        InputError: no such folder, no classes, no pictures in a class, a class that is missing on one side of a
-            split tree, or classes that are not those of `labels`.
+        InputError: no such folder, no classes, a class that is missing on one side of a split tree, or classes that are
+            not those of `labels`.
     """
+    found = table_samples(root, tables, progress)
+    if found is not None:
+        return _from_table(root, *found, labels, strict=strict, progress=progress)
     sides = _sides(root)
     folders = {side: class_folders(folder) for side, folder in sides.items()}
-    names = _same_classes(root, sides, folders)
+    by_side = {
+        side: {name: _files(root, folder, side) for name, folder in by_class.items()}
+        for side, by_class in folders.items()
+    }
+    full = {name for by_class in by_side.values() for name, files in by_class.items() if files}
+    empty = {name for by_class in by_side.values() for name, files in by_class.items() if not files} - full
+    check_class_names(printable(str(root)), full, empty, progress, strict=strict)
+    names = _same_classes(
+        root, sides, {side: {n: f for n, f in folders[side].items() if by_side[side][n]} for side in sides}
+    )
     ordered = _ordered(names, labels, root)
     samples: list[LabelledSample] = []
-    for side, by_class in folders.items():
+    for by_class in by_side.values():
         for index, name in enumerate(ordered):
-            found = _files(root, by_class[_raw(by_class, name)], index, side)
-            if not found:
-                raise InputError(
-                    f"{printable(str(by_class[_raw(by_class, name)]))}: no pictures in this class folder",
-                    hint="put pictures there, or take the empty folder away",
-                )
-            samples += found
+            samples += [replace(sample, label=index) for sample in by_class[_raw(by_class, name)]]
     return Dataset(root=root.resolve(), labels=ordered, samples=tuple(samples), split=len(sides) == 2)
+
+
+def _from_table(
+    root: Path,
+    by_label: dict[str, list[tuple[Sample, str]]],
+    split: bool,
+    labels: Sequence[str] | None,
+    *,
+    strict: bool,
+    progress: Progress,
+) -> Dataset:
+    check_class_names(printable(str(root)), by_label, (), progress, strict=strict)
+    if len(by_label) < 2:
+        raise InputError(
+            f"{printable(str(root))}: expected two labels or more, found {', '.join(by_label)}",
+            hint="see --labels and --columns",
+        )
+    ordered = _ordered(sorted(by_label), labels, root)
+    samples = [
+        LabelledSample(found.name, index, subset, found.size, found.mtime_ns)
+        for index, label in enumerate(ordered)
+        for found, subset in by_label[label]
+    ]
+    return Dataset(root=root.resolve(), labels=ordered, samples=tuple(samples), split=split)
 
 
 def _sides(root: Path) -> dict[str, Path]:
@@ -131,11 +180,11 @@ def _ordered(found: list[str], labels: Sequence[str] | None, root: Path) -> tupl
     return tuple(labels)
 
 
-def _raw(by_class: dict[str, Path], name: str) -> str:
+def _raw(by_class: Iterable[str], name: str) -> str:
     return next(raw for raw in by_class if printable(raw) == name)
 
 
-def _files(root: Path, folder: Path, label: int, subset: str) -> list[LabelledSample]:
+def _files(root: Path, folder: Path, subset: str) -> list[LabelledSample]:
     files = []
     for place in walk(str(folder)):
         if not is_image(str(folder / place)):
@@ -144,9 +193,9 @@ def _files(root: Path, folder: Path, label: int, subset: str) -> list[LabelledSa
         try:
             status = os.stat(folder / place)
         except OSError:  # a dangling link: it is listed as unreadable later
-            files.append(LabelledSample(path, label, subset, -1, 0))
+            files.append(LabelledSample(path, UNKNOWN, subset, -1, 0))
             continue
-        files.append(LabelledSample(path, label, subset, status.st_size, status.st_mtime_ns))
+        files.append(LabelledSample(path, UNKNOWN, subset, status.st_size, status.st_mtime_ns))
     return files
 
 

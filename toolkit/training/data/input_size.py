@@ -40,9 +40,10 @@ def adapted(recipe: Recipe, dataset: Dataset, progress: Progress) -> Recipe:
 def _shorter_side(dataset: Dataset) -> int:
     """The median of the images' shorter sides, 0 where none can be read."""
     sides = []
-    for sample in spread(range(len(dataset.samples)), _LOOKED_AT):
+    ordered = sorted(dataset.samples, key=lambda sample: sample.size)  # whatever the files are called
+    for place in spread(range(len(ordered)), _LOOKED_AT):
         try:
-            header = read_header((dataset.root / dataset.samples[sample].path).read_bytes())
+            header = read_header((dataset.root / ordered[place].path).read_bytes())
         except (OSError, DecodeError):
             continue
         sides.append(min(header.upright_size))

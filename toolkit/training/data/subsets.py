@@ -59,8 +59,10 @@ def batches(samples: Sequence[LabelledSample], recipe: Recipe, source: Rows) -> 
     """
     settings = recipe.train
     labels = np.array([sample.label for sample in samples], np.int64)
+    # By content, so that the same images give the same weights, whatever they are called and wherever they lie.
+    order = sorted(range(len(samples)), key=lambda i: (samples[i].label, samples[i].digest, samples[i].path))
     train, validation = (
-        np.array([i for i, s in enumerate(samples) if s.subset == subset and not s.reason], np.int64)
+        np.array([i for i in order if samples[i].subset == subset and not samples[i].reason], np.int64)
         for subset in ("train", "validation")
     )
     # Validation in one shuffled order, so that a limited number of steps sees every class.
