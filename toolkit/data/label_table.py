@@ -18,7 +18,7 @@ from typing import Final
 from toolkit.core.errors import InputError, UsageError
 from toolkit.core.progress import Progress
 from toolkit.core.text import printable
-from toolkit.data.walk import walk
+from toolkit.data.walk import slashes, walk
 
 FOLDERS: Final = "folders"
 METADATA: Final = "metadata.csv"
