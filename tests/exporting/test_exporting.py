@@ -6,7 +6,7 @@ import json
 import subprocess
 import sys
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -251,8 +251,8 @@ def test_a_wrong_export_is_caught(
     quantize: Quantize | None,
     fault: Callable[[Source], Source],
 ) -> None:
-    right = artefacts._writer
-    monkeypatch.setattr(artefacts, "_writer", lambda source, *rest: right(fault(source), *rest))
+    right = artefacts._writers
+    monkeypatch.setattr(artefacts, "_writers", lambda source, *rest: right(fault(source), *rest))
     kept = tmp_path / artefact_name(kind, options(kind, quantize))
     kept.mkdir() if kind is Format.SAVEDMODEL else kept.touch()
     with pytest.raises(MismatchError, match="does not compute"):
@@ -265,13 +265,13 @@ def test_a_wrong_export_is_caught(
 def test_a_contract_with_other_labels_is_caught(
     fashion_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: Format
 ) -> None:
-    right = artefacts._writer
+    right = artefacts._writers
 
-    def writer(*arguments: Any) -> Callable[[Path, Contract], None]:
-        write = right(*arguments)
-        return lambda path, contract: write(path, replace(contract, labels=contract.labels[::-1]))
+    def writers(*arguments: Any) -> Iterator[Callable[[Path, Contract], None]]:
+        for write in right(*arguments):
+            yield lambda path, contract: write(path, replace(contract, labels=contract.labels[::-1]))  # noqa: B023
 
-    monkeypatch.setattr(artefacts, "_writer", writer)
+    monkeypatch.setattr(artefacts, "_writers", writers)
     with pytest.raises(MismatchError, match="contract in it"):
         export(fashion_bundle, options(kind, out=tmp_path))
     assert list(tmp_path.iterdir()) == []
@@ -280,8 +280,8 @@ def test_a_contract_with_other_labels_is_caught(
 def test_the_command_ends_with_5_and_force_keeps_the_file_with_its_miss(
     fashion_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    right = artefacts._writer
-    monkeypatch.setattr(artefacts, "_writer", lambda source, *rest: right(_wrong_scaling(source), *rest))
+    right = artefacts._writers
+    monkeypatch.setattr(artefacts, "_writers", lambda source, *rest: right(_wrong_scaling(source), *rest))
     monkeypatch.setattr(console, "keep_native_messages_out", lambda: None)
     line = ["toolkit", "export", str(fashion_bundle), "--onnx", "--out", str(tmp_path)]
     monkeypatch.setattr(sys, "argv", line)

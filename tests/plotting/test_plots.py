@@ -91,3 +91,14 @@ def test_nothing_to_draw_is_drawn() -> None:
             plots.class_bars(report(matrix), theme),
         ):
             assert pixels(figure).size
+
+
+def test_of_very_many_classes_those_that_occur_are_drawn() -> None:
+    matrix = ConfusionMatrix([f"class {i}" for i in range(1000)])
+    matrix.add([7, 7, 500, 999], [7, 8, 500, 3])
+    with style(LIGHT) as theme:
+        figure = confusion(matrix, theme)
+        names = [label.get_text() for label in figure.axes[0].get_yticklabels()]
+    assert names == [f"class {i}" for i in (3, 7, 8, 500, 999)]
+    assert figure.axes[0].get_title(loc="left") == "Confusion: 2 of 4 right (5 of 1,000 classes)"
+    assert max(figure.get_size_inches()) < 20

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import tempfile
 import warnings
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
+import numpy.typing as npt
 import onnx
+from onnx import numpy_helper
 
-from toolkit.exporting.serving_graph import INPUT, Images
+from toolkit.exporting.calibration import Calibration, Means, Ranges, observe
+from toolkit.exporting.serving_graph import Images
 
 # What an edge runtime computes in integers. Scaling before it and softmax or sigmoid behind it stay float32.
 _INTEGER: Final = [
@@ -31,49 +35,114 @@ def to_float16(model: onnx.ModelProto) -> onnx.ModelProto:
     return converted
 
 
-def to_int8(model: onnx.ModelProto, calibration: Images) -> onnx.ModelProto:
-    """Weights and activations in int8, ranges taken from `calibration`, weights per output channel.
+def to_int8(model: onnx.ModelProto, images_u8: Images) -> Iterator[tuple[Calibration, onnx.ModelProto]]:
+    """Weights and activations in int8, weights per output channel; one file for each way to choose the ranges.
 
     Weights take 7 bits of the 8: x86-64 without VNNI adds two products in 16 bits, and with 8 bits that saturates, so
     that a file that is right on one processor is wrong on the next. Activations are unsigned, which is what x86-64
-    multiplies with. The logits are not rounded: 256 steps of them are too few for softmax.
+    multiplies with. The logits are not rounded: 256 steps of them are too few for softmax. Rounding moves the mean of a
+    channel; the bias takes that back (Nagel et al., "Data-Free Quantization", arXiv:1906.04721, section 4.2).
 
     Args:
         model: the float32 graph with the contract's input.
-        calibration: pictures uint8 (N, H, W, C) that the network was trained on.
+        images_u8: (N, H, W, C), images that the network was trained on.
     """
-    from onnxruntime.quantization import (
-        CalibrationDataReader,
-        QuantFormat,
-        QuantType,
-        quant_pre_process,
-        quantize_static,
+    from onnxruntime.quantization import quant_pre_process
+
+    with tempfile.TemporaryDirectory(prefix="toolkit-int8-") as name:
+        folder = Path(name)
+        onnx.save(model, folder / "plain.onnx")
+        # The symbolic shape inference would need sympy.
+        quant_pre_process(folder / "plain.onnx", folder / "prepared.onnx", skip_symbolic_shape=True)
+        prepared = onnx.load(folder / "prepared.onnx")
+        observer = observe(prepared, _INTEGER, images_u8, folder)
+        rounded = _quantized(prepared, observer.ranges(Calibration.MINMAX), folder)
+        corrected = with_corrected_biases(prepared, rounded, observer.means())
+        for calibration in Calibration:
+            yield calibration, _quantized(corrected, observer.ranges(calibration), folder)
+
+
+def _quantized(model: onnx.ModelProto, ranges: Ranges, folder: Path) -> onnx.ModelProto:
+    from onnxruntime.quantization import CalibrationMethod, QuantFormat, QuantType, quantize_static
+    from onnxruntime.quantization.calibrate import TensorsData, save_tensors_data
+
+    source, known, target = (folder / file for file in ("source.onnx", "ranges.json", "quantized.onnx"))
+    onnx.save(model, source)
+    limits = {name: (np.float32(low), np.float32(high)) for name, (low, high) in ranges.items()}
+    save_tensors_data(TensorsData(CalibrationMethod.MinMax, limits), known)
+    quantize_static(
+        source,
+        target,
+        None,
+        calibration_cache_path=known,
+        quant_format=QuantFormat.QDQ,
+        op_types_to_quantize=_INTEGER,
+        per_channel=True,
+        activation_type=QuantType.QUInt8,
+        weight_type=QuantType.QInt8,
+        reduce_range=True,
+        extra_options={"OpTypesToExcludeOutputQuantization": ["Gemm", "MatMul"]},
     )
+    return onnx.load(target)
 
-    class Reader(CalibrationDataReader):  # type: ignore[misc]
-        """One picture at a time, as the runtime will see it."""
 
-        def __init__(self) -> None:
-            self._pictures = iter(calibration)
+def with_corrected_biases(model: onnx.ModelProto, rounded: onnx.ModelProto, means: Means) -> onnx.ModelProto:
+    """`model` with biases that take back by how much the rounding of the weights moves the mean of each channel.
 
-        def get_next(self) -> dict[str, np.ndarray[Any, np.dtype[np.uint8]]] | None:
-            picture = next(self._pictures, None)
-            return None if picture is None else {INPUT: picture[None]}
+    Args:
+        model: the float32 graph.
+        rounded: the same in int8.
+        means: of the tensors of the float32 graph, by channel.
+    """
+    weights = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
+    found = _dequantized(rounded)
+    result = onnx.ModelProto()
+    result.CopyFrom(model)
+    tensors = {tensor.name: tensor for tensor in result.graph.initializer}
+    for node in result.graph.node:
+        if node.op_type not in ("Conv", "Gemm") or len(node.input) < 3 or node.input[1] not in found:
+            continue
+        source, weight, bias = node.input
+        if source not in means or bias not in weights:
+            continue
+        lost = weights[weight].astype(np.float64) - found[weight]
+        attributes = {entry.name: onnx.helper.get_attribute_value(entry) for entry in node.attribute}
+        moved = _moved(lost, means[source], attributes)
+        if moved.shape == weights[bias].shape:
+            values = (weights[bias] + moved).astype(np.float32)
+            tensors[bias].CopyFrom(numpy_helper.from_array(values, bias))
+    return result
 
-    with tempfile.TemporaryDirectory(prefix="toolkit-int8-") as folder:
-        plain, prepared, quantized = (Path(folder) / f"{name}.onnx" for name in ("plain", "prepared", "quantized"))
-        onnx.save(model, plain)
-        quant_pre_process(plain, prepared, skip_symbolic_shape=True)  # the symbolic one needs sympy
-        quantize_static(
-            prepared,
-            quantized,
-            Reader(),
-            quant_format=QuantFormat.QDQ,
-            op_types_to_quantize=_INTEGER,
-            per_channel=True,
-            activation_type=QuantType.QUInt8,
-            weight_type=QuantType.QInt8,
-            reduce_range=True,
-            extra_options={"OpTypesToExcludeOutputQuantization": ["Gemm", "MatMul"]},
-        )
-        return onnx.load(quantized)
+
+def _moved(
+    lost: npt.NDArray[np.float64], mean: npt.NDArray[np.float64], attributes: Mapping[str, Any]
+) -> npt.NDArray[np.float64]:
+    """What the weights `lost` would have added to the mean of each output channel (O,).
+
+    Args:
+        lost: of a convolution (O, I / groups, height, width), of a dense layer (I, O), or (O, I) with `transB`.
+        mean: of each input channel (I,).
+        attributes: of the node.
+    """
+    if lost.ndim == 2:
+        return (lost if attributes.get("transB") else lost.T) @ mean
+    groups = attributes.get("group", 1)
+    taps = lost.sum(axis=tuple(range(2, lost.ndim))).reshape(groups, -1, lost.shape[1])
+    moved: npt.NDArray[np.float64] = np.einsum("goi,gi->go", taps, mean.reshape(groups, -1)).ravel()
+    return moved
+
+
+def _dequantized(model: onnx.ModelProto) -> dict[str, npt.NDArray[np.float64]]:
+    """Name of each weight -> the values that it has in the int8 file."""
+    tensors = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
+    found = {}
+    for node in model.graph.node:
+        if node.op_type == "DequantizeLinear" and node.input[0] in tensors and node.input[0].endswith("_quantized"):
+            values, scale, zero = (tensors[name].astype(np.float64) for name in node.input)
+            axis = next((entry.i for entry in node.attribute if entry.name == "axis"), 1)
+            if scale.ndim:
+                shape = [1] * values.ndim
+                shape[axis] = -1
+                scale, zero = scale.reshape(shape), zero.reshape(shape)
+            found[node.input[0].removesuffix("_quantized")] = (values - zero) * scale
+    return found

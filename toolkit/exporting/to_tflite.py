@@ -25,20 +25,23 @@ from toolkit.model_files.contract_io import LABELS_ASSET, labels_text
 SIGNATURE = "serving_default"
 
 
-def convert(network: Network, quantize: Quantize | None, calibration: Images | None = None) -> bytes:
+def convert(
+    network: Network, quantize: Quantize | None, calibration: Images | None = None, *, takes_float: bool = False
+) -> bytes:
     """The network as a TFLite flatbuffer: uint8 (1, H, W, C), resizable batch -> float32 (1, K).
 
     Args:
         network: the network.
         quantize: None for float32.
         calibration: for int8, pictures uint8 (N, H, W, C) that the network was trained on.
+        takes_float: the input is float32, values 0..255; for comparison with an int8 file, layer by layer.
 
     Raises:
         ModelError: a layer that TFLite does not know.
     """
     # The float converter refuses a uint8 input beside a float graph, so the Cast is in the graph; the integer
     # converter makes its own uint8 input out of a float one. No second argument: with it the weights were left out.
-    serve = network.serving(tf.float32 if quantize is Quantize.INT8 else tf.uint8)
+    serve = network.serving(tf.float32 if takes_float or quantize is Quantize.INT8 else tf.uint8)
     with _quiet():
         converter = tf.lite.TFLiteConverter.from_concrete_functions([serve.get_concrete_function()])
     if quantize is Quantize.FLOAT16:

@@ -1,4 +1,4 @@
-"""The confusion matrix as a picture, from 2 to 200 classes.
+"""The confusion matrix as a plot, of up to 200 classes; of more, of those 200 that occur most.
 
 Up to `MAX_NUMBERED` classes every cell holds its count and its rate. Of more the cells are too small to be read: the
 rates are colours there, and the most frequent confusions stand beside them in words, with count and rate.
@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 MAX_NUMBERED: Final = 20
 """Classes up to which every cell holds its numbers."""
 
+MAX_DRAWN: Final = 200
+"""Classes that are drawn at most."""
+
 LINE_INCHES: Final = 0.24
 """Height of one of the most frequent confusions in words."""
 
@@ -29,9 +32,11 @@ Rates = npt.NDArray[np.float64]
 
 def confusion(matrix: ConfusionMatrix, theme: Theme) -> Figure:
     """Draw `matrix`: rows are the truth, columns the answer, colours the share of the row."""
-    n_classes = len(matrix.labels)
     support = matrix.counts.sum(axis=1, keepdims=True)
-    rates: Rates = np.divide(matrix.counts, support, out=np.zeros(matrix.counts.shape), where=support > 0)
+    every: Rates = np.divide(matrix.counts, support, out=np.zeros(matrix.counts.shape), where=support > 0)
+    drawn = _drawn(matrix)
+    n_classes, labels = len(drawn), tuple(matrix.labels[i] for i in drawn)
+    counts, rates = matrix.counts[np.ix_(drawn, drawn)], every[np.ix_(drawn, drawn)]
     numbered = n_classes <= MAX_NUMBERED
     cell = 0.72 if n_classes <= 8 else 0.58 if numbered else max(0.085, 7 / n_classes)
     side = max(2.0, cell * n_classes)
@@ -39,16 +44,27 @@ def confusion(matrix: ConfusionMatrix, theme: Theme) -> Figure:
     if not numbered:
         figure.clear()
         axes, words = figure.subplots(1, 2, width_ratios=[side + 2.0, 3.2])
-        _words(words, matrix, rates, int(side / LINE_INCHES), theme)
+        _words(words, matrix, every, int(side / LINE_INCHES), theme)
     axes.imshow(_colours(rates, theme), interpolation="nearest", aspect="equal")
     _lines(axes, n_classes, theme)
-    _ticks(axes, matrix.labels, cell, theme)
+    _ticks(axes, labels, cell, theme)
     if numbered:
-        _numbers(axes, matrix.counts, rates, theme)
+        _numbers(axes, counts, rates, theme)
     axes.set(xlabel="predicted", ylabel="true")
     right, total = int(np.trace(matrix.counts)), int(matrix.counts.sum())
-    axes.set_title(f"Confusion: {right:,} of {total:,} right")
+    some = f" ({n_classes} of {len(matrix.labels):,} classes)" if n_classes < len(matrix.labels) else ""
+    axes.set_title(f"Confusion: {right:,} of {total:,} right{some}")
     return figure
+
+
+def _drawn(matrix: ConfusionMatrix) -> list[int]:
+    """The classes that are drawn, in order: all, or of too many those that are most often the truth or the answer."""
+    if len(matrix.labels) <= MAX_DRAWN:
+        return list(range(len(matrix.labels)))
+    often = matrix.counts.sum(axis=0) + matrix.counts.sum(axis=1)
+    most = np.argsort(-often, kind="stable")[:MAX_DRAWN]
+    found = [int(i) for i in most if often[i]]
+    return sorted(found if len(found) >= 2 else most[:2].tolist())
 
 
 def frequent_confusions(matrix: ConfusionMatrix, limit: int) -> list[tuple[int, int, int]]:

@@ -1,0 +1,75 @@
+"""Biases of an int8 TFLite file that take back what rounded weights do to the means."""
+
+from __future__ import annotations
+
+import keras
+import numpy as np
+import pytest
+from ai_edge_litert.interpreter import Interpreter
+
+from toolkit.exporting import serving_graph, to_tflite
+from toolkit.exporting.options import Quantize
+from toolkit.exporting.tflite_biases import DENSE, DEPTHWISE, _moved, with_corrected_biases
+from toolkit.images.spec import Preprocess
+from toolkit.model_files.contract import Contract
+from toolkit.model_files.conventions import Output, Values
+
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+
+Images = np.ndarray[tuple[int, ...], np.dtype[np.uint8]]
+
+
+def _run(
+    model: bytes, images_u8: Images, *, dtype: type[np.generic]
+) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
+    interpreter = Interpreter(model_content=model)
+    source, target = interpreter.get_input_details()[0]["index"], interpreter.get_output_details()[0]["index"]
+    interpreter.resize_tensor_input(source, images_u8.shape)
+    interpreter.allocate_tensors()
+    interpreter.set_tensor(source, images_u8.astype(dtype))
+    interpreter.invoke()
+    return np.asarray(interpreter.get_tensor(target).copy())
+
+
+def test_the_corrected_file_is_nearer_to_the_float_one() -> None:
+    rng = np.random.default_rng(0)
+    layers = [
+        keras.Input((16, 16, 3)),
+        keras.layers.Rescaling(1 / 255),
+        keras.layers.Conv2D(24, 3, padding="same", activation="relu"),
+        keras.layers.DepthwiseConv2D(3, padding="same", activation="relu"),
+        keras.layers.Conv2D(64, 1, activation="relu"),
+        keras.layers.GlobalAveragePooling2D(),
+        keras.layers.Dense(4, activation="softmax"),
+    ]
+    model = keras.Sequential(layers)
+    for layer in model.layers:
+        if layer.weights:
+            kernel, bias = layer.get_weights()
+            kernel = rng.normal(0, 0.15, kernel.shape).astype(np.float32)
+            kernel[0] *= 6  # makes the steps of the others coarse
+            layer.set_weights([kernel, rng.normal(0, 0.1, bias.shape)])
+    contract = Contract(labels=("a", "b", "c", "d"), preprocess=Preprocess(height=16, width=16))
+    network = serving_graph.build(model, contract, Values.BYTES, Output.PROBABILITIES)
+    images_u8 = rng.integers(0, 256, (48, 16, 16, 3), np.uint8)
+    int8 = to_tflite.convert(network, Quantize.INT8, images_u8)
+    exact = to_tflite.convert(network, None, takes_float=True)
+    corrected = with_corrected_biases(int8, exact, images_u8)
+    expected = _run(exact, images_u8, dtype=np.float32)
+    before, after = (np.abs(_run(file, images_u8, dtype=np.uint8) - expected).mean() for file in (int8, corrected))
+    assert corrected != int8
+    assert after < before
+    assert with_corrected_biases(int8, _other(contract), images_u8) == int8
+
+
+def _other(contract: Contract) -> bytes:
+    model = keras.Sequential([keras.Input((16, 16, 3)), keras.layers.Flatten(), keras.layers.Dense(4)])
+    network = serving_graph.build(model, contract, Values.BYTES, Output.LOGITS)
+    return to_tflite.convert(network, None, takes_float=True)
+
+
+def test_what_lost_weights_would_have_added() -> None:
+    lost = np.zeros((1, 3, 3, 4))
+    lost[0, :, :, 2] = 1
+    assert _moved(DEPTHWISE, lost, np.array([1.0, 2.0])).tolist() == [0, 0, 18, 0]
+    assert _moved(DENSE, np.ones((1, 6)), np.array([1.0, 2.0])).tolist() == [9]
