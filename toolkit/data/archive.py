@@ -6,7 +6,9 @@ Nothing is ever unpacked under a name that the archive chooses: a member is byte
 from __future__ import annotations
 
 import gzip
+import lzma
 import re
+import struct
 import tarfile
 import zipfile
 import zlib
@@ -29,6 +31,9 @@ MAX_TOTAL_BYTES: Final = 1 << 30
 
 MAX_TAIL_BYTES: Final = 64 << 20
 """What may follow the end of a .tar; a block of zeros usually."""
+
+PIECE_BYTES: Final = 1 << 20
+"""A member is unpacked in pieces of this size, and no further than to the size that the archive says."""
 
 MAX_RATIO: Final = 30
 """Pictures are compressed already; an archive of them hardly shrinks."""
@@ -81,7 +86,7 @@ def members(path: Path) -> list[Member]:
     """
     listed = [member for member, _ in _entries(path, frozenset())]
     total = sum(member.size for member in listed if not member.refusal)
-    limit = max(MAX_TOTAL_BYTES, MAX_RATIO * path.stat().st_size)
+    limit = _limit(path)
     if total > limit:
         raise InputError(
             f"{path}: {path.stat().st_size:,} bytes unpack to {total:,}; more than {limit:,} is refused as a bomb",
@@ -108,12 +113,24 @@ def _entries(path: Path, wanted: frozenset[int]) -> Iterator[tuple[Member, bytes
     """Every file in the archive; with its bytes where its index is `wanted`."""
     try:
         yield from _zip(path, wanted) if path.name.lower().endswith(".zip") else _tar(path, wanted)
-    except (tarfile.TarError, zipfile.BadZipFile, EOFError, zlib.error, NotImplementedError, UnicodeError) as error:
+    except _HOSTILE as error:
         raise _damaged(path, error) from None
     except OSError as error:
         if error.errno is not None:
             raise
         raise _damaged(path, error) from None
+
+
+_HOSTILE: Final = (
+    *(tarfile.TarError, zipfile.BadZipFile, zipfile.LargeZipFile, EOFError, zlib.error, lzma.LZMAError, struct.error),
+    *(NotImplementedError, ValueError, ArithmeticError, LookupError, TypeError, AttributeError, RecursionError),
+)
+"""What the standard library raises for archives that were made to break it."""
+
+
+def _limit(path: Path) -> int:
+    """Bytes that the members of the archive may have together."""
+    return max(MAX_TOTAL_BYTES, MAX_RATIO * path.stat().st_size)
 
 
 def _damaged(path: Path, error: Exception) -> InputError:
@@ -125,6 +142,8 @@ def _damaged(path: Path, error: Exception) -> InputError:
 
 def _zip(path: Path, wanted: frozenset[int]) -> Iterator[tuple[Member, bytes | InputError]]:
     with zipfile.ZipFile(path) as archive:
+        if sum(info.compress_size for info in archive.infolist()) > path.stat().st_size:
+            raise zipfile.BadZipFile("its members overlap")
         for index, info in enumerate(info for info in archive.infolist() if not info.is_dir()):
             name = _zip_name(info)
             refusal = _refusal(name, info.file_size)
@@ -155,16 +174,49 @@ def _zip_mtime_ns(info: zipfile.ZipInfo) -> int:
 
 
 def _unzip(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> bytes | InputError:
+    parts, left = [], info.file_size
     try:
-        return archive.read(info)
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as error:
+        with archive.open(info) as file:
+            while part := file.read(min(left + 1, PIECE_BYTES)):
+                parts.append(part)
+                left -= len(part)
+                if left < 0:
+                    return InputError(f"unpacks to more than the {info.file_size:,} bytes that the archive says")
+    except (OSError, *_HOSTILE) as error:
         return InputError(f"cannot be unpacked ({error})")
+    return b"".join(parts)
+
+
+class _Bounded:
+    """A stream that gives no more than was allowed: a header that declares 2**62 bytes is not looked for."""
+
+    def __init__(self, stream: IO[bytes]) -> None:
+        self._stream = stream
+        self._left = MAX_TAIL_BYTES
+
+    def allow(self, n_bytes: int) -> None:
+        """Let `n_bytes` more be read, and a generous header."""
+        self._left = n_bytes + MAX_TAIL_BYTES
+
+    def read(self, n: int) -> bytes:
+        """As of any stream."""
+        data = self._stream.read(n)
+        self._left -= len(data)
+        if self._left < 0:
+            raise tarfile.ReadError("it holds more than its headers say")
+        return data
 
 
 def _tar(path: Path, wanted: frozenset[int]) -> Iterator[tuple[Member, bytes | InputError]]:
-    with _unzipped(path) as stream, tarfile.open(fileobj=stream, mode="r|", errorlevel=1) as archive:
-        index = -1
+    limit, n_packed = _limit(path), path.stat().st_size
+    with _unzipped(path) as stream:
+        bounded, index = _Bounded(stream), -1
+        archive = tarfile.open(fileobj=cast(IO[bytes], bounded), mode="r|", errorlevel=1)  # noqa: SIM115
         for info in archive:
+            limit -= max(info.size, 0)
+            if info.size < 0 or limit < 0 or (not isinstance(stream, gzip.GzipFile) and info.size > n_packed):
+                raise tarfile.ReadError(f"it declares {info.size:,} bytes for one member")
+            bounded.allow(info.size)
             if info.isdir():
                 continue
             index += 1
@@ -172,13 +224,18 @@ def _tar(path: Path, wanted: frozenset[int]) -> Iterator[tuple[Member, bytes | I
             refusal = _refusal(name, info.size)
             if not refusal and (not info.isreg() or info.issparse()):
                 refusal = "a link or a device in an archive"
-            member = Member(name, info.size, max(0, int(info.mtime * 1_000_000_000)), index, refusal)
+            member = Member(name, info.size, _tar_mtime_ns(info.mtime), index, refusal)
             file = archive.extractfile(info) if index in wanted else None
             yield member, file.read() if file else b""
         for _ in range(MAX_TAIL_BYTES >> 20):  # what gzip knows of its bytes is compared at the very end
             if not stream.read(1 << 20):
                 return
         raise tarfile.ReadError("it goes on behind its end")
+
+
+def _tar_mtime_ns(seconds: float) -> int:
+    """A time between 1970 and the year 9999; 0 for any other."""
+    return int(seconds * 1_000_000_000) if 0 <= seconds < 253_402_300_800 else 0
 
 
 def _unzipped(path: Path) -> IO[bytes]:
