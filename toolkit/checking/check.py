@@ -96,6 +96,14 @@ class CheckOptions:
     workers: int | None = None
     labels: LabelTables | None = None
 
+    def __post_init__(self) -> None:
+        most = {"near": 1.0, "dark": 255.0, "bright": 255.0, "blank": 255.0, "grey": 255.0}
+        for name in (*most, "blurred", "odd_size", "odd_shape", "few", "imbalance"):
+            value, limit = getattr(self, name), most.get(name, 1e9)
+            if not 0 <= value <= limit:  # nan is not, either
+                option = name.replace("_", "-")
+                raise UsageError(f"--{option} {value}: expected a number from 0 to {limit:g}")
+
 
 @dataclass(frozen=True, slots=True)
 class Finding:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 import os
 import stat
 from collections.abc import Callable, Collection, Iterable
@@ -18,6 +17,7 @@ from typing import Any, Final
 
 from toolkit.core.errors import InputError
 from toolkit.core.files import kind_of
+from toolkit.core.parse import parse_json
 from toolkit.core.text import printable
 
 HEAD_BYTES: Final = 1 << 20
@@ -113,7 +113,7 @@ def json_object(path: Path) -> dict[str, Any]:
     """The JSON object in `path`; {} where there is none, whatever else is there."""
     try:
         with path.open("rb") as file:
-            found = json.loads(file.read(64 * HEAD_BYTES))
+            found = parse_json(file.read(64 * HEAD_BYTES))
     except (OSError, ValueError, RecursionError):
         return {}
     return found if isinstance(found, dict) else {}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import zipfile
 from concurrent.futures import ThreadPoolExecutor
@@ -12,6 +11,7 @@ from typing import Any, Final
 import keras
 
 from toolkit.core.errors import ModelError
+from toolkit.core.parse import parse_json
 from toolkit.core.text import first_line
 
 MAX_CONFIG_BYTES: Final = 64 << 20
@@ -58,7 +58,7 @@ def _read(path: Path) -> tuple[dict[str, Any], int]:
             entry = archive.getinfo("config.json")
             if entry.file_size > MAX_CONFIG_BYTES:
                 raise ModelError(f"{path}: its configuration is larger than any network's ({entry.file_size:,} bytes)")
-            config = json.loads(archive.read(entry))
+            config = parse_json(archive.read(entry))
             weights = archive.getinfo("model.weights.h5").file_size
     except (OSError, ValueError, KeyError, zipfile.BadZipFile, NotImplementedError) as error:
         raise ModelError(

@@ -10,7 +10,8 @@ from typing import Any, Final
 
 from toolkit.core.errors import UsageError, missing_extra
 from toolkit.core.files import atomic_write
-from toolkit.core.ownership import has_columns
+from toolkit.core.ownership import HEAD_BYTES, has_columns
+from toolkit.core.parse import parse_json
 from toolkit.core.text import printable
 from toolkit.inference.result_table import Cells, Layout, ResultRow
 
@@ -53,9 +54,10 @@ def is_result(path: Path) -> bool:
     """Whether `path` is a result file of ours, by its columns."""
     if format_of(path) == CSV:
         return has_columns(path, OWN_COLUMNS, first="path")
-    reader = _parquet_blocks if format_of(path) == PARQUET else _jsonl_blocks
-    first = next(iter(next(reader(path), [])), {})
-    return set(OWN_COLUMNS) <= set(first)
+    if format_of(path) == PARQUET:
+        return set(OWN_COLUMNS) <= set(next(iter(next(_parquet_blocks(path), [])), {}))
+    with path.open("rb") as file:
+        return set(OWN_COLUMNS) <= set(_json_row(file.readline(HEAD_BYTES)))
 
 
 def write_table(out: Path, layout: Layout, rows: Iterable[Cells]) -> None:
@@ -119,7 +121,7 @@ def _write_jsonl(path: Path, layout: Layout, rows: Iterator[Cells]) -> None:
 def _jsonl_blocks(path: Path) -> Iterator[list[dict[str, Any]]]:
     with path.open("rb") as file:
         while lines := list(islice(file, BLOCK_ROWS)):
-            block = [_json_row(line) for line in lines]
+            block = [_json_row(line) if line.endswith(b"\n") else {} for line in lines]
             yield block
             if {} in block:
                 return
@@ -128,8 +130,8 @@ def _jsonl_blocks(path: Path) -> Iterator[list[dict[str, Any]]]:
 def _json_row(line: bytes) -> dict[str, Any]:
     """The row of a line; of a torn or foreign one an empty row, which matches no file, so the table is written anew."""
     try:
-        fields = json.loads(line)
-    except (ValueError, RecursionError):
+        fields = parse_json(line)
+    except ValueError:
         return {}
     return fields if isinstance(fields, dict) else {}
 

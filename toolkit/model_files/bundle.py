@@ -27,6 +27,7 @@ import numpy.typing as npt
 
 from toolkit.core.errors import ModelError
 from toolkit.core.files import atomic_write
+from toolkit.core.parse import parse_json
 from toolkit.core.text import printable
 from toolkit.model_files.contract import Contract
 
@@ -187,7 +188,7 @@ def load_bundle(path: Path) -> Bundle:
     except (OSError, UnicodeDecodeError) as error:
         raise ModelError(f"{source}: cannot be read ({error})") from None
     try:
-        fields = json.loads(text)
+        fields = parse_json(text)
     except ValueError as error:
         raise _broken(source, f"not JSON ({error})") from None
     if not isinstance(fields, dict) or fields.get("schema") != SCHEMA:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from toolkit.core.errors import ModelError
+from toolkit.core.parse import parse_json
 from toolkit.core.text import printable
 from toolkit.images.spec import Colour, Preprocess, Resize
 
@@ -91,7 +92,7 @@ class Contract:
             ModelError: not JSON, another schema, or a field missing or of the wrong type.
         """
         try:
-            fields = json.loads(text)
+            fields = parse_json(text)
         except ValueError as error:
             raise ModelError(f"{source}: the contract is not JSON ({error})") from None
         if not isinstance(fields, dict) or fields.get("schema") != SCHEMA:

@@ -15,6 +15,7 @@ from xml.sax.saxutils import quoteattr
 
 from toolkit.core.errors import InputError
 from toolkit.core.files import atomic_write
+from toolkit.core.parse import parse_json
 from toolkit.core.text import printable
 from toolkit.inference.result_table import ERROR, OK
 from toolkit.inference.saved_results import SavedRow
@@ -67,7 +68,7 @@ def read_annotations(path: Path) -> list[Correction]:
     """
     shown = printable(str(path))
     try:
-        tasks = json.loads(path.read_text(encoding="utf-8"))
+        tasks = parse_json(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise InputError(f"{shown}: expected an export of Label Studio, found nothing", hint="see --file") from None
     except (OSError, ValueError) as error:

@@ -8,7 +8,6 @@ that no path can be asked for.
 from __future__ import annotations
 
 import hmac
-import json
 import secrets
 import threading
 from dataclasses import dataclass, field
@@ -20,6 +19,7 @@ from urllib.parse import urlsplit
 
 from toolkit.core.errors import MachineError
 from toolkit.core.machine import usable_cpus
+from toolkit.core.parse import parse_json
 from toolkit.core.text import printable
 from toolkit.images.thumbnail import THUMBNAIL_PIXELS, small_webp
 from toolkit.inference.saved_results import SavedResults
@@ -195,7 +195,7 @@ class _Handler(BaseHTTPRequestHandler):
         if not length.isdigit() or int(length) > MAX_BODY_BYTES:
             return None
         try:
-            content = json.loads(self.rfile.read(int(length)))
+            content = parse_json(self.rfile.read(int(length)))
         except ValueError:
             return None
         return content if isinstance(content, dict) else None

@@ -14,6 +14,7 @@ from typing import Any, Final
 
 from toolkit.core.errors import InputError
 from toolkit.core.files import atomic_write
+from toolkit.core.parse import parse_json
 from toolkit.core.text import printable
 
 TABLE: Final = "split.csv"
@@ -138,7 +139,7 @@ def read_state(out: Path) -> State | None:
     """
     path = out / STATE
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        found = parse_json(path.read_text(encoding="utf-8"))
         schema = found.pop("schema")
         if schema != SCHEMA:
             raise InputError(f"{path}: expected schema {SCHEMA}, found {schema!r}", hint=_REMAKE)

@@ -23,6 +23,7 @@ import tensorflow as tf
 
 from toolkit.core.errors import MachineError, ModelError
 from toolkit.core.files import atomic_write
+from toolkit.core.parse import parse_json
 from toolkit.core.progress import Progress
 from toolkit.model_files.history import Epoch
 from toolkit.training.data.batches import Batches
@@ -149,7 +150,7 @@ def begun(folder: Path) -> tuple[str, Fit] | None:
 
 
 def _read_fields(arrays: Any) -> tuple[str, Fit]:
-    fields = json.loads(str(arrays["fields"]))
+    fields = parse_json(str(arrays["fields"]))
     epochs = tuple(Epoch(**row) for row in fields["epochs"])
     return fields["stage"], Fit(epochs, fields["best"], fields["notes"])
 

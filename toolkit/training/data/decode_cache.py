@@ -19,6 +19,7 @@ import cv2
 from toolkit.core.errors import InputError
 from toolkit.core.files import atomic_write
 from toolkit.core.machine import usable_cpus
+from toolkit.core.parse import parse_json
 from toolkit.core.progress import SILENT, Progress
 from toolkit.data.read import read_file
 from toolkit.images.decode import DEFAULT_LIMITS, decode
@@ -149,7 +150,7 @@ def _read_index(
     index: Path, pixels: Path, samples: tuple[LabelledSample, ...], spec: Preprocess
 ) -> tuple[LabelledSample, ...] | None:
     try:
-        fields = json.loads(index.read_text(encoding="ascii"))
+        fields = parse_json(index.read_text(encoding="ascii"))
         whole = pixels.stat().st_size == len(samples) * _row_bytes(spec)
         known = tuple(
             replace(sample, digest=str(digest), reason=str(fields["errors"].get(str(i), "")))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any, Final, Literal
 
 from toolkit.core.errors import ModelError, UsageError
 from toolkit.core.files import atomic_write
+from toolkit.core.parse import parse_toml
 from toolkit.images.spec import Colour, Preprocess, Resize
 from toolkit.training.recipes.recipe_problems import recipe_problems
 from toolkit.training.recipes.recipe_schema import OPTIMIZERS, as_number, suggestion
@@ -206,8 +206,8 @@ def parse_recipe(text: str, *, source: str, name: str) -> Recipe:
         RecipeError: not TOML, or with mistakes; all of them are in the message.
     """
     try:
-        fields = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+        fields = parse_toml(text)
+    except ValueError as error:
         raise RecipeError(f"{source}: not TOML: {error}", (str(error),), hint=_EXAMPLE) from None
     found = recipe_problems(fields)
     if found:

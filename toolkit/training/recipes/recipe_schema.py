@@ -12,7 +12,7 @@ Check = Callable[[Any], str]
 
 
 def _number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e300
 
 
 def integer(low: int, high: int = 2**31 - 1) -> Check:
@@ -76,9 +76,10 @@ def as_number(value: Any) -> float | None:
     if isinstance(value, str):
         above, _, below = value.partition("/")
         try:
-            return float(above) / float(below)
-        except (ValueError, ZeroDivisionError):
+            found = float(above) / float(below)
+        except (ValueError, ZeroDivisionError, OverflowError):
             return None
+        return found if _number(found) else None
     return float(value) if _number(value) else None
 
 

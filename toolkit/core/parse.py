@@ -1,0 +1,39 @@
+"""JSON and TOML from files that anybody may have written: what is wrong with them is always a `ValueError`."""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from typing import Any, NoReturn
+
+
+def parse_json(text: str | bytes) -> Any:
+    """The value in `text`; a byte order mark before it is passed over.
+
+    Raises:
+        ValueError: not JSON, NaN or infinite numbers, numbers of thousands of digits, or nested too deeply.
+
+    >>> parse_json('[1, 2]')
+    [1, 2]
+    """
+    try:
+        text = text.decode("utf-8-sig") if isinstance(text, bytes) else text.removeprefix("\ufeff")
+        return json.loads(text, parse_constant=_no_number)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+
+
+def parse_toml(text: str) -> dict[str, Any]:
+    """The tables in `text`; a byte order mark before them is passed over.
+
+    Raises:
+        ValueError: not TOML, numbers of thousands of digits, or nested too deeply.
+    """
+    try:
+        return tomllib.loads(text.removeprefix("\ufeff"))
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+
+
+def _no_number(text: str) -> NoReturn:
+    raise ValueError(f"{text} is no JSON number")
