@@ -11,7 +11,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support import small
 from support.command_line import Cli
-from toolkit.training.recipe import available, parse_recipe
 
 from toolkit.core.errors import ModelError, ToolkitError
 from toolkit.core.parse import parse_json, parse_toml
@@ -19,6 +18,7 @@ from toolkit.inference.infer import infer
 from toolkit.inference.inputs import Inputs
 from toolkit.inference.options import InferOptions
 from toolkit.model_files.contract import Contract
+from toolkit.training.recipes.recipe import available, parse_recipe
 
 DEEP = "[" * 100_000
 HOSTILE_JSON = {

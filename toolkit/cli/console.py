@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from toolkit.core.errors import ToolkitError
 from toolkit.core.progress import Progress, SilentProgress
+from toolkit.core.text import harmless
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -102,15 +103,15 @@ def _log(level: str, text: str, fields: dict[str, object]) -> None:
     print(_printable(text), file=sys.stderr)
 
 
-def out(text: str) -> None:
-    """A line on stdout: the product of a command whose product is text."""
-    print(_printable(text, sys.stdout.encoding))
+def out(text: str, *, document: bool = False) -> None:
+    """A line on stdout, or a whole `document`: the product of a command whose product is text."""
+    print(_printable(text, sys.stdout.encoding, document=document))
 
 
 def error(failure: ToolkitError) -> int:
     """Print what went wrong and what to do next; return the exit code."""
     if Settings.verbose:
-        traceback.print_exception(failure, file=sys.stderr)
+        print(_printable("".join(traceback.format_exception(failure)), document=True), file=sys.stderr)
     if Settings.json:
         _log("error", failure.message, {"hint": failure.hint, "exit_code": failure.exit_code})
         return failure.exit_code
@@ -127,7 +128,7 @@ def bug(failure: BaseException) -> int:
     with os.fdopen(handle, "w", encoding="utf-8", errors="backslashreplace") as file:
         file.write(text)
     if Settings.verbose:
-        print(_printable(text), file=sys.stderr)
+        print(_printable(text, document=True), file=sys.stderr)
     summary = f"{type(failure).__name__}: {failure}".splitlines()[0]
     print(_printable(f"error: this is a bug in toolkit: {summary}"), file=sys.stderr)
     print(f"  next: report it with the traceback in {path}", file=sys.stderr)
@@ -171,7 +172,9 @@ class StopSignals:
         self.event.set()
 
 
-def _printable(text: str, encoding: str | None = None) -> str:
+def _printable(text: str, encoding: str | None = None, *, document: bool = False) -> str:
+    """What a terminal may be given: everything that this program prints goes through here."""
+    text = harmless(text, document=document)
     encoding = encoding or sys.stderr.encoding or "utf-8"
     return text.encode(encoding, "backslashreplace").decode(encoding)
 
@@ -234,10 +237,10 @@ class TerminalProgress(SilentProgress):
         count = f"{task.completed:,.0f}" + (f"/{task.total:,.0f}  {task.percentage:.0f} %" if task.total else "")
         rate = f"  {task.speed:,.0f} {self._unit}/s" if task.speed else f" {self._unit}"
         self._bar.update(self._task, count=count + rate if task.completed or task.total else "")
-        return Group(self._bar, Text(self._note, no_wrap=True)) if self._note else Group(self._bar)
+        return Group(self._bar, Text(harmless(self._note), no_wrap=True)) if self._note else Group(self._bar)
 
     def line(self, text: str) -> None:
-        self._console.print(text, markup=False, soft_wrap=True)
+        self._console.print(harmless(text), markup=False, soft_wrap=True)
 
     def warn(self, text: str) -> None:
-        self._console.print(f"warning: {text}", style="yellow", markup=False, soft_wrap=True)
+        self._console.print(harmless(f"warning: {text}"), style="yellow", markup=False, soft_wrap=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 
 
 def printable(name: str) -> str:
@@ -18,6 +19,31 @@ def printable(name: str) -> str:
         return name
     except UnicodeEncodeError:
         return os.fsencode(name).decode("utf-8", "backslashreplace")
+
+
+def harmless(text: str, *, document: bool = False) -> str:
+    r"""`text` as a terminal may show it: control characters and marks that turn the direction of text are escaped.
+
+    Line breaks are kept where the next line is indented, as ours are, so that no name of a file begins a line.
+
+    Args:
+        document: all line breaks are kept.
+
+    >>> harmless("\x1b[31mCat\nerror: x")
+    '\\x1b[31mCat\\nerror: x'
+    """
+    if text.isprintable():
+        return text
+    return (_UNSAFE_IN_DOCUMENTS if document else _UNSAFE).sub(lambda found: _escaped(found[0]), text)
+
+
+_CONTROL = "\\x00-\\x08\\x0b-\\x1f\\x7f-\\x9f\\u061c\\u200e\\u200f\\u2028-\\u202e\\u2066-\\u2069\\ufeff"
+_UNSAFE_IN_DOCUMENTS = re.compile(f"[{_CONTROL}]")
+_UNSAFE = re.compile(f"[{_CONTROL}]|\\n(?!  )")
+
+
+def _escaped(letter: str) -> str:
+    return letter.encode("unicode_escape").decode()
 
 
 def first_line(error: BaseException, limit: int = 300) -> str:

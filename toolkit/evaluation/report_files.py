@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from toolkit import __version__
 from toolkit.core.files import atomic_write
-from toolkit.core.text import printable
+from toolkit.core.text import harmless, printable
 from toolkit.evaluation.evaluate import Evaluation
 from toolkit.evaluation.summary import overall, per_class, title
 from toolkit.metrics.classification import Average, Report, digits, write_confusion_csv, write_report_csv
@@ -169,7 +169,7 @@ def one_line(name: str) -> str:
     >>> one_line("a\\nb")
     'a b'
     """
-    return " ".join(printable(name).split())
+    return harmless(" ".join(printable(name).split()))
 
 
 def _columns(text: str) -> int:

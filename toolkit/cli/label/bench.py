@@ -41,7 +41,7 @@ def bench(
     if json_:
         import json
 
-        console.out(json.dumps(fields(result), indent=1))
+        console.out(json.dumps(fields(result), indent=1), document=True)
         return
     for line in lines(result):
         console.out(line)

@@ -126,6 +126,7 @@ def show(evaluation: Evaluation) -> None:
     from rich.table import Table
     from rich.text import Text
 
+    from toolkit.core.text import harmless
     from toolkit.evaluation.report_files import number, one_line
 
     report, labels = evaluation.report, evaluation.labels
@@ -150,7 +151,7 @@ def show(evaluation: Evaluation) -> None:
         console.terminal().print()
         console.terminal().print(matrix)
     for note in evaluation.notes:
-        console.terminal().print(f"\n{note}", style="yellow", markup=False)
+        console.terminal().print("\n" + harmless(note), style="yellow", markup=False)
 
 
 def _look(right: bool, n: int) -> str:

@@ -26,7 +26,7 @@ def doctor(
         import json
         from dataclasses import asdict
 
-        console.out(json.dumps([asdict(finding) for finding in findings], indent=1))
+        console.out(json.dumps([asdict(finding) for finding in findings], indent=1), document=True)
     else:
         for finding in findings:
             console.out(f"{finding.verdict:<7}{finding.subject:<24}{finding.found}")

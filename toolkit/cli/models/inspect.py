@@ -25,7 +25,7 @@ def inspect(
 
     found = look(model)
     if as_json:
-        console.out(json.dumps(found.to_dict(), indent=2, ensure_ascii=False))
+        console.out(json.dumps(found.to_dict(), indent=2, ensure_ascii=False), document=True)
     else:
         _print_inspection(found)
 

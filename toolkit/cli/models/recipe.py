@@ -32,7 +32,7 @@ def show(name: Annotated[str, typer.Argument(help="A documented recipe, or a rec
     """Print a recipe as it stands, after checking it."""
     from toolkit.training.recipes import recipe as recipes
 
-    console.out(recipes.load_recipe(name).text.rstrip("\n"))
+    console.out(recipes.load_recipe(name).text.rstrip("\n"), document=True)
 
 
 @app.command()
