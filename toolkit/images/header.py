@@ -12,6 +12,7 @@ from toolkit.images.formats.common import MAX_PIXELS, DecodeError, Header
 __all__ = [
     "FORMATS",
     "MAX_PIXELS",
+    "RAW_SUFFIXES",
     "SNIFF_BYTES",
     "SUFFIXES",
     "DecodeError",
@@ -39,6 +40,34 @@ SUFFIXES: Final[dict[str, frozenset[str]]] = {
     "qoi": frozenset({".qoi"}),
 }
 """Format -> the suffixes (lower case) that name it truly."""
+
+RAW_SUFFIXES: Final = frozenset(
+    [
+        ".3fr",
+        ".arw",
+        ".cr2",
+        ".cr3",
+        ".dng",
+        ".erf",
+        ".iiq",
+        ".kdc",
+        ".mef",
+        ".mos",
+        ".mrw",
+        ".nef",
+        ".nrw",
+        ".orf",
+        ".pef",
+        ".raf",
+        ".raw",
+        ".rw2",
+        ".sr2",
+        ".srf",
+        ".srw",
+        ".x3f",
+    ]
+)
+"""Suffixes of cameras' RAW files, which are images that no decoder here reads."""
 
 FORMATS: Final[dict[str, str]] = {
     "heif": "HEIF",

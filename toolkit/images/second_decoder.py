@@ -21,6 +21,9 @@ from toolkit.images.spec import Colour
 
 Image = npt.NDArray[np.uint8]
 
+SLACK_PIXELS: Final = 1 << 16
+"""By which a HEIF may be larger than its header says: whole blocks of a codec."""
+
 _PLUGINS: Final = {
     "jpeg2000": ("PIL.Jpeg2KImagePlugin", "Jpeg2KImageFile"),
     "psd": ("PIL.PsdImagePlugin", "PsdImageFile"),
@@ -130,7 +133,7 @@ def _heif(data: bytes, header: Header) -> Image:
 
     pi_heif.options.DECODE_THREADS = 1
     image = pi_heif.open_heif(data, convert_hdr_to_8bit=True)
-    if image.size != header.upright_size[::-1]:
+    if image.size[0] * image.size[1] > header.pixels + SLACK_PIXELS:
         raise DecodeError("damaged", "damaged: the HEIF holds an image of another size than it says")
     pixels: Image = np.asarray(image)  # a view of memory that ends with `image`
     return pixels[..., :3].copy() if pixels.ndim == 3 else pixels.copy()

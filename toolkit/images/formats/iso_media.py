@@ -35,11 +35,16 @@ def read(data: bytes) -> Header:
     if not sizes:
         raise IndexError
     width, height = max(sizes, key=lambda size: size[0] * size[1])
+    stored_pixels = width * height
+    for at in _positions(meta, b"clap") if kind == "heif" else ():  # what is shown of the coded image
+        across, a, down, b = struct.unpack_from(">IIII", meta, at + 4)
+        if a and b and width // 2 < across // a <= width and height // 2 < down // b <= height:
+            width, height = across // a, down // b
     rotation = [meta[at + 4] & 3 for at in _positions(meta, b"irot")] or [0]
     mirror = [meta[at + 4] & 1 for at in _positions(meta, b"imir")] or [-1]
     for item in _items(data, meta) if kind == "avif" else ():
         stored = av1_size(data[item : item + 256])
-        if stored and stored[0] * stored[1] > width * height + (1 << 20):
+        if stored and stored[0] * stored[1] > stored_pixels + (1 << 20):
             raise DecodeError("damaged", f"damaged: the AVIF holds an image of another size than {width}x{height}")
     alpha = b"urn:mpeg:mpegB:cicp:systems:auxiliary:alpha" in meta or b"hevc:2015:auxid:1" in meta
     deep = any(meta[at + 6] & 0x40 for at in _positions(meta, b"av1C"))
