@@ -15,10 +15,10 @@ from typing import Final, NamedTuple
 
 from toolkit.core.errors import GateError, InputError
 from toolkit.core.text import printable
-from toolkit.images.header import SNIFF_BYTES, SUFFIXES, sniff
+from toolkit.images.header import RAW_SUFFIXES, SNIFF_BYTES, SUFFIXES, sniff
 
-IMAGE_SUFFIXES: Final = frozenset().union(*SUFFIXES.values())
-"""Suffixes, in lower case, of the formats that the decoder reads."""
+IMAGE_SUFFIXES: Final = RAW_SUFFIXES.union(*SUFFIXES.values())
+"""Suffixes, in lower case, of image files, of those too that no decoder reads (they get an error that says so)."""
 
 
 class Sample(NamedTuple):

@@ -42,31 +42,8 @@ SUFFIXES: Final[dict[str, frozenset[str]]] = {
 """Format -> the suffixes (lower case) that name it truly."""
 
 RAW_SUFFIXES: Final = frozenset(
-    [
-        ".3fr",
-        ".arw",
-        ".cr2",
-        ".cr3",
-        ".dng",
-        ".erf",
-        ".iiq",
-        ".kdc",
-        ".mef",
-        ".mos",
-        ".mrw",
-        ".nef",
-        ".nrw",
-        ".orf",
-        ".pef",
-        ".raf",
-        ".raw",
-        ".rw2",
-        ".sr2",
-        ".srf",
-        ".srw",
-        ".x3f",
-    ]
-)
+    f".{name}" for name in ("3fr", "arw", "cr2", "cr3", "dng", "erf", "iiq", "kdc", "mef", "mos", "mrw", "nef", "nrw")
+) | {".orf", ".pef", ".raf", ".raw", ".rw2", ".sr2", ".srf", ".srw", ".x3f"}
 """Suffixes of cameras' RAW files, which are images that no decoder here reads."""
 
 FORMATS: Final[dict[str, str]] = {
