@@ -14,7 +14,8 @@ import time
 
 import numpy as np
 
-from toolkit.metrics.classification import ConfusionMatrix, report
+from toolkit.metrics.classification import report
+from toolkit.metrics.confusion import ConfusionMatrix
 from toolkit.metrics.pr_roc import ScoreStore
 from toolkit.metrics.probabilistic import ProbabilityTally
 

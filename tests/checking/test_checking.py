@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 from support.command_line import run_cli
 
-from toolkit.checking.check import CheckOptions, check, parse_kinds
+from toolkit.checking.check import CheckOptions, check
+from toolkit.checking.findings import parse_kinds
 from toolkit.checking.page import write_page
 from toolkit.core.errors import UsageError
 from toolkit.images import near_duplicates as similarity

@@ -13,18 +13,9 @@ import sklearn.metrics as reference
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from toolkit.metrics.classification import (
-    ERROR,
-    UNSURE,
-    ConfusionMatrix,
-    digits,
-    mistaken_for,
-    report,
-    taken_for,
-    wilson,
-    write_confusion_csv,
-    write_report_csv,
-)
+from toolkit.metrics.classification import report, wilson
+from toolkit.metrics.confusion import ERROR, UNSURE, ConfusionMatrix, mistaken_for, taken_for
+from toolkit.metrics.csv_files import digits, write_confusion_csv, write_report_csv
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.UndefinedMetricWarning")
 
@@ -194,7 +185,7 @@ def test_a_failed_write_leaves_the_old_report(tmp_path: Path, monkeypatch: pytes
     def fail(_value: float) -> str:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("toolkit.metrics.classification.digits", fail)
+    monkeypatch.setattr("toolkit.metrics.csv_files.digits", fail)
     with pytest.raises(OSError, match="No space"):
         write_report_csv(report(confusion), path)
     assert path.read_bytes() == before

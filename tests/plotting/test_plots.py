@@ -6,7 +6,8 @@ import matplotlib as mpl
 import numpy as np
 import pytest
 
-from toolkit.metrics.classification import ConfusionMatrix, report
+from toolkit.metrics.classification import report
+from toolkit.metrics.confusion import ConfusionMatrix
 from toolkit.metrics.pr_roc import ScoreStore
 from toolkit.metrics.probabilistic import ProbabilityTally
 from toolkit.model_files.history import Epoch

@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from toolkit.checking.check import CheckResult, is_findings, write_findings
+from toolkit.checking.check import CheckResult
+from toolkit.checking.findings import is_findings, write_findings
 from toolkit.core.errors import UsageError
 from toolkit.core.files import atomic_write
 from toolkit.core.locking import lock

@@ -27,7 +27,11 @@ def default_cache_dir() -> Path:
     if named := os.environ.get("TOOLKIT_CACHE"):
         return Path(named)
     try:
-        return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "toolkit-images"
+        if not os.environ.get("XDG_CACHE_HOME"):
+            Path.home()  # where there is none, platformdirs names a folder "~"
+        from platformdirs import user_cache_path
+
+        return user_cache_path("toolkit-images", appauthor=False)
     except RuntimeError:
         raise MachineError(
             "no place for the cache: this user has no home folder",

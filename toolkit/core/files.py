@@ -17,7 +17,7 @@ import shutil
 import stat
 import sys
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO, Final, Literal, cast
@@ -177,8 +177,13 @@ def write_json(path: Path, content: object) -> None:
     write_text(path, json.dumps(content, ensure_ascii=False, indent=1, allow_nan=False) + "\n")
 
 
-def write_csv(path: Path, columns: Sequence[object], rows: Iterable[Sequence[object]]) -> None:
+def write_csv(
+    path: Path, columns: Iterable[object], rows: Iterable[Iterable[object]], *, errors: str = "strict"
+) -> None:
     """Write a table as RFC 4180, UTF-8, each line ended by CR LF; it appears whole or not at all.
+
+    Args:
+        errors: "surrogateescape" keeps the bytes of names that are not UTF-8.
 
     >>> import tempfile
     >>> table = Path(tempfile.mkdtemp()) / "table.csv"
@@ -186,7 +191,7 @@ def write_csv(path: Path, columns: Sequence[object], rows: Iterable[Sequence[obj
     >>> table.read_bytes()
     b'path,label\\r\\n"a,b.jpg",Cat\\r\\n'
     """
-    with atomic_write(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
+    with atomic_write(path) as temporary, temporary.open("w", encoding="utf-8", errors=errors, newline="") as file:
         writer = csv.writer(file)
         writer.writerow(columns)
         writer.writerows(rows)

@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from toolkit.core.errors import InputError, UsageError, missing_extra
-from toolkit.core.files import atomic_write
+from toolkit.core.files import atomic_write, write_csv
 from toolkit.core.text import printable
 
 Features = npt.NDArray[np.float32]
@@ -157,12 +157,12 @@ def _row(
 
 def _write_csv(out: Path, width: int, _n_rows: int, rows: Iterator[FeatureRow]) -> None:
     names = [f"f{i}" for i in range(width)]
-    with atomic_write(out) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(["path", *names, *ROW_COLUMNS[1:]])
-        for row in rows:
-            numbers = [""] * width if row.features is None else [f"{value:.9g}" for value in row.features.tolist()]
-            writer.writerow([row.path, *numbers, *row.cells[1:]])
+    write_csv(out, ["path", *names, *ROW_COLUMNS[1:]], (_cells(row, width) for row in rows))
+
+
+def _cells(row: FeatureRow, width: int) -> list[object]:
+    numbers = [""] * width if row.features is None else [f"{value:.9g}" for value in row.features.tolist()]
+    return [row.path, *numbers, *row.cells[1:]]
 
 
 def _read_csv(path: Path) -> Iterator[FeatureRow]:

@@ -20,7 +20,8 @@ from toolkit.evaluation.report_folder import CHANGED_CSV, COMPARE_CSV, COMPARE_P
 from toolkit.evaluation.report_page import template
 from toolkit.images.thumbnail import thumbnail
 from toolkit.inference.result_table import OK, ResultRow
-from toolkit.metrics.classification import NAN, digits
+from toolkit.metrics.classification import NAN
+from toolkit.metrics.csv_files import digits
 
 MAX_SHOWN: Final = 60
 """Changed pictures that the page shows."""

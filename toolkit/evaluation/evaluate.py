@@ -32,7 +32,8 @@ from toolkit.inference.labeller import Prediction
 from toolkit.inference.options import InferOptions
 from toolkit.inference.predict import batches, layout, open_model, predict
 from toolkit.inference.result_table import Layout, ResultRow, encode
-from toolkit.metrics.classification import ConfusionMatrix, Report, report
+from toolkit.metrics.classification import Report, report
+from toolkit.metrics.confusion import ConfusionMatrix
 from toolkit.metrics.pr_roc import LIMIT, ClassCurves, ScoreStore
 from toolkit.metrics.probabilistic import ProbabilityTally
 from toolkit.model_files.contract import Contract

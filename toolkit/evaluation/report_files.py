@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import json
 import math
 import unicodedata
 from collections.abc import Iterator
@@ -11,11 +9,12 @@ from pathlib import Path
 from typing import Any, Final
 
 from toolkit import __version__
-from toolkit.core.files import atomic_write
+from toolkit.core.files import write_csv, write_json, write_text
 from toolkit.core.text import harmless, printable
 from toolkit.evaluation.evaluate import Evaluation
 from toolkit.evaluation.summary import overall, per_class, title
-from toolkit.metrics.classification import Average, Report, digits, write_confusion_csv, write_report_csv
+from toolkit.metrics.classification import Average, Report
+from toolkit.metrics.csv_files import digits, write_confusion_csv, write_report_csv
 
 SCHEMA: Final = 1
 PREDICTIONS_CSV: Final = "predictions.csv"
@@ -40,28 +39,17 @@ def write_files(evaluation: Evaluation, out: Path) -> None:
     """Write everything but predictions, plots and page into the folder `out`."""
     write_report_csv(evaluation.report, out / REPORT_CSV)
     write_confusion_csv(evaluation.confusion, out / CONFUSION_CSV)
-    _write_text(report_text(evaluation), out / REPORT_TXT)
+    write_text(out / REPORT_TXT, report_text(evaluation))
     _write_thresholds(evaluation, out / THRESHOLDS_CSV)
-    write_json(metrics(evaluation), out / METRICS_JSON)
-
-
-def write_json(content: dict[str, Any], path: Path) -> None:
-    """Write `content` as JSON: ten decimals at most, null where a figure is undefined."""
-    _write_text(json.dumps(_plain(content), ensure_ascii=False, indent=1, allow_nan=False) + "\n", path)
-
-
-def _write_text(text: str, path: Path) -> None:
-    with atomic_write(path) as temporary:
-        temporary.write_text(text, encoding="utf-8", newline="\n")
+    write_json(out / METRICS_JSON, _plain(metrics(evaluation)))
 
 
 def _write_thresholds(evaluation: Evaluation, path: Path) -> None:
-    with atomic_write(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(THRESHOLD_COLUMNS)
-        for row in evaluation.probabilities.thresholds():
-            rates = map(digits, (row.coverage, row.accuracy, *row.accuracy_interval))
-            writer.writerow([row.min_confidence, row.answered, row.correct, *rates])
+    rows = (
+        (t.min_confidence, t.answered, t.correct, *map(digits, (t.coverage, t.accuracy, *t.accuracy_interval)))
+        for t in evaluation.probabilities.thresholds()
+    )
+    write_csv(path, THRESHOLD_COLUMNS, rows)
 
 
 def metrics(evaluation: Evaluation) -> dict[str, Any]:
@@ -104,6 +92,7 @@ def metrics(evaluation: Evaluation) -> dict[str, Any]:
 
 
 def _plain(value: Any) -> Any:
+    """Numbers with ten decimals at most, None where a figure is undefined."""
     if isinstance(value, float):
         return None if math.isnan(value) else round(value, 10)
     if isinstance(value, dict):

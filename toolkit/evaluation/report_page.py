@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from toolkit import __version__
 from toolkit.core import pages
-from toolkit.core.files import atomic_write
+from toolkit.core.files import write_text
 from toolkit.core.ownership import PAGE_MARKER
 from toolkit.core.text import printable
 from toolkit.evaluation.evaluate import Evaluation
@@ -22,7 +22,8 @@ from toolkit.evaluation.gallery import Shown
 from toolkit.evaluation.report_plots import plots
 from toolkit.evaluation.summary import overall, per_class, title
 from toolkit.images.thumbnail import data_uri, thumbnail
-from toolkit.metrics.classification import digits, mistaken_for, taken_for
+from toolkit.metrics.confusion import mistaken_for, taken_for
+from toolkit.metrics.csv_files import digits
 from toolkit.metrics.probabilistic import Threshold
 from toolkit.plotting.confusion import frequent_confusions
 from toolkit.plotting.style import DARK, LIGHT, Theme, pixels, style
@@ -53,8 +54,7 @@ class Card:
 def write_page(evaluation: Evaluation, path: Path, *, with_plots: bool = True) -> None:
     """Write the page of `evaluation`; `with_plots=False` leaves the plots out (they take seconds)."""
     text = page(evaluation, with_plots=with_plots)
-    with atomic_write(path) as temporary:
-        temporary.write_text(text, encoding="utf-8", newline="\n")
+    write_text(path, text)
 
 
 def page(evaluation: Evaluation, *, with_plots: bool = True) -> str:

@@ -22,14 +22,9 @@ from toolkit.inference.predict import RowWorkers, batches, layout, make_labeller
 from toolkit.inference.result_formats import format_of, is_result
 from toolkit.inference.result_table import ERROR, OK, UNSURE, Layout, ResultRow, side_path
 from toolkit.inference.resume import EarlierRows, Partial, finished
-from toolkit.metrics.classification import (
-    ConfusionMatrix,
-    is_confusion_csv,
-    is_report_csv,
-    report,
-    write_confusion_csv,
-    write_report_csv,
-)
+from toolkit.metrics.classification import report
+from toolkit.metrics.confusion import ConfusionMatrix
+from toolkit.metrics.csv_files import is_confusion_csv, is_report_csv, write_confusion_csv, write_report_csv
 
 
 @dataclass(kw_only=True, slots=True)

@@ -11,7 +11,8 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from toolkit.metrics.classification import NAN, Counts, wilson
+from toolkit.metrics.classification import NAN, wilson
+from toolkit.metrics.confusion import Counts
 
 CALIBRATION_BINS: Final = 15
 """Bins of equal width of the expected calibration error, as Guo et al. (2017) have it."""

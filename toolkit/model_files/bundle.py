@@ -26,7 +26,7 @@ import numpy as np
 import numpy.typing as npt
 
 from toolkit.core.errors import ModelError
-from toolkit.core.files import atomic_write
+from toolkit.core.files import atomic_write, write_csv
 from toolkit.core.parse import parse_json
 from toolkit.core.text import printable
 from toolkit.model_files.contract import Contract
@@ -227,13 +227,8 @@ def write_bundle_json(bundle: Bundle) -> None:
 
 def write_data_csv(path: Path, rows: Iterable[DataRow]) -> None:
     """Write `data.csv`. Names that are not UTF-8 keep their bytes, so that the files can be found again."""
-    with (
-        atomic_write(path) as temporary,
-        temporary.open("w", encoding="utf-8", errors="surrogateescape", newline="") as file,
-    ):
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(DATA_COLUMNS)
-        writer.writerows((row.path, row.label, row.subset, row.reason, row.sha256) for row in rows)
+    cells = ((row.path, row.label, row.subset, row.reason, row.sha256) for row in rows)
+    write_csv(path, DATA_COLUMNS, cells, errors="surrogateescape")
 
 
 def write_check(path: Path, images_u8: npt.NDArray[np.uint8], probabilities: npt.NDArray[np.float32]) -> None:

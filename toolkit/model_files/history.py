@@ -8,7 +8,7 @@ from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 
 from toolkit.core.errors import ModelError
-from toolkit.core.files import atomic_write
+from toolkit.core.files import write_csv
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,10 +35,7 @@ class Epoch:
 
 def write_history(path: Path, epochs: Iterable[Epoch]) -> None:
     """Write `history.csv`: a header and one row per epoch."""
-    with atomic_write(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(field.name for field in fields(Epoch))
-        writer.writerows(astuple(row) for row in epochs)
+    write_csv(path, (field.name for field in fields(Epoch)), map(astuple, epochs))
 
 
 def read_history(path: Path) -> tuple[Epoch, ...]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 import numpy.typing as npt
 
-from toolkit.metrics.classification import ConfusionMatrix
+from toolkit.metrics.confusion import ConfusionMatrix
 from toolkit.plotting.style import Theme, new_figure, short
 
 if TYPE_CHECKING:

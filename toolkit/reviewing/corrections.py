@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from toolkit.core.errors import InputError
-from toolkit.core.files import atomic_write
+from toolkit.core.files import write_csv
 from toolkit.core.text import printable
 
 
@@ -72,10 +72,7 @@ class Corrections:
         self._write({name: found for name, found in self._by_name.items() if name != file_name})
 
     def _write(self, decisions: dict[str, Correction]) -> None:
-        with atomic_write(self.path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.writer(file)
-            writer.writerow(COLUMNS)
-            writer.writerows([getattr(found, name) for name in COLUMNS] for found in decisions.values())
+        write_csv(self.path, COLUMNS, ([getattr(found, name) for name in COLUMNS] for found in decisions.values()))
         self._by_name = decisions
 
 

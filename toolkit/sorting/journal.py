@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import IO, Final
 
 from toolkit.core.errors import InputError
-from toolkit.core.files import atomic_write
+from toolkit.core.files import write_csv
 from toolkit.core.text import printable
 
 JOURNAL: Final = "sort.csv"
@@ -91,13 +91,7 @@ class Journal:
 
 def write_journal(folder: Path, placements: Iterable[Placement]) -> None:
     """Replace the journal, whole or not at all."""
-    with (
-        atomic_write(folder / JOURNAL) as temporary,
-        temporary.open("w", encoding="utf-8", errors="surrogateescape", newline="") as file,
-    ):
-        writer = csv.writer(file)
-        writer.writerow(COLUMNS)
-        writer.writerows(_cells(placement) for placement in placements)
+    write_csv(folder / JOURNAL, COLUMNS, map(_cells, placements), errors="surrogateescape")
 
 
 def _cells(placement: Placement) -> tuple[str | int, ...]:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from toolkit.core.errors import InputError
-from toolkit.core.files import atomic_write
+from toolkit.core.files import atomic_write, write_csv
 from toolkit.core.parse import parse_json
 from toolkit.core.text import printable
 
@@ -84,10 +84,7 @@ class State:
 
 def write_rows(path: Path, rows: Iterable[Row]) -> None:
     """Write `split.csv`, whole or not at all (RFC 4180, UTF-8)."""
-    with atomic_write(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(COLUMNS)
-        writer.writerows(row.printed() for row in rows)
+    write_csv(path, COLUMNS, (row.printed() for row in rows))
 
 
 def read_rows(path: Path) -> list[Row]:

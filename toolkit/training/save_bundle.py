@@ -11,7 +11,9 @@ from typing import Any, Final
 
 import numpy as np
 
-from toolkit.metrics.classification import ConfusionMatrix, report, write_confusion_csv, write_report_csv
+from toolkit.metrics.classification import report
+from toolkit.metrics.confusion import ConfusionMatrix
+from toolkit.metrics.csv_files import write_confusion_csv, write_report_csv
 from toolkit.model_files import bundle as bundles
 from toolkit.model_files import pretrained
 from toolkit.model_files.bundle import Bundle, DataRow

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import os
 import re
 import shutil
@@ -13,7 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from toolkit.core.errors import UsageError
-from toolkit.core.files import atomic_write
+from toolkit.core.files import write_csv
 from toolkit.core.locking import lock
 from toolkit.core.progress import SILENT, Progress
 from toolkit.metrics.classification import wilson
@@ -140,21 +139,27 @@ def train_several(
 
 def write_trials(path: Path, trials: Sequence[Trial]) -> None:
     """Write the table, best first."""
-    with atomic_write(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(
-            ["recipe", "accuracy", "low", "high", "n_validation", "parameters", "size_bytes", "images_per_s", "seconds"]
-        )
-        for trial in trials:
-            low, high = trial.interval
-            writer.writerow(
-                [
-                    trial.recipe,
-                    *(f"{value:.4f}" for value in (trial.accuracy, low, high)),
-                    *(trial.n_validation, trial.n_parameters, trial.size_bytes),
-                    *(f"{value:.1f}" for value in (trial.images_per_s, trial.seconds)),
-                ]
-            )
+    columns = [
+        "recipe",
+        "accuracy",
+        "low",
+        "high",
+        "n_validation",
+        "parameters",
+        "size_bytes",
+        "images_per_s",
+        "seconds",
+    ]
+    rows = (
+        [
+            trial.recipe,
+            *(f"{value:.4f}" for value in (trial.accuracy, *trial.interval)),
+            *(trial.n_validation, trial.n_parameters, trial.size_bytes),
+            *(f"{value:.1f}" for value in (trial.images_per_s, trial.seconds)),
+        ]
+        for trial in trials
+    )
+    write_csv(path, columns, rows)
 
 
 def _trial(name: str, result: TrainResult) -> Trial:

@@ -40,11 +40,12 @@ def check(
 ) -> None:
     """Look for broken files, copies, leaks, mislabelled, odd, dark, bright, blank and blurred pictures."""
     from toolkit.checking import check as checking
+    from toolkit.checking.findings import parse_kinds
     from toolkit.checking.outputs import outputs
     from toolkit.data.label_table import LabelTables
     from toolkit.data.walk import require_read
 
-    kinds = checking.parse_kinds(fail_on)
+    kinds = parse_kinds(fail_on)
     options = checking.CheckOptions(
         labels=LabelTables.parse(labels or (), columns),
         near=near,
@@ -70,7 +71,8 @@ def check(
 
 def _report_check(result: CheckResult, kinds: frozenset[str]) -> None:
     """The findings by kind on stdout, a summary on stderr, exit 6 where `kinds` were found."""
-    from toolkit.checking.check import KINDS, failing
+    from toolkit.checking.check import failing
+    from toolkit.checking.findings import KINDS
     from toolkit.core.errors import GateError
 
     for kind, n in result.counts().items() if not console.Settings.quiet else ():

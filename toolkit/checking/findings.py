@@ -1,0 +1,96 @@
+"""What `check` can find, and the table of what it found."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import astuple, dataclass, fields
+from pathlib import Path
+from typing import Final
+
+from toolkit.core.errors import UsageError
+from toolkit.core.files import write_csv
+from toolkit.core.ownership import has_columns
+from toolkit.core.text import printable
+
+KINDS: Final[dict[str, str]] = {
+    "empty": "files of 0 bytes",
+    "truncated": "pictures that are cut off",
+    "damaged": "pictures that cannot be decoded",
+    "not_an_image": "files that are no pictures",
+    "too_large": "pictures of more than --max-pixels",
+    "unsupported": "pictures of a kind that is not read",
+    "unreadable": "files that cannot be read",
+    "unreadable_folder": "folders that cannot be read, links that lead to themselves",
+    "not_a_file": "pipes, sockets, devices",
+    "refused": "members of an archive that are not unpacked, names too long for a file system",
+    "hidden": "hidden files",
+    "no_class": "files outside the class folders",
+    "extension": "extensions that lie",
+    "duplicate": "exact copies",
+    "near_duplicate": "near copies",
+    "two_labels": "one picture under two labels",
+    "leak": "one picture in two parts of a split",
+    "odd_size": "far smaller or larger than the others",
+    "odd_shape": "far narrower or wider than usual",
+    "dark": "very dark",
+    "bright": "very bright",
+    "blank": "nearly blank",
+    "blurred": "blurred",
+    "grey": "grey among colour",
+    "few_pictures": "classes with too few pictures",
+    "imbalance": "classes far smaller than the largest",
+}
+"""Every kind of finding, in the order of reports, and what it stands for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One fault of one file or class; the fields are the columns of the table.
+
+    Attributes:
+        kind: one of `KINDS`.
+        path: the file's place in the source; of a class, its name.
+        partner: the file that it resembles, "" for other kinds.
+        value: the measure that was judged, "" where there is none.
+        detail: the finding in a sentence.
+        label: its class.
+        part: "train", "validation" or "test" in a split tree, else "".
+    """
+
+    kind: str
+    path: str
+    partner: str = ""
+    value: str = ""
+    detail: str = ""
+    label: str = ""
+    part: str = ""
+
+
+COLUMNS: Final = tuple(field.name for field in fields(Finding))
+
+
+def parse_kinds(text: str) -> frozenset[str]:
+    """`duplicate,leak` -> the kinds; `any` -> all of them.
+
+    Raises:
+        UsageError: no such kind.
+
+    >>> sorted(parse_kinds("leak, duplicate"))
+    ['duplicate', 'leak']
+    """
+    kinds = frozenset(part.strip() for part in text.split(",") if part.strip())
+    if kinds == {"any"}:
+        return frozenset(KINDS)
+    if unknown := sorted(kinds - set(KINDS)):
+        raise UsageError(f"--fail-on {','.join(unknown)}: no such kind", hint=f"any, or some of {', '.join(KINDS)}")
+    return kinds
+
+
+def write_findings(findings: Sequence[Finding], path: Path) -> None:
+    """Write the table (RFC 4180, UTF-8)."""
+    write_csv(path, COLUMNS, (map(printable, astuple(finding)) for finding in findings))
+
+
+def is_findings(path: Path) -> bool:
+    """Whether `path` is a table that `write_findings` wrote."""
+    return has_columns(path, COLUMNS, first=COLUMNS[0])
