@@ -12,7 +12,7 @@ from statistics import median
 import cv2
 
 from toolkit.checking.findings import KINDS, Finding
-from toolkit.core.errors import InputError
+from toolkit.core.errors import InputError, UsageError
 from toolkit.core.machine import usable_cpus
 from toolkit.core.progress import SILENT, Progress
 from toolkit.core.text import printable
