@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Final
 
 from toolkit import __version__
-from toolkit.core.cache import cache_bytes, default_cache_dir
 from toolkit.core.errors import MachineError
 from toolkit.core.machine import memory_limit, usable_cpus
+from toolkit.data.cache import cache_bytes, default_cache_dir
 from toolkit.sessions import cuda
 
 
@@ -29,7 +29,7 @@ class Verdict(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class Diagnosis:
     """One line of the report.
 
     Attributes:
@@ -54,74 +54,74 @@ EXTRAS: Final = (
 """What an extra is for, the packages it needs, and its name."""
 
 
-def examine() -> list[Finding]:
+def diagnose() -> list[Diagnosis]:
     """Everything that `toolkit doctor` reports, in its order. Loads neither TensorFlow nor a model."""
     return [_toolkit(), _processors(), _memory(), _disk(), _cache(), *_base(), _cuda(), *_extras()]
 
 
-def _toolkit() -> Finding:
+def _toolkit() -> Diagnosis:
     python = f"Python {platform.python_version()} on {platform.system()} {platform.machine()}"
     right = (3, 11) <= sys.version_info[:2] <= (3, 13)
     verdict = Verdict.OK if right else Verdict.BROKEN
-    return Finding("toolkit", verdict, f"{__version__}, {python}", "" if right else "use Python 3.11, 3.12 or 3.13")
+    return Diagnosis("toolkit", verdict, f"{__version__}, {python}", "" if right else "use Python 3.11, 3.12 or 3.13")
 
 
-def _processors() -> Finding:
-    return Finding("processors", Verdict.OK, f"{usable_cpus()} usable by this process")
+def _processors() -> Diagnosis:
+    return Diagnosis("processors", Verdict.OK, f"{usable_cpus()} usable by this process")
 
 
-def _memory() -> Finding:
+def _memory() -> Diagnosis:
     limit = memory_limit()
-    return Finding("memory", Verdict.OK, f"limited to {limit / 2**30:.1f} GiB" if limit else "no limit set")
+    return Diagnosis("memory", Verdict.OK, f"limited to {limit / 2**30:.1f} GiB" if limit else "no limit set")
 
 
-def _disk() -> Finding:
+def _disk() -> Diagnosis:
     free = shutil.disk_usage(Path.cwd()).free / 2**30
-    return Finding("disk", Verdict.OK if free >= 1 else Verdict.BROKEN, f"{free:.1f} GiB free here")
+    return Diagnosis("disk", Verdict.OK if free >= 1 else Verdict.BROKEN, f"{free:.1f} GiB free here")
 
 
-def _cache() -> Finding:
+def _cache() -> Diagnosis:
     try:
         place = default_cache_dir()
         found = f"{cache_bytes(place) / 1e6:,.0f} MB of decoded pictures in {place}, which may be deleted at any time"
     except (OSError, MachineError) as error:
-        return Finding("cache of train", Verdict.OFF, str(error), "give train a folder with --cache-dir")
-    return Finding("cache of train", Verdict.OK, found)
+        return Diagnosis("cache of train", Verdict.OFF, str(error), "give train a folder with --cache-dir")
+    return Diagnosis("cache of train", Verdict.OK, found)
 
 
-def _base() -> Iterator[Finding]:
+def _base() -> Iterator[Diagnosis]:
     for package, module in (("numpy", "numpy"), ("opencv-python-headless", "cv2"), ("onnx", "onnx")):
         version = _version(package)
         if version is None and find_spec(module) is not None:
             version = "installed under another name"
         verdict = Verdict.OK if version else Verdict.BROKEN
-        yield Finding(package, verdict, version or "not installed", "" if version else f"pip install {package}")
+        yield Diagnosis(package, verdict, version or "not installed", "" if version else f"pip install {package}")
     packages = sorted(cuda.installed())
     versions = ", ".join(f"{name} {_version(name)}" for name in packages)
     if len(packages) == 1:
-        yield Finding("onnxruntime", Verdict.OK, versions)
+        yield Diagnosis("onnxruntime", Verdict.OK, versions)
     elif packages:
         repair = "pip uninstall -y onnxruntime onnxruntime-gpu && pip install onnxruntime-gpu"
-        yield Finding("onnxruntime", Verdict.BROKEN, f"{versions}: both, which disables CUDA", repair)
+        yield Diagnosis("onnxruntime", Verdict.BROKEN, f"{versions}: both, which disables CUDA", repair)
     else:
-        yield Finding("onnxruntime", Verdict.BROKEN, "not installed", "pip install onnxruntime")
+        yield Diagnosis("onnxruntime", Verdict.BROKEN, "not installed", "pip install onnxruntime")
 
 
-def _cuda() -> Finding:
+def _cuda() -> Diagnosis:
     trouble = cuda.problem()
     if trouble is None:
-        return Finding("CUDA", Verdict.OK, "usable")
-    return Finding("CUDA", Verdict.OFF, trouble[0], trouble[1])
+        return Diagnosis("CUDA", Verdict.OK, "usable")
+    return Diagnosis("CUDA", Verdict.OFF, trouble[0], trouble[1])
 
 
-def _extras() -> Iterator[Finding]:
+def _extras() -> Iterator[Diagnosis]:
     for purpose, modules, extra in EXTRAS:
         missing = [module for module in modules if find_spec(module) is None]
         if missing:
-            yield Finding(purpose, Verdict.OFF, f"not installed: {', '.join(missing)}", _install(extra))
+            yield Diagnosis(purpose, Verdict.OFF, f"not installed: {', '.join(missing)}", _install(extra))
         else:
             versions = ", ".join(f"{name} {_version(name.replace('_', '-'))}" for name in modules)
-            yield Finding(purpose, Verdict.OK, versions)
+            yield Diagnosis(purpose, Verdict.OK, versions)
 
 
 def _install(extra: str) -> str:

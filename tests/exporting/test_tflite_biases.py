@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 from ai_edge_litert.interpreter import Interpreter
 
-from toolkit.exporting import serving_graph, to_tflite
+from toolkit.exporting import serving_graph
+from toolkit.exporting.formats import to_tflite
+from toolkit.exporting.formats.tflite_biases import DENSE, DEPTHWISE, _moved, with_corrected_biases
 from toolkit.exporting.options import Quantize
-from toolkit.exporting.tflite_biases import DENSE, DEPTHWISE, _moved, with_corrected_biases
 from toolkit.images.spec import Preprocess
 from toolkit.model_files.contract import Contract
 from toolkit.model_files.conventions import Output, Values

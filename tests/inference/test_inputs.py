@@ -143,8 +143,8 @@ def test_doctor_without_a_home_or_with_a_cache_of_another_user(tmp_path: Path, m
     def refused(_: Path) -> int:
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
 
-    def cache() -> doctor.Finding:
-        return next(finding for finding in doctor.examine() if finding.subject == "cache of train")
+    def cache() -> doctor.Diagnosis:
+        return next(finding for finding in doctor.diagnose() if finding.subject == "cache of train")
 
     for name in ("TOOLKIT_CACHE", "XDG_CACHE_HOME"):
         monkeypatch.delenv(name, raising=False)

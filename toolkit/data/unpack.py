@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from toolkit.core.cache import ARCHIVES
 from toolkit.core.errors import InputError
 from toolkit.core.files import atomic_folder, file_digest
 from toolkit.core.progress import SILENT, Progress
 from toolkit.data import archive
+from toolkit.data.cache import ARCHIVES
 from toolkit.data.label_table import METADATA
 
 

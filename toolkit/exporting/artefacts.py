@@ -17,14 +17,14 @@ from toolkit.core.errors import InputError, MismatchError
 from toolkit.core.files import atomic_write
 from toolkit.core.ownership import json_object
 from toolkit.core.progress import SILENT, Progress
-from toolkit.exporting import quantize_onnx, to_onnx, to_savedmodel, to_tflite
 from toolkit.exporting.export_folder import REPORT_JSON, export_folder
+from toolkit.exporting.formats import quantize_onnx, to_onnx, to_savedmodel, to_tflite
+from toolkit.exporting.formats.tflite_biases import with_corrected_biases
 from toolkit.exporting.kit import KIT, write_kit
-from toolkit.exporting.load import Source, open_source
+from toolkit.exporting.load import ExportSource, open_model
 from toolkit.exporting.options import Artefact, ExportOptions, ExportResult, Format, Quantize, Verification
-from toolkit.exporting.sample_images import Pictures, load_pictures
+from toolkit.exporting.sample_images import SampleImages, load_sample_images
 from toolkit.exporting.serving_graph import Images
-from toolkit.exporting.tflite_biases import with_corrected_biases
 from toolkit.exporting.verification import Proof, open_runner, verify
 from toolkit.model_files.contract import Contract
 from toolkit.model_files.contract_io import read_contract
@@ -59,7 +59,7 @@ def write_artefacts(model: Path, options: ExportOptions, progress: Progress = SI
         LockedError: another run is writing the folder.
     """
     progress.start("loading the model", None, "steps")
-    source = open_source(model, options)
+    source = open_model(model, options)
     progress.finish()
     out = options.out or source.out
     with export_folder(out, [artefact_name(kind, options) for kind in options.formats], kit=options.kit) as folder:
@@ -92,14 +92,14 @@ def _title(kind: Format, options: ExportOptions) -> str:
     return f"{name} {options.quantize or 'float32'}"
 
 
-def _proof(source: Source, options: ExportOptions, progress: Progress) -> Proof:
+def _proof(source: ExportSource, options: ExportOptions, progress: Progress) -> Proof:
     """Decode the pictures, and compute what is expected of every file."""
     progress.start("reading pictures to verify with", None, "files")
     contract = source.network.contract
-    pictures = load_pictures(source.verification, contract, N_VERIFICATION)
+    pictures = load_sample_images(source.verification, contract, N_VERIFICATION)
     if not len(pictures) and source.bundle is not None and options.data is None:
         images, _ = source.bundle.check()
-        pictures = Pictures(images_u8=images, truth=np.full(len(images), -1), paths=("check.npz",) * len(images))
+        pictures = SampleImages(images_u8=images, truth=np.full(len(images), -1), paths=("check.npz",) * len(images))
         progress.warn(
             f"the validation pictures are gone; verifying with the {len(images)} in check.npz (--data names others)"
         )
@@ -114,7 +114,7 @@ def _proof(source: Source, options: ExportOptions, progress: Progress) -> Proof:
     return Proof(pictures=pictures, expected=expected, batch=source.network.batch)
 
 
-def _export_one(source: Source, kind: Format, options: ExportOptions, proof: Proof, folder: Path) -> Artefact:
+def _export_one(source: ExportSource, kind: Format, options: ExportOptions, proof: Proof, folder: Path) -> Artefact:
     contract = replace(source.network.contract, quantization=str(options.quantize or "float32"))
     target = folder / artefact_name(kind, options)
     tried = [
@@ -147,7 +147,7 @@ def _rank(found: Verification) -> tuple[int, float, float]:
     return -len(found.misses), found.agreement, found.accuracy[0] if found.accuracy else 0.0
 
 
-def _writers(source: Source, kind: Format, options: ExportOptions) -> Iterator[_Write]:
+def _writers(source: ExportSource, kind: Format, options: ExportOptions) -> Iterator[_Write]:
     """Ways to convert the model; each is a function that writes the result with a contract."""
     calibration = _calibration(source) if options.quantize is Quantize.INT8 else None
     if kind is Format.ONNX:
@@ -167,9 +167,9 @@ def _writers(source: Source, kind: Format, options: ExportOptions) -> Iterator[_
             yield partial(to_tflite.save, with_corrected_biases(flat, exact, calibration[:N_MEANS]))
 
 
-def _calibration(source: Source) -> Images:
-    """Pictures that the network was trained on: the ranges of an int8 file are theirs."""
-    pictures = load_pictures(source.calibration, source.network.contract, N_CALIBRATION)
+def _calibration(source: ExportSource) -> Images:
+    """SampleImages that the network was trained on: the ranges of an int8 file are theirs."""
+    pictures = load_sample_images(source.calibration, source.network.contract, N_CALIBRATION)
     if not len(pictures):
         raise InputError(
             f"{source.out}: int8 is calibrated on training pictures, and none of them is there any more",

@@ -21,7 +21,7 @@ from toolkit.model_files.conventions import Output, Values
 
 
 @dataclass(frozen=True, kw_only=True)
-class Source:
+class ExportSource:
     """What is exported, and the pictures to prove it with.
 
     Attributes:
@@ -39,7 +39,7 @@ class Source:
     bundle: Bundle | None = None
 
 
-def open_source(path: Path, options: ExportOptions) -> Source:
+def open_model(path: Path, options: ExportOptions) -> ExportSource:
     """Load the network at `path`, a bundle or a `.keras` file.
 
     Raises:
@@ -52,7 +52,7 @@ def open_source(path: Path, options: ExportOptions) -> Source:
     return _open_bundle(path, options)
 
 
-def _open_bundle(path: Path, options: ExportOptions) -> Source:
+def _open_bundle(path: Path, options: ExportOptions) -> ExportSource:
     given = [name for name, value in (("labels", options.labels), ("values", options.values)) if value]
     if given or options.output:
         raise UsageError(
@@ -77,12 +77,12 @@ def _open_bundle(path: Path, options: ExportOptions) -> Source:
     built = network.build(model, bundle.contract, Values.BYTES, output)
     calibration = tuple(bundle.samples("train"))
     verification = labelled(options.data, built.contract) if options.data else tuple(bundle.samples("validation"))
-    return Source(
+    return ExportSource(
         network=built, out=options.out or path, verification=verification, calibration=calibration, bundle=bundle
     )
 
 
-def _open_keras(path: Path, options: ExportOptions) -> Source:
+def _open_keras(path: Path, options: ExportOptions) -> ExportSource:
     if options.labels is None:
         raise UsageError(
             f"{path}: a .keras file does not hold its class names",
@@ -106,7 +106,7 @@ def _open_keras(path: Path, options: ExportOptions) -> Source:
         options.values or network.find_values(model), options.output or network.find_output(model), str(path)
     )
     pictures = labelled(options.data, contract)
-    return Source(
+    return ExportSource(
         network=network.build(model, contract, values, output),
         out=options.out or path.parent,
         verification=pictures,

@@ -23,7 +23,7 @@ MAX_BYTES: Final = 512 << 20
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Pictures:
+class SampleImages:
     """Decoded pictures.
 
     Attributes:
@@ -40,7 +40,7 @@ class Pictures:
         return len(self.images_u8)
 
 
-def load_pictures(samples: Sequence[LabeledPath], contract: Contract, limit: int) -> Pictures:
+def load_sample_images(samples: Sequence[LabeledPath], contract: Contract, limit: int) -> SampleImages:
     """Decode up to `limit` pictures, the classes in turn and spread over each; what cannot be read is passed over."""
     shape = contract.preprocess.shape
     limit = max(1, min(limit, MAX_BYTES // int(np.prod(shape))))
@@ -57,7 +57,7 @@ def load_pictures(samples: Sequence[LabeledPath], contract: Contract, limit: int
         decoded = list(pool.map(load, chosen))
     kept = [(sample, image) for sample, image in zip(chosen, decoded, strict=True) if image is not None]
     images = np.stack([image for _, image in kept]) if kept else np.empty((0, *shape), np.uint8)
-    return Pictures(
+    return SampleImages(
         images_u8=images,
         truth=np.array([index.get(sample.label, -1) for sample, _ in kept], np.int64),
         paths=tuple(str(sample.path) for sample, _ in kept),

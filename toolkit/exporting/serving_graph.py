@@ -72,7 +72,7 @@ class Network:
 
     @property
     def batch(self) -> int:
-        """Pictures that are computed at a time: at most 32, fewer where the largest layer would take over 1 GiB."""
+        """SampleImages that are computed at a time: at most 32, fewer where the largest layer would take over 1 GiB."""
         outputs = (layer.output.shape[1:] for layer in self.layers.layers)
         largest = max(4 * int(np.prod(shape)) for shape in outputs)
         return max(1, min(MAX_BATCH, MAX_LAYER_BYTES // largest))

@@ -9,9 +9,9 @@ from typing import Final
 
 import numpy as np
 
-from toolkit.exporting import to_savedmodel
+from toolkit.exporting.formats import to_savedmodel
 from toolkit.exporting.options import Format, Quantize, Verification
-from toolkit.exporting.sample_images import Pictures
+from toolkit.exporting.sample_images import SampleImages
 from toolkit.exporting.serving_graph import Images, Probabilities
 from toolkit.sessions.backend import Runtime
 from toolkit.sessions.open_session import open_session
@@ -19,7 +19,7 @@ from toolkit.sessions.open_session import open_session
 Runner = Callable[[Images], Probabilities]
 
 N_SINGLE: Final = 16
-"""Pictures that are also run one at a time."""
+"""SampleImages that are also run one at a time."""
 TIE: Final = 1e-6
 """Two classes whose probabilities are this near are both the best one."""
 
@@ -31,7 +31,7 @@ SUM_TOLERANCE: Final = {None: 1e-3, Quantize.FLOAT16: 1e-2, Quantize.INT8: 1e-2}
 
 @dataclass(frozen=True, kw_only=True)
 class Proof:
-    """Pictures, and what Keras computes for them.
+    """SampleImages, and what Keras computes for them.
 
     Attributes:
         pictures: N decoded pictures, N >= 1.
@@ -39,7 +39,7 @@ class Proof:
         batch: how many pictures a file is given at a time, beside one.
     """
 
-    pictures: Pictures
+    pictures: SampleImages
     expected: Probabilities
     batch: int
 
@@ -128,7 +128,7 @@ def same_top1(found: Probabilities, expected: Probabilities) -> np.ndarray[tuple
     return same
 
 
-def _accuracies(found: Probabilities, expected: Probabilities, pictures: Pictures) -> tuple[float, float] | None:
+def _accuracies(found: Probabilities, expected: Probabilities, pictures: SampleImages) -> tuple[float, float] | None:
     labelled = pictures.truth >= 0
     if not labelled.any():
         return None

@@ -7,10 +7,10 @@ import os
 from pathlib import Path
 from typing import Final
 
-from toolkit.core.cache import default_cache_dir
 from toolkit.core.errors import MachineError
 from toolkit.core.files import atomic_write, file_digest
 from toolkit.core.text import printable
+from toolkit.data.cache import default_cache_dir
 from toolkit.images.spec import Preprocess, Resize
 from toolkit.model_files.contract import Contract
 

@@ -13,10 +13,10 @@ from toolkit.core.text import printable
 from toolkit.data.class_source import Source
 from toolkit.splitting.options import Mode, SplitOptions
 from toolkit.splitting.place import EarlierSplit
-from toolkit.splitting.table import Row, State
+from toolkit.splitting.table import SplitRow, State
 
 
-def refuse_overwriting(out: Path, rows: list[Row], earlier: EarlierSplit | None) -> None:
+def refuse_overwriting(out: Path, rows: list[SplitRow], earlier: EarlierSplit | None) -> None:
     """Nothing that a split did not place is ever replaced, whoever put it there.
 
     Raises:
@@ -34,7 +34,7 @@ def refuse_overwriting(out: Path, rows: list[Row], earlier: EarlierSplit | None)
             )
 
 
-def check_counts(source: Source, counts: dict[str, dict[str, int]], rows: list[Row], progress: Progress) -> None:
+def check_counts(source: Source, counts: dict[str, dict[str, int]], rows: list[SplitRow], progress: Progress) -> None:
     """A split without a picture is an error; a class without one in a part is worth a warning.
 
     Raises:
@@ -78,7 +78,7 @@ def refuse_overlap(source: Path, out: Path) -> None:
         )
 
 
-def refuse_left_out(source: Source, rows: list[Row]) -> None:
+def refuse_left_out(source: Source, rows: list[SplitRow]) -> None:
     left_out = [row for row in rows if not row.subset]
     if left_out:
         shown = "".join(f"\n  {printable(row.path)}: {row.note}" for row in left_out[:20])
@@ -89,7 +89,9 @@ def refuse_left_out(source: Source, rows: list[Row]) -> None:
         )
 
 
-def refuse_replacing(out: Path, earlier: EarlierSplit, state: State, rows: list[Row], options: SplitOptions) -> None:
+def refuse_replacing(
+    out: Path, earlier: EarlierSplit, state: State, rows: list[SplitRow], options: SplitOptions
+) -> None:
     """Raise unless the earlier split may go: with --force, or when it was never finished; never with originals."""
     before = earlier.state
     if before.originals:

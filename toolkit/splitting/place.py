@@ -28,7 +28,7 @@ from toolkit.splitting.table import (
     PLAN,
     STATE,
     TABLE,
-    Row,
+    SplitRow,
     State,
     read_rows,
     read_state,
@@ -53,8 +53,8 @@ class EarlierSplit:
     """
 
     state: State
-    rows: list[Row]
-    planned: list[Row]
+    rows: list[SplitRow]
+    planned: list[SplitRow]
 
     @property
     def moving(self) -> bool:
@@ -66,7 +66,7 @@ class EarlierSplit:
         """Every file that it placed or may have placed."""
         return {row.target for row in (*self.rows, *self.planned) if row.target}
 
-    def missing(self, out: Path) -> list[Row]:
+    def missing(self, out: Path) -> list[SplitRow]:
         """The rows whose file has gone from the split."""
         return [row for row in self.rows if row.target and not os.path.lexists(os.path.join(out, row.target))]
 
@@ -119,7 +119,7 @@ def _strays(out: Path) -> set[str]:
 
 
 def apply(
-    source: Source, out: Path, rows: list[Row], state: State, old: EarlierSplit | None, progress: Progress
+    source: Source, out: Path, rows: list[SplitRow], state: State, old: EarlierSplit | None, progress: Progress
 ) -> int:
     """Carry out a plan and return how many files were placed; what is in its place already is left as it is."""
     mode = Mode(state.settings["mode"])
@@ -156,7 +156,7 @@ def _place_all(source: Source, files: list[SourceFile], targets: dict[str, str],
         yield
 
 
-def finish_move(out: Path, earlier: EarlierSplit, progress: Progress) -> list[Row]:
+def finish_move(out: Path, earlier: EarlierSplit, progress: Progress) -> list[SplitRow]:
     """Move what an interrupted `--mode move` had not moved yet, by its own plan, and return the plan's rows."""
     todo = [row for row in earlier.planned if row.target]
     progress.start("placing", len(todo))

@@ -14,7 +14,7 @@ from toolkit.core.text import printable
 from toolkit.data.class_source import Source
 from toolkit.data.probe import Examined
 from toolkit.splitting.plan import Choice, Picture
-from toolkit.splitting.table import Row
+from toolkit.splitting.table import SplitRow
 
 Key = tuple[str, ...]
 
@@ -47,7 +47,7 @@ class SplitSample:
     """
 
     examined: Examined | None
-    earlier: Row | None = None
+    earlier: SplitRow | None = None
     group: str = ""
     choice: Choice | None = None
 
@@ -92,20 +92,20 @@ def group(samples: Sequence[SplitSample], pattern: str | None) -> None:
         )
 
 
-def match(before: Sequence[Row], samples: Sequence[SplitSample]) -> None:
+def match(before: Sequence[SplitRow], samples: Sequence[SplitSample]) -> None:
     """Give each sample the row of an earlier split that it continues, where there is one.
 
     The same path with the same bytes; else the same bytes in the same class under another name; else the same path
     with other bytes.
     """
-    keys: tuple[tuple[Callable[[Row], Key], Callable[[Examined], Key]], ...] = (
+    keys: tuple[tuple[Callable[[SplitRow], Key], Callable[[Examined], Key]], ...] = (
         (lambda row: (row.path, row.sha256), lambda e: (printable(e.file.name), e.digest)),
         (lambda row: (row.label, row.sha256), lambda e: (printable(e.file.label), e.digest)),
         (lambda row: (row.path,), lambda e: (printable(e.file.name),)),
     )
     free = {row.target: row for row in before if row.subset}
     for of_row, of_image in keys:
-        waiting: dict[Key, list[Row]] = defaultdict(list)
+        waiting: dict[Key, list[SplitRow]] = defaultdict(list)
         for row in free.values():
             waiting[of_row(row)].append(row)
         for sample in samples:
@@ -113,7 +113,7 @@ def match(before: Sequence[Row], samples: Sequence[SplitSample]) -> None:
                 sample.earlier = free.pop(same.pop(0).target)
 
 
-def build(samples: Sequence[SplitSample], gone: Sequence[Row]) -> list[Row]:
+def build(samples: Sequence[SplitSample], gone: Sequence[SplitRow]) -> list[SplitRow]:
     """A row for every file, and those of files that an earlier split holds and the source no longer, sorted by path."""
     rows = []
     taken = {_folded(row.target) for row in (*(s.earlier for s in samples if s.earlier), *gone)}
@@ -123,13 +123,13 @@ def build(samples: Sequence[SplitSample], gone: Sequence[Row]) -> list[Row]:
         name, label = e.file.name, e.file.label
         if choice is None:
             kind, text = (e.problem.kind, e.problem.text) if e.problem else ("", "")
-            rows.append(Row(name, label, reason=kind, note=text, sha256=e.digest))
+            rows.append(SplitRow(name, label, reason=kind, note=text, sha256=e.digest))
             continue
         target = ""
         if choice.subset:
             target = sample.earlier.target if sample.earlier else _new_target(choice.subset, e, taken)
         note = choice.note or e.flag
-        rows.append(Row(name, label, choice.subset, target, choice.reason, note, choice.group, e.digest))
+        rows.append(SplitRow(name, label, choice.subset, target, choice.reason, note, choice.group, e.digest))
     return sorted([*rows, *gone], key=lambda row: row.path) if gone else rows
 
 

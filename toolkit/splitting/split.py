@@ -23,7 +23,7 @@ from toolkit.splitting import rows as split_rows
 from toolkit.splitting.options import Mode, SplitOptions
 from toolkit.splitting.place import EarlierSplit, apply, finish_move, hold, read_earlier
 from toolkit.splitting.plan import SUBSETS, borders, plan
-from toolkit.splitting.table import Row, State
+from toolkit.splitting.table import SplitRow, State
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -48,7 +48,7 @@ class SplitResult:
     """
 
     out: Path
-    rows: list[Row]
+    rows: list[SplitRow]
     outcome: str
     ratio: tuple[Decimal, ...]
 
@@ -69,12 +69,12 @@ class SplitResult:
         return {label: {subset: counted[label, subset] for subset in self.subsets} for label in labels}
 
     @property
-    def left_out(self) -> list[Row]:
+    def left_out(self) -> list[SplitRow]:
         """The files that are in no subset, each with its reason."""
         return [row for row in self.rows if not row.subset]
 
     @property
-    def flagged(self) -> list[Row]:
+    def flagged(self) -> list[SplitRow]:
         """The files that are kept although something is odd about them."""
         return [row for row in self.rows if row.subset and row.note]
 
@@ -164,7 +164,7 @@ def _default_out(source: Path) -> Path:
     return Path(f"{name}-split")
 
 
-def _plan(source: Source, options: SplitOptions, earlier: EarlierSplit | None, progress: Progress) -> list[Row]:
+def _plan(source: Source, options: SplitOptions, earlier: EarlierSplit | None, progress: Progress) -> list[SplitRow]:
     """The row of every file, by the stable rule."""
     settings = Examination(
         pixels=options.verify,
@@ -222,7 +222,7 @@ def _is_unchanged(earlier: EarlierSplit, state: State) -> bool:
     )
 
 
-def _is_same(earlier: EarlierSplit, state: State, rows: list[Row]) -> bool:
+def _is_same(earlier: EarlierSplit, state: State, rows: list[SplitRow]) -> bool:
     """Whether the earlier run, complete or not, was to make this very split."""
     before = earlier.rows if earlier.state.complete else earlier.planned
     return earlier.state.settings == state.settings and [r.printed() for r in before] == [r.printed() for r in rows]

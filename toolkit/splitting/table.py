@@ -26,7 +26,7 @@ SCHEMA: Final = 1
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class SplitRow:
     r"""One row of `split.csv`; the fields are its columns.
 
     Names are held as the system has them; in the file, bytes that are not UTF-8 appear as `\xNN`.
@@ -57,7 +57,7 @@ class Row:
         return cells if "".join(cells).isascii() else tuple(map(printable, cells))
 
 
-COLUMNS: Final = tuple(field.name for field in fields(Row))
+COLUMNS: Final = tuple(field.name for field in fields(SplitRow))
 _cells = attrgetter(*COLUMNS)  # `astuple` copies each cell, which takes forty times as long
 
 
@@ -82,12 +82,12 @@ class State:
     settings: dict[str, Any]
 
 
-def write_rows(path: Path, rows: Iterable[Row]) -> None:
+def write_rows(path: Path, rows: Iterable[SplitRow]) -> None:
     """Write `split.csv`, whole or not at all (RFC 4180, UTF-8)."""
     write_csv(path, COLUMNS, (row.printed() for row in rows))
 
 
-def read_rows(path: Path) -> list[Row]:
+def read_rows(path: Path) -> list[SplitRow]:
     """Read `split.csv` back.
 
     Raises:
@@ -97,7 +97,7 @@ def read_rows(path: Path) -> list[Row]:
         with path.open(newline="", encoding="utf-8") as file:
             reader = csv.reader(file)
             header = tuple(next(reader, ()))
-            rows = [Row(*cells) for cells in reader] if header == COLUMNS else None
+            rows = [SplitRow(*cells) for cells in reader] if header == COLUMNS else None
     except (OSError, ValueError, TypeError, csv.Error) as error:
         raise InputError(f"{path}: cannot be read as the table of a split ({error})", hint=_REMAKE) from None
     if rows is None:
@@ -108,7 +108,7 @@ def read_rows(path: Path) -> list[Row]:
 _REMAKE: Final = "split again into another folder with --out"
 
 
-def _row_of_system(row: Row, out: Path) -> Row:
+def _row_of_system(row: SplitRow, out: Path) -> SplitRow:
     r"""`printable` undone for `target`, where `\xNN` is not what the file is really called."""
     if "\\x" not in row.target or (out / row.target).exists():
         return row

@@ -12,11 +12,11 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from toolkit.core.cache import default_cache_dir
 from toolkit.core.errors import InputError, UsageError, missing_extra
 from toolkit.core.locking import lock
 from toolkit.core.progress import SILENT, Progress
 from toolkit.core.tensorflow_import import BackgroundImport
+from toolkit.data.cache import default_cache_dir
 from toolkit.data.label_table import LabelTables
 from toolkit.data.unpack import unpacked
 from toolkit.images.limits import Limits

@@ -32,7 +32,7 @@ def cache(
 
     flower_photos-2f1b0a9c8d7e6f50  decoded images  303.4 MB  41 days
     """
-    from toolkit.core.cache import cache_entries, default_cache_dir, parse_age, remove_entry
+    from toolkit.data.cache import cache_entries, default_cache_dir, parse_age, remove_entry
 
     folder = cache_dir or default_cache_dir()
     now = time.time()

@@ -19,9 +19,9 @@ def doctor(
 
     Ends with 8 where something that every command needs is broken.
     """
-    from toolkit.doctor import Verdict, examine
+    from toolkit.doctor import Verdict, diagnose
 
-    findings = examine()
+    findings = diagnose()
     if json_:
         import json
         from dataclasses import asdict

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from support.command_line import run_cli
 
-from toolkit.core.cache import cache_entries, parse_age
 from toolkit.core.errors import UsageError
+from toolkit.data.cache import cache_entries, parse_age
 
 
 def fill(folder: Path) -> None:

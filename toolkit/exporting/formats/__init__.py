@@ -1,0 +1,1 @@
+"""A network -> a file of each format, exact or in smaller numbers."""
