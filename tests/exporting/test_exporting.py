@@ -28,7 +28,7 @@ from toolkit.exporting import artefacts
 from toolkit.exporting.artefacts import artefact_name
 from toolkit.exporting.export import export
 from toolkit.exporting.keras_file import load_keras
-from toolkit.exporting.load import Source
+from toolkit.exporting.load import ExportSource
 from toolkit.exporting.options import ExportOptions, Format, Quantize
 from toolkit.exporting.serving_graph import find_output, find_values
 from toolkit.exporting.verification import open_runner
@@ -221,7 +221,7 @@ def test_the_savedmodel_loads_in_tensorflow_alone(exported: Path, truth: tuple[A
 # Wrong exports. Each fault is put between the network and the file, where a faulty converter would put it.
 
 
-def _wrong_weight(source: Source) -> Source:
+def _wrong_weight(source: ExportSource) -> ExportSource:
     copied = keras.models.clone_model(source.network.layers)
     weights = source.network.layers.get_weights()
     weights[-2] = weights[-2].copy()
@@ -230,11 +230,11 @@ def _wrong_weight(source: Source) -> Source:
     return replace(source, network=replace(source.network, layers=copied))
 
 
-def _wrong_scaling(source: Source) -> Source:
+def _wrong_scaling(source: ExportSource) -> ExportSource:
     return replace(source, network=replace(source.network, values=Values.SYMMETRIC))
 
 
-def _wrong_labels(source: Source) -> Source:
+def _wrong_labels(source: ExportSource) -> ExportSource:
     """The network's columns in another order than the class names."""
     layers = source.network.layers
     turned = keras.Model(layers.inputs, keras.ops.flip(layers.outputs[0], axis=-1))
@@ -249,7 +249,7 @@ def test_a_wrong_export_is_caught(
     monkeypatch: pytest.MonkeyPatch,
     kind: Format,
     quantize: Quantize | None,
-    fault: Callable[[Source], Source],
+    fault: Callable[[ExportSource], ExportSource],
 ) -> None:
     right = artefacts._writers
     monkeypatch.setattr(artefacts, "_writers", lambda source, *rest: right(fault(source), *rest))
