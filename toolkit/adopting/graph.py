@@ -132,7 +132,7 @@ def wrap(model: onnx.ModelProto, found: Shapes, feeding: Feeding, contract: Cont
         )
     wrapped: onnx.ModelProto = compose.add_prefix(model, PREFIX)
     graph = wrapped.graph
-    if found.batch:
+    if found.batch and not contract.batch:
         _free_batch(graph, found.batch)
     before, constants = _before(found, feeding)
     after, more = _after(found, feeding, len(contract.labels))
@@ -140,10 +140,11 @@ def wrap(model: onnx.ModelProto, found: Shapes, feeding: Feeding, contract: Cont
     del graph.node[:], graph.input[:], graph.output[:], graph.value_info[:]
     graph.node.extend(nodes)
     graph.initializer.extend(numpy_helper.from_array(value, name) for name, value in (constants | more).items())
-    shape: list[str | int | None] = ["batch", *contract.preprocess.shape]
+    batch: str | int = contract.batch or "batch"
+    shape: list[str | int | None] = [batch, *contract.preprocess.shape]
     graph.input.append(helper.make_tensor_value_info("images", TensorProto.UINT8, shape))
     graph.output.append(
-        helper.make_tensor_value_info("probabilities", TensorProto.FLOAT, ["batch", len(contract.labels)])
+        helper.make_tensor_value_info("probabilities", TensorProto.FLOAT, [batch, len(contract.labels)])
     )
     return wrapped
 

@@ -27,7 +27,7 @@ def load_onnx(path: Path) -> onnx.ModelProto:
     onnx_metadata(mapped(path), path)
     try:
         model = onnx.load(path, load_external_data=False)
-        for tensor in _tensors(model.graph):
+        for tensor in stored_tensors(model.graph):
             if external_data_helper.uses_external_data(tensor):
                 _check_external(tensor, path)
         external_data_helper.load_external_data_for_model(model, str(path.parent))
@@ -46,14 +46,14 @@ def embed(model: onnx.ModelProto, contract: Contract) -> None:
     onnx.helper.set_model_props(model, kept)
 
 
-def _tensors(graph: onnx.GraphProto) -> Iterator[onnx.TensorProto]:
+def stored_tensors(graph: onnx.GraphProto) -> Iterator[onnx.TensorProto]:
     """All tensors stored in a graph, those in attributes and inner graphs too."""
     yield from graph.initializer
     for node in graph.node:
         for attribute in node.attribute:
             yield from (*([attribute.t] if attribute.HasField("t") else ()), *attribute.tensors)
             for inner in (*([attribute.g] if attribute.HasField("g") else ()), *attribute.graphs):
-                yield from _tensors(inner)
+                yield from stored_tensors(inner)
 
 
 def _check_external(tensor: onnx.TensorProto, path: Path) -> None:

@@ -78,6 +78,8 @@ def adopt(
         f"{result.path}: {len(result.contract.labels)} classes, like the original on {result.n_pictures} pictures "
         f"(largest difference {result.difference:.1e}, same top-1 {result.agreement:.2%})"
     )
+    for note in result.notes:
+        console.say(f"note: {note}")
 
 
 def _image_size(text: str | None) -> tuple[int, int] | None:
