@@ -16,7 +16,6 @@ import toolkit
 from toolkit.adopting.adopt import AdoptOptions, adopt
 from toolkit.adopting.comparison import compare
 from toolkit.core.errors import MismatchError
-from toolkit.model_files.contract import Contract
 from toolkit.sessions.open_session import open_session
 
 
@@ -81,15 +80,14 @@ def test_noise_of_the_original_is_allowed_and_nothing_else(tmp_path: Path) -> No
             return np.full((len(images), 2), 0.5) + (1e-5 if moved else 0)
 
     images = np.zeros((12, 24, 24, 3), np.uint8)
-    contract = Contract(labels=("a", "b"), preprocess=result.contract.preprocess)
     steady: Any = Steady()
     for wrong, refused in ((5e-5, False), (3e-4, True), (0.2, True)):
         answers = np.array([[0.5 + wrong, 0.5 - wrong]], np.float32)
         if refused:
             with pytest.raises(MismatchError):
-                compare(steady, lambda batch, a=answers: np.repeat(a, len(batch), 0), images, contract)  # type: ignore[misc]
+                compare(steady, lambda batch, a=answers: np.repeat(a, len(batch), 0), images)  # type: ignore[misc]
         else:
-            compare(steady, lambda batch, a=answers: np.repeat(a, len(batch), 0), images, contract)  # type: ignore[misc]
+            compare(steady, lambda batch, a=answers: np.repeat(a, len(batch), 0), images)  # type: ignore[misc]
 
 
 def test_weights_in_constants_have_a_fingerprint(tmp_path: Path) -> None:

@@ -165,7 +165,7 @@ def adopt(path: Path, options: AdoptOptions) -> AdoptResult:
         embed(adopted, contract)
         temporary.write_bytes(adopted.SerializeToString())
         run = open_session(temporary, device="cpu", runtime=options.runtime, proving=True).run
-        return compare(original, run, images, contract)
+        return compare(original, run, images)
 
     with lock(target), atomic_write(target) as temporary:
         try:

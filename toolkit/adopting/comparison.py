@@ -89,9 +89,7 @@ class Original:
         return fed.transpose(0, 3, 1, 2) if self.shapes.nchw else fed
 
 
-def compare(
-    original: Original, run: Callable[[Image], Probabilities], images: Image, contract: Contract
-) -> tuple[float, float]:
+def compare(original: Original, run: Callable[[Image], Probabilities], images: Image) -> tuple[float, float]:
     """(largest difference, top-1 agreement) of the new file and the original, fed by numpy.
 
     What may differ is judged by the original itself: how far its answers move when each value of its input moves by the
