@@ -23,7 +23,7 @@ FAULTS = {
 }
 MAIN_JOB = """\
 toolkit split PetImages --ratio 0.9
-toolkit train PetImages-split --recipe cats-dogs-150 --epochs 3
+toolkit train PetImages-split
 toolkit export model --onnx
 toolkit infer photos/ --out labels.csv"""
 

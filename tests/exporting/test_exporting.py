@@ -44,7 +44,7 @@ from toolkit.model_files.conventions import Output, Values
 from toolkit.model_files.inspect import inspect
 from toolkit.sessions.backend import Runtime
 from toolkit.training.networks import keras_model as network
-from toolkit.training.recipes.recipe import available, load_recipe
+from toolkit.training.recipes.recipe import documented, load_recipe
 
 FILES = [
     (Format.ONNX, None),
@@ -510,7 +510,7 @@ def test_other_weights_than_the_bundle_describes_are_refused(fashion_bundle: Pat
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", sorted(available()))
+@pytest.mark.parametrize("name", documented())
 def test_every_documented_network_in_every_format(name: str, request: pytest.FixtureRequest, tmp_path: Path) -> None:
     recipe = load_recipe(name)
     if name == "places":
@@ -542,7 +542,7 @@ def test_every_documented_network_in_every_format(name: str, request: pytest.Fix
 
 
 def test_there_are_seven_documented_networks() -> None:
-    assert len(available()) == 7
+    assert len(documented()) == 7
 
 
 @pytest.mark.parametrize("quantize", [None, Quantize.INT8])

@@ -24,7 +24,7 @@ from toolkit.splitting.plan import parse_ratio, subsets
 from toolkit.training.data.batches import Batches, Rows
 from toolkit.training.data.dataset import find_dataset, hold_out
 from toolkit.training.data.decode_cache import decode_all
-from toolkit.training.recipes.recipe import EFFORTS, Recipe, available, load_recipe, parse_recipe
+from toolkit.training.recipes.recipe import EFFORTS, Recipe, available, documented, load_recipe, parse_recipe
 from toolkit.training.recipes.recipe_schema import AUGMENTATIONS, LAYERS, OPTIMIZERS
 from toolkit.training.train import TrainOptions, train
 
@@ -64,7 +64,7 @@ def _options(out: Path, cache: Path) -> TrainOptions:
     return TrainOptions(recipe="flowers-augmented", image_size=(32, 32), epochs=2, out=out, cache_dir=cache)
 
 
-@pytest.mark.parametrize("name", sorted(available()))
+@pytest.mark.parametrize("name", documented())
 def test_every_recipe_builds_to_its_parameters_and_trains_a_batch(name: str, request: pytest.FixtureRequest) -> None:
     from toolkit.training.networks import keras_model as network
 

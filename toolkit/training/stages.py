@@ -14,6 +14,8 @@ import numpy as np
 
 from toolkit.core.progress import Progress
 from toolkit.training.data.batches import Batches, Rows
+from toolkit.training.data.input_size import FEW_IMAGES
+from toolkit.training.discriminant import best_scale, discriminant
 from toolkit.training.fit import Fit, Stage, begun, fit
 from toolkit.training.networks.keras_model import Networks, compile_head, compile_tuning, save
 from toolkit.training.recipes.recipe import Recipe
@@ -65,11 +67,11 @@ def train_stages(
     if depth == "none":
         return reached
     n_layers = compile_tuning(networks, recipe, depth, train.n_steps)
-    progress.line(f"tuning: {_WORDS.get(depth, f'from {depth}')}, {n_layers} layers of {recipe.backbone.name}")
+    progress.line(f"tuning: {n_layers} layers of {recipe.backbone.name}")
     return fit(replace(stage, name="tuning", title="tuning", before=reached), folder, progress)
 
 
-_WORDS: Final = {"upper": "the upper blocks", "all": "all blocks"}
+_WORDS: Final = {"none": "nothing of the backbone is", "upper": "the upper blocks are", "all": "all blocks are"}
 
 
 def _train_head(
@@ -81,12 +83,17 @@ def _train_head(
     if not wanted.head_epochs:
         return Fit(notes={"tuned": "upper" if tune == "auto" else tune})
     rows = features()
+    few = len(stage.train.rows) <= FEW_IMAGES
+    train, validation = replace(stage.train, source=rows), replace(stage.validation, source=rows)
+    closed = few and _solve_head(networks, recipe, train, validation)
+    if closed:  # nothing is left for gradient descent but to be measured
+        wanted = replace(wanted, head_epochs=1, head_learning_rate=1e-9)
     head = Stage(
         name="head",
         title="training the head",
-        model=compile_head(networks, recipe, stage.train.n_steps),
-        train=replace(stage.train, source=rows),
-        validation=replace(stage.validation, source=rows),
+        model=compile_head(networks, replace(recipe, backbone=wanted), stage.train.n_steps),
+        train=train,
+        validation=validation,
         epochs=wanted.head_epochs,
         settings=replace(stage.settings, patience=0),
         network=None,
@@ -96,11 +103,38 @@ def _train_head(
     save(folder / BEST_WEIGHTS, networks.network.save_weights)
     if tune != "auto":
         return replace(reached, notes={"tuned": tune})
-    accuracy = reached.epochs[-1].accuracy
-    depth = "upper" if accuracy >= _FITS else "all"
-    relation = "fits" if depth == "upper" else "does not fit"
-    progress.line(f"the head {relation} the training images (accuracy {accuracy:.3f}): {_WORDS[depth]} are tuned")
+    depth = choose_depth(reached.epochs[-1].accuracy, len(stage.train.rows))
+    why = f"training accuracy of the head: {reached.epochs[-1].accuracy:.3f}; all blocks where that is below {_FITS}"
+    if few:
+        why = f"{len(stage.train.rows):,} images for training are few: the head is solved in closed form"
+    progress.line(f"{_WORDS[depth]} tuned ({why})")
     return replace(reached, notes={"tuned": depth})
+
+
+def choose_depth(accuracy: float, n_images: int) -> str:
+    """How deep a backbone is tuned, by what a head on its features has reached on the training images.
+
+    >>> choose_depth(0.97, 2500), choose_depth(0.91, 17_600), choose_depth(0.91, 100)
+    ('upper', 'all', 'none')
+    """
+    if n_images <= FEW_IMAGES:
+        return "none"
+    return "upper" if accuracy >= _FITS else "all"
+
+
+def _solve_head(networks: Networks, recipe: Recipe, train: Batches, validation: Batches) -> bool:
+    """Give a head that is one dense layer the weights of a discriminant; whether it is one."""
+    assert networks.head is not None
+    weighted = [layer for layer in networks.head.layers if layer.weights]
+    if recipe.binary or len(weighted) != 1 or len(train.source.shape) != 1 or len(weighted[0].get_weights()) != 2:
+        return False
+    layer = weighted[0]
+    kernel, bias = discriminant(train.source.take(train.rows), train.labels, int(layer.units))
+    held = slice(0, validation.n_images)
+    logits = validation.source.take(validation.rows[held]) @ kernel + bias
+    scale = best_scale(logits, validation.labels[held], recipe.train.label_smoothing)
+    layer.set_weights([kernel * scale, bias * scale])
+    return True
 
 
 def balanced(train: Batches) -> dict[int, float] | None:

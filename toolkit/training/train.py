@@ -25,11 +25,11 @@ from toolkit.model_files.bundle import Bundle, DataRow
 from toolkit.model_files.history import Epoch, read_history
 from toolkit.model_files.pretrained import find_lite0
 from toolkit.training import workspace
-from toolkit.training.data.batches import Batches, Rows
-from toolkit.training.data.dataset import Dataset, find_dataset
+from toolkit.training.data.batches import Rows
+from toolkit.training.data.dataset import Dataset, LabelledSample, find_dataset
 from toolkit.training.data.decode_cache import Decoded, decode_all
 from toolkit.training.data.input_size import adapted
-from toolkit.training.data.subsets import assign, batches, data_rows
+from toolkit.training.data.subsets import assign, batches, data_rows, for_few_images, say_limits
 from toolkit.training.recipes.recipe import EFFORTS, Recipe, load_recipe
 from toolkit.training.recipes.recipe_schema import suggestion
 from toolkit.training.recipes.shape_check import check_classes, check_memory, free_memory, may_use_gpu
@@ -138,6 +138,7 @@ def train(data: Path, options: TrainOptions, progress: Progress = SILENT) -> Tra
         _say_cache(decoded, progress)
         samples = assign(dataset, decoded, recipe, progress)
         rows = data_rows(dataset, samples)
+        recipe = recipe if options.batch_size else for_few_images(recipe, samples, progress)
         settings = _settings(recipe, rows)
         if finished:
             bundle = _same(bundles.load_bundle(out), recipe, rows)
@@ -152,27 +153,9 @@ def train(data: Path, options: TrainOptions, progress: Progress = SILENT) -> Tra
         progress.start("loading TensorFlow", unit="")
         importing.wait()
         progress.finish()
-        from toolkit.training import fit, save_bundle
-        from toolkit.training.features import feature_rows
-        from toolkit.training.networks import keras_model
-        from toolkit.training.stages import train_stages
-
-        training, validation = batches(samples, recipe, Rows(decoded.path, decoded.spec.shape))
-        _say_limits(training, validation, recipe, progress)
-        with fit.devices(options.gpus, progress):
-            networks = keras_model.build(recipe, len(dataset.labels), seed=recipe.train.seed, steps=training.n_steps)
-            fitted = train_stages(
-                networks,
-                recipe,
-                (training, validation),
-                lambda: feature_rows(networks.features, decoded, progress),
-                partial,
-                progress,
-            )
-        whole = (training, replace(validation, steps=0))
-        bundle = save_bundle.write_bundle(partial, dataset, rows, recipe, networks, fitted, whole)
+        bundle, epochs = _train(dataset, samples, decoded, recipe, options.gpus, partial, progress)
         workspace.publish(partial, out)
-    return _result(replace(bundle, path=out), fitted.epochs, began)
+    return _result(replace(bundle, path=out), epochs, began)
 
 
 def _dataset(root: Path, recipe: Recipe, options: TrainOptions, progress: Progress) -> tuple[Dataset, Recipe]:
@@ -181,23 +164,52 @@ def _dataset(root: Path, recipe: Recipe, options: TrainOptions, progress: Progre
     return dataset, recipe if options.image_size else adapted(recipe, dataset, progress)
 
 
+def _train(
+    dataset: Dataset,
+    samples: list[LabelledSample],
+    decoded: Decoded,
+    recipe: Recipe,
+    gpus: int | None,
+    partial: Path,
+    progress: Progress,
+) -> tuple[Bundle, tuple[Epoch, ...]]:
+    """Build, train and save; TensorFlow is imported by now."""
+    from toolkit.training import fit as fitting
+    from toolkit.training import save_bundle
+    from toolkit.training.features import feature_rows
+    from toolkit.training.networks import keras_model
+    from toolkit.training.stages import train_stages
+
+    training, validation = batches(samples, recipe, Rows(decoded.path, decoded.spec.shape))
+    say_limits(training, validation, recipe, progress)
+    with fitting.devices(gpus, progress):
+        networks = keras_model.build(recipe, len(dataset.labels), seed=recipe.train.seed, steps=training.n_steps)
+        fit = train_stages(
+            networks,
+            recipe,
+            (training, validation),
+            lambda: feature_rows(networks.features, decoded, progress),
+            partial,
+            progress,
+        )
+    whole = (training, replace(validation, steps=0))
+    bundle = save_bundle.write_bundle(partial, dataset, data_rows(dataset, samples), recipe, networks, fit, whole)
+    return bundle, fit.epochs
+
+
 def _begin(recipe: Recipe) -> BackgroundImport:
     """Begin to import TensorFlow; the weights of a backbone are looked for at once, before any image is decoded.
 
     Raises:
         MachineError: TensorFlow or the weights are missing, or the weights are other ones.
     """
+    if find_spec("tensorflow") is None:
+        raise missing_extra("tensorflow", "train", "training")
     backbone = recipe.backbone
     lite0 = backbone is not None and backbone.name == "EfficientNetLite0"
     if backbone and lite0 and backbone.weights != "none":
         find_lite0(None if backbone.weights == "imagenet" else Path(backbone.weights))
-    if find_spec("tensorflow") is None:
-        raise missing_extra("tensorflow", "train", "training")
-    importing = BackgroundImport(
-        "toolkit.training.stages",
-        "toolkit.training.save_bundle",
-        purpose="training",
-    )
+    importing = BackgroundImport("toolkit.training.stages", "toolkit.training.save_bundle", purpose="training")
     if backbone and not lite0 and backbone.weights != "none":
         importing.wait()
         from toolkit.training.networks.backbone import build_backbone
@@ -323,19 +335,6 @@ def _say_cache(decoded: Decoded, progress: Progress) -> None:
         f"decoded images: {decoded.n_bytes / 1e6:,.0f} MB {what} {decoded.path.parent} "
         "(--cache-dir; may be deleted at any time)"
     )
-
-
-def _say_limits(training: Batches, validation: Batches, recipe: Recipe, progress: Progress) -> None:
-    """Where an epoch is not all the data, that it is not, and how to change it."""
-    for batches_, key, verb in (
-        (training, "steps_per_epoch", "an epoch reads"),
-        (validation, "validation_steps", "validation after an epoch reads"),
-    ):
-        if batches_.n_images < len(batches_.rows):
-            progress.line(
-                f"{verb} {batches_.n_images:,} of {len(batches_.rows):,} images ({key} = {batches_.steps} in recipe "
-                f"{recipe.name}); to read all of them, take that line out of a copy: toolkit recipe copy {recipe.name}"
-            )
 
 
 def image_size(text: str) -> tuple[int, int]:

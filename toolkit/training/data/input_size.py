@@ -12,6 +12,10 @@ from toolkit.training.data.batches import spread
 from toolkit.training.data.dataset import Dataset
 from toolkit.training.recipes.recipe import Recipe
 
+FEW_IMAGES: Final = 1280
+"""As many images for training as a backbone gives features: a head fits so many in any case."""
+
+_LARGE: Final = 224
 _LOOKED_AT: Final = 200  # images at most
 _LEAST: Final = 64  # pixels
 _STEP: Final = 32  # pixels that a backbone makes one of
@@ -29,11 +33,22 @@ def adapted(recipe: Recipe, dataset: Dataset, progress: Progress) -> Recipe:
     shorter = _shorter_side(dataset)
     side = max(_LEAST, round(2 * shorter / _STEP) * _STEP) if shorter else spec.height
     if side >= min(spec.height, spec.width):
-        return recipe
+        return _for_few(recipe, dataset, side, progress)
     progress.line(
         f"input {side}x{side} instead of {spec.height}x{spec.width}: the images are small "
         f"(shorter side {shorter} pixels, median); --image-size chooses another one"
     )
+    return replace(recipe, preprocess=replace(spec, height=side, width=side))
+
+
+def _for_few(recipe: Recipe, dataset: Dataset, most: int, progress: Progress) -> Recipe:
+    """The recipe, with a larger input where images for training are few, and time is not."""
+    spec, n = recipe.preprocess, len(dataset.samples)
+    n_train = sum(s.subset == "train" for s in dataset.samples) if dataset.split else n * (1 - recipe.train.validation)
+    side = min(_LARGE, most)
+    if n_train > FEW_IMAGES or side <= max(spec.height, spec.width):
+        return recipe
+    progress.line(f"input {side}x{side} instead of {spec.height}x{spec.width}: the images for training are few")
     return replace(recipe, preprocess=replace(spec, height=side, width=side))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Final
 
 import numpy as np
 
@@ -16,6 +17,10 @@ from toolkit.training.data.batches import Batches, Rows
 from toolkit.training.data.dataset import Dataset, LabelledSample, hold_out
 from toolkit.training.data.decode_cache import Decoded
 from toolkit.training.recipes.recipe import Recipe
+
+_SMALL_BATCH: Final = 8
+_STEPS: Final = 12  # of an epoch at least, where batches of 8 allow it
+_VALIDATED: Final = 500  # images after each epoch at least; at the end all of them are
 
 
 def assign(dataset: Dataset, decoded: Decoded, recipe: Recipe, progress: Progress) -> list[LabelledSample]:
@@ -51,6 +56,26 @@ def data_rows(dataset: Dataset, samples: Sequence[LabelledSample]) -> list[DataR
     ]
 
 
+def for_few_images(recipe: Recipe, samples: Sequence[LabelledSample], progress: Progress) -> Recipe:
+    """A recipe with a backbone, for the images there are.
+
+    Where those for training are few, its batches are smaller, so that an epoch has steps enough to get somewhere; where
+    those for validation are many more, a share of them is looked at after each epoch.
+    """
+    if not recipe.backbone:
+        return recipe
+    counts = Counter(sample.subset for sample in samples if not sample.reason)
+    train, settings = counts["train"], recipe.train
+    size = max(_SMALL_BATCH, min(settings.batch_size, train // _STEPS))
+    if size < settings.batch_size:
+        progress.line(f"batches of {size} instead of {settings.batch_size}: {train:,} images for training are few")
+        settings = replace(settings, batch_size=size)
+    most = max(_VALIDATED, train)
+    if not settings.validation_steps and counts["validation"] > 2 * most:
+        settings = replace(settings, validation_steps=-(-most // settings.batch_size))
+    return replace(recipe, train=settings)
+
+
 def batches(samples: Sequence[LabelledSample], recipe: Recipe, source: Rows) -> tuple[Batches, Batches]:
     """Those of the training and of the validation subset.
 
@@ -77,3 +102,19 @@ def batches(samples: Sequence[LabelledSample], recipe: Recipe, source: Rows) -> 
     )
     held = replace(training, rows=validation, labels=labels[validation], steps=settings.validation_steps, seed=None)
     return training, held
+
+
+def say_limits(training: Batches, validation: Batches, recipe: Recipe, progress: Progress) -> None:
+    """Where an epoch is not all the data, that it is not, and how to change it."""
+    name = recipe.name
+    if training.n_images < len(training.rows):
+        progress.line(
+            f"an epoch reads {training.n_images:,} of {len(training.rows):,} images (steps_per_epoch = "
+            f"{training.steps} in recipe {name}); to read all of them, take that line out of a copy: "
+            f"toolkit recipe copy {name}"
+        )
+    if validation.n_images < len(validation.rows):
+        progress.line(
+            f"after an epoch {validation.n_images:,} of {len(validation.rows):,} validation images are looked at, at "
+            "the end all of them; validation_steps in a copy of the recipe changes it"
+        )

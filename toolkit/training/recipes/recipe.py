@@ -161,12 +161,21 @@ def recipe_dir() -> Path:
 
 
 def available() -> dict[str, Path]:
-    """The documented recipes: name -> file, sorted by name.
+    """The recipes that come with the package: name -> file, sorted by name.
 
     >>> "flowers" in available()
     True
     """
     return {path.stem: path for path in sorted(recipe_dir().glob("*.toml"), key=lambda path: path.stem)}
+
+
+def documented() -> list[str]:
+    """The names of the documented networks, sorted: the recipes that begin with random weights.
+
+    >>> len(documented())
+    7
+    """
+    return [name for name in available() if load_recipe(name).backbone is None]
 
 
 def load_recipe(name_or_path: str | Path) -> Recipe:
