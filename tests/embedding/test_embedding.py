@@ -124,6 +124,12 @@ def test_a_foreign_file_is_left_untouched(network: Path, photos: Path, tmp_path:
         assert (tmp_path / name).read_bytes() == content
         with pytest.raises(InputError, match="no file of features"):
             list(read_features(tmp_path / name))
+    for name in ("fine.rows.csv", "fine.npy.partial"):
+        (tmp_path / name).write_text("mine")
+        with pytest.raises(InputError, match="toolkit did not write it"):
+            toolkit.embed(photos, tmp_path / "fine.npy", network)
+        assert (tmp_path / name).read_text() == "mine"
+        (tmp_path / name).unlink()
     with pytest.raises(UsageError, match=r"ends in \.parquet, \.npy, \.csv"):
         toolkit.embed(photos, tmp_path / "features.txt", network)
 

@@ -171,6 +171,10 @@ def test_it_labels_photos_like_any_model(data_dir: Path, shared_cache: Path, tmp
     cats = {"tabby cat", "tiger cat", "Persian cat", "Siamese cat", "Egyptian Mau"}
     assert sum(any(row[f"label{k}"] in cats for k in ("", "_2", "_3", "_4", "_5")) for row in rows) >= 3
 
+    done = run_cli("evaluate", tmp_path, "--model", "imagenet", cwd=tmp_path, TOOLKIT_CACHE=str(shared_cache))
+    assert done.returncode == 0, done.stderr
+    assert json.loads((tmp_path / "evaluation" / "metrics.json").read_text())["data"]["labelled"] == 6
+
 
 @needs_weights
 def test_inspect_and_python_know_it(shared_cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

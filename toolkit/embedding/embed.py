@@ -15,6 +15,7 @@ from typing import Final
 from toolkit.core.errors import GateError, InputError, UsageError
 from toolkit.core.locking import lock
 from toolkit.core.machine import usable_cpus
+from toolkit.core.ownership import claim
 from toolkit.core.parallel import in_threads
 from toolkit.core.progress import SILENT, Progress
 from toolkit.core.text import printable
@@ -22,7 +23,9 @@ from toolkit.data.walk import Sample
 from toolkit.embedding.feature_files import (
     FeatureRow,
     is_feature_file,
+    is_rows_file,
     packed,
+    rows_path,
     suffix_of,
     unpacked,
     write_features,
@@ -124,12 +127,12 @@ def embed(
     """
     options, stop = options or InferOptions(), stop or threading.Event()
     suffix_of(out)
-    _claim(out)
     inputs.check()
     session = FeatureSession(model, threads=1)
     names = session.contract.labels
     labeller = make_labeller(session, options)
     table = _Layout(contract=session.contract, model=features_fingerprint(session))
+    _claim(out)
     counts = PassedOver()
     work = _until(stop, batches(inputs.samples(counts), labeller.batch_size))
     partial = Partial(out, table)
@@ -200,17 +203,21 @@ def features_fingerprint(session: FeatureSession) -> str:
 
 
 def _claim(out: Path) -> None:
-    """What lies at `out` is replaced only where it is a file of features."""
+    """What lies at `out` and beside it is replaced only where it is ours."""
     if out.is_dir():
         raise UsageError(
             f"{printable(str(out))}: expected the name of a file, found a folder",
             hint=f"--out {printable(str(out / 'features.parquet'))}",
         )
-    if out.exists() and out.stat().st_size and not is_feature_file(out):
-        raise InputError(
-            f"{printable(str(out))}: exists, and toolkit did not write it; it is left untouched",
-            hint="choose another name with --out",
-        )
+    claim(out, is_feature_file, force=None)
+    if out.suffix.lower() == ".npy":
+        claim(rows_path(out), is_rows_file, force=None)
+    claim(Partial.place(out), _is_partial, force=None)
+
+
+def _is_partial(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(20) == b"path,features,error,"
 
 
 def _until(stop: threading.Event, work: Iterator[list[Sample]]) -> Iterator[list[Sample]]:

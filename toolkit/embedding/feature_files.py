@@ -108,8 +108,7 @@ def is_feature_file(path: Path) -> bool:
     """Whether `path` is a file that `write_features` wrote, by its columns or the table beside it."""
     try:
         if path.suffix.lower() == ".npy":
-            with rows_path(path).open(newline="", encoding="utf-8") as file:
-                return next(csv.reader(file), []) == list(ROW_COLUMNS)
+            return is_rows_file(rows_path(path))
         if path.suffix.lower() == ".csv":
             with path.open(newline="", encoding="utf-8") as file:
                 head = file.readline(1 << 20)
@@ -117,6 +116,15 @@ def is_feature_file(path: Path) -> bool:
         return path.suffix.lower() == ".parquet" and _parquet_columns(path) == [
             *("path", "features", "status", "error", "size", "mtime_ns", "model"),
         ]
+    except (OSError, UnicodeDecodeError, csv.Error):
+        return False
+
+
+def is_rows_file(path: Path) -> bool:
+    """Whether `path` is the table beside a .npy file of ours."""
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            return next(csv.reader([file.readline(1 << 10)]), []) == list(ROW_COLUMNS)
     except (OSError, UnicodeDecodeError, csv.Error):
         return False
 
