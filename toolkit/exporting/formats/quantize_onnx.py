@@ -21,6 +21,7 @@ _INTEGER: Final = [
     *("Conv", "ConvTranspose", "MatMul", "Gemm", "Add", "Concat", "Relu", "Clip"),
     *("MaxPool", "AveragePool", "GlobalAveragePool", "Reshape", "Flatten", "Transpose", "Squeeze", "Pad"),
 ]
+_LAYERS: Final = ("Conv", "ConvTranspose", "MatMul", "Gemm")
 
 
 def to_float16(model: onnx.ModelProto) -> onnx.ModelProto:
@@ -81,9 +82,20 @@ def _quantized(model: onnx.ModelProto, ranges: Ranges, folder: Path) -> onnx.Mod
         activation_type=QuantType.QUInt8,
         weight_type=QuantType.QInt8,
         reduce_range=True,
+        nodes_to_exclude=behind_the_last_layer(model),
         extra_options={"OpTypesToExcludeOutputQuantization": ["Gemm", "MatMul"]},
     )
     return onnx.load(target)
+
+
+def behind_the_last_layer(model: onnx.ModelProto) -> list[str]:
+    """Names of the nodes behind the last one with weights, which make probabilities of its numbers.
+
+    They stay float32: a `Concat` of [1 - p, p] would be cut to the range of the calibration images' probabilities.
+    """
+    nodes = model.graph.node
+    last = max((i for i, node in enumerate(nodes) if node.op_type in _LAYERS), default=len(nodes))
+    return [node.name for node in nodes[last + 1 :]]
 
 
 def with_corrected_biases(model: onnx.ModelProto, rounded: onnx.ModelProto, means: Means) -> onnx.ModelProto:
@@ -140,7 +152,7 @@ def _dequantized(model: onnx.ModelProto) -> dict[str, npt.NDArray[np.float64]]:
         if node.op_type == "DequantizeLinear" and node.input[0] in tensors and node.input[0].endswith("_quantized"):
             values, scale, zero = (tensors[name].astype(np.float64) for name in node.input)
             axis = next((entry.i for entry in node.attribute if entry.name == "axis"), 1)
-            if scale.ndim:
+            if scale.size > 1:  # a layer of one unit has one scale, without an axis
                 shape = [1] * values.ndim
                 shape[axis] = -1
                 scale, zero = scale.reshape(shape), zero.reshape(shape)
