@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -31,12 +33,17 @@ def place(pet_images: Path, tmp_path: Path) -> Path:
     return tmp_path
 
 
-def cron(place: Path) -> subprocess.CompletedProcess[str]:
-    """Run the README's line with its paths put where they are in this test."""
+def readme_line(place: Path) -> str:
+    """The README's command, as it stands in a crontab, with its paths put where they are in this test."""
     readme = (ROOT / "README.md").read_text()
     found = re.search(r"^30 2 \* \* \*  (.*)$", readme, re.MULTILINE)
     assert found is not None
-    line = found[1].replace("/srv/photos", str(place)).replace("/opt/toolkit/bin", str(place / "bin"))
+    return found[1].replace("/srv/photos", str(place)).replace("/opt/toolkit/bin", str(place / "bin"))
+
+
+def cron(place: Path) -> subprocess.CompletedProcess[str]:
+    """Run the README's line as cron does: up to the first bare percent sign, the escaped ones unescaped."""
+    line = re.split(r"(?<!\\)%", readme_line(place))[0].replace(r"\%", "%")
     return subprocess.run(
         ["env", "-i", "HOME=/nonexistent", "PATH=/usr/bin:/bin", "SHELL=/bin/sh", "/bin/sh", "-c", line],
         capture_output=True,
@@ -79,3 +86,24 @@ def test_nights(place: Path, pet_images: Path) -> None:
     old = (place / "labels.csv").read_bytes()
     assert "archive: expected a file or a folder, found nothing" in cron(place).stdout
     assert (place / "labels.csv").read_bytes() == old
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("cron") is None, reason="no cron daemon on this machine (apt-get install cron)")
+@pytest.mark.skipif(sys.platform != "linux" or os.getuid() != 0, reason="needs root, to start a cron daemon")
+def test_under_a_real_cron(place: Path) -> None:
+    """The line in a real crontab: it runs within a minute, to its end, and its log says so."""
+    table = Path("/etc/cron.d") / f"toolkit-test-{os.getpid()}"
+    table.write_text(f"SHELL=/bin/sh\nPATH=/usr/bin:/bin\n* * * * *  root  {readme_line(place)}\n")
+    table.chmod(0o644)
+    daemon = subprocess.Popen(["cron", "-f"], stdin=subprocess.DEVNULL)  # it ends at once where another one runs
+    try:
+        until = time.monotonic() + 300
+        while time.monotonic() < until and not (place / "labels.csv").exists():
+            time.sleep(1)
+        assert (place / "labels.csv").exists()
+        assert log(place)[0]["event"] == "finished"
+    finally:
+        table.unlink()
+        daemon.terminate()
+        daemon.wait()
