@@ -25,6 +25,8 @@ from toolkit.inference.options import InferOptions
 from toolkit.splitting.options import Mode, SplitOptions
 from toolkit.splitting.split import split
 
+Record = Callable[[str, object], None]
+
 
 def rubbish(root: Path) -> list[str]:
     """What only a run under way may leave; the file of a lock may stay where its process was killed."""
@@ -47,7 +49,7 @@ def digests(root: Path, pattern: str) -> list[str]:
 
 @pytest.mark.parametrize("mode", list(Mode))
 @pytest.mark.parametrize("update", [False, True])
-def test_split(mode: Mode, update: bool, tmp_path: Path) -> None:
+def test_split(record_property: Record, mode: Mode, update: bool, tmp_path: Path) -> None:
     root = tmp_path / "work"
     source, out = root / "photos", root / "split"
     options = SplitOptions(out=out, mode=mode, update=update)
@@ -75,12 +77,15 @@ def test_split(mode: Mode, update: bool, tmp_path: Path) -> None:
         assert not rubbish(out), f"left after {n}"
         split(source, options)
         points = n
+    record_property("cases", points)
     assert points > 10
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["new", "replaced", "among others"])
-def test_evaluate_is_whole_or_nothing(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_evaluate_is_whole_or_nothing(
+    record_property: Record, kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(report, "write_plots", lambda *_: None)
     monkeypatch.setattr(report, "write_page", partial(report_page.write_page, with_plots=False))
     photos, out = small.folders(tmp_path / "photos", 2), tmp_path / "work" / "reports"
@@ -109,10 +114,11 @@ def test_evaluate_is_whole_or_nothing(kind: str, tmp_path: Path, monkeypatch: py
         assert (out / "predictions.csv").read_bytes() == expected
         assert kind != "among others" or (out / "notes.txt").read_text() == "mine"
         assert not rubbish(out.parent), f"left after {points}"
+    record_property("cases", points)
     assert points > 5
 
 
-def test_an_export_is_completed_by_the_next(tmp_path: Path) -> None:
+def test_an_export_is_completed_by_the_next(record_property: Record, tmp_path: Path) -> None:
     bundle = tmp_path / "model"
 
     def make() -> None:
@@ -142,10 +148,11 @@ def test_an_export_is_completed_by_the_next(tmp_path: Path) -> None:
         export()
         assert (bundle / "model.onnx").read_bytes() == (bundle / "model.int8.onnx").read_bytes() == new
         assert not rubbish(tmp_path), f"left after {points}"
+    record_property("cases", points)
     assert points > 5
 
 
-def test_check_writes_its_table_and_its_page_together(tmp_path: Path) -> None:
+def test_check_writes_its_table_and_its_page_together(record_property: Record, tmp_path: Path) -> None:
     photos, root = small.folders(tmp_path / "photos", 2), tmp_path / "work"
     found = check(photos)
     table, page = root / "findings.csv", root / "findings.html"
@@ -160,12 +167,13 @@ def test_check_writes_its_table_and_its_page_together(tmp_path: Path) -> None:
         assert page.is_file()
         write()
         assert not rubbish(root), f"left after {points}"
+    record_property("cases", points)
     assert points > 2
 
 
 @pytest.mark.parametrize("suffix", [".csv", ".jsonl", ".parquet"])
 @pytest.mark.parametrize("update", [False, True])
-def test_infer(suffix: str, update: bool, tmp_path: Path) -> None:
+def test_infer(record_property: Record, suffix: str, update: bool, tmp_path: Path) -> None:
     photos, model, root = small.folders(tmp_path / "photos", 3), small.model(tmp_path / "model.onnx"), tmp_path / "work"
     out = root / f"labels{suffix}"
     options = InferOptions(workers=1, batch_size=2, update=update)
@@ -193,6 +201,7 @@ def test_infer(suffix: str, update: bool, tmp_path: Path) -> None:
         run()
         assert out.read_bytes() == expected
         assert not rubbish(root), f"left after {points}"
+    record_property("cases", points)
     assert points > 2
 
 
