@@ -39,6 +39,7 @@ KINDS: Final[dict[str, str]] = {
     "grey": "grey among colour",
     "few_pictures": "classes with too few pictures",
     "imbalance": "classes far smaller than the largest",
+    "suspected_label": "labels that a model finds wrong (--model)",
 }
 """Every kind of finding, in the order of reports, and what it stands for."""
 

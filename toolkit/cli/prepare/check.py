@@ -21,6 +21,10 @@ def check(
     out: Annotated[Path | None, typer.Option(help="Table of the findings (.csv).")] = None,
     html: Annotated[Path | None, typer.Option(help="Page of the findings with thumbnails (.html).")] = None,
     fail_on: Annotated[str, typer.Option(metavar="KIND,…", help="Exit 6 where one of these is found; or any.")] = "",
+    model: Annotated[
+        Path | None, typer.Option("--model", "-m", help="Also list suspected wrong labels: imagenet, or a bundle.")
+    ] = None,
+    folds: Annotated[int, typer.Option(min=2, help="An image is judged by what the other folds say.")] = 5,
     near: Annotated[float, typer.Option(help="Correlation from which on pictures are near copies.")] = 0.95,
     dark: Annotated[float, typer.Option(help="Dark: 95 % of the grey levels lie below.")] = 60,
     bright: Annotated[float, typer.Option(help="Bright: 95 % of the grey levels lie above.")] = 170,
@@ -64,9 +68,33 @@ def check(
     )
     with outputs(out, html, force=force) as write:
         result = checking.check(source, options, console.progress())
+        if model is not None:
+            result = _with_suspects(result, model, folds)
         write(result)
     _report_check(result, kinds)
     require_read([finding.path for finding in result.findings])
+
+
+def _with_suspects(result: CheckResult, model: Path, folds: int) -> CheckResult:
+    """The audit with the labels that `model` finds wrong."""
+    from dataclasses import replace
+
+    from toolkit.checking.findings import Finding
+    from toolkit.embedding.suspects import suspected_labels
+
+    suspects = suspected_labels(result.source, model, folds=folds, progress=console.progress())
+    found = [
+        Finding(
+            "suspected_label",
+            suspect.path,
+            value=f"{suspect.confidence - suspect.likelihood:.4f}",
+            detail=f"labelled {suspect.label} ({suspect.likelihood:.0%}), looks like {suspect.suggestion} "
+            f"({suspect.confidence:.0%})",
+            label=suspect.label,
+        )
+        for suspect in suspects
+    ]
+    return replace(result, findings=[*result.findings, *found])
 
 
 def _report_check(result: CheckResult, kinds: frozenset[str]) -> None:

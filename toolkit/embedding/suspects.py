@@ -1,0 +1,196 @@
+"""Labels that are probably wrong: a model that has not seen an image is confident that it shows another class.
+
+Features of all images are computed once. Then the images are dealt into folds, and each fold is judged by a classifier
+that was fitted to the features and labels of the others: multinomial logistic regression with a small penalty. What
+counts as confident is decided for each class by how confident the classifier is about the images that have its label
+(Northcutt, Jiang and Chuang: Confident Learning, JAIR 70, 2021).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from toolkit.core.errors import InputError, UsageError
+from toolkit.core.progress import SILENT, Progress
+from toolkit.core.text import printable
+from toolkit.data.class_source import Source
+from toolkit.data.walk import sample
+from toolkit.embedding.embed import features_of
+from toolkit.embedding.feature_session import FeatureSession
+
+FOLDS: Final = 5
+PENALTY: Final = 1e-3
+"""Weight of the squared coefficients in the loss."""
+
+STEPS: Final = 200
+
+SLACK: Final = 0.95
+"""A class is believed from this share of its mean probability on: finds more, at the price of some false alarms."""
+
+Array = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Suspect:
+    """One label that is probably wrong.
+
+    Attributes:
+        path: the file's place in the source.
+        label: what it is labelled.
+        suggestion: what the model says instead.
+        confidence: probability of `suggestion`, 0..1.
+        likelihood: probability of `label`, 0..1.
+    """
+
+    path: str
+    label: str
+    suggestion: str
+    confidence: float
+    likelihood: float
+
+
+def suspected_labels(
+    source: Source, model: Path, *, folds: int = FOLDS, seed: int = 0, progress: Progress = SILENT
+) -> list[Suspect]:
+    """The images of `source` whose label is probably wrong, the most certain first.
+
+    Args:
+        source: a folder with its labels.
+        model: a bundle, an ONNX file, or the name `imagenet`; the layer before its last one is used.
+        folds: an image is judged by what was fitted to all folds but its own; 2 or more.
+        seed: deals the images into folds.
+        progress: hears of each image.
+
+    Raises:
+        UsageError: fewer than two folds.
+        InputError: an archive, or fewer than two classes with as many readable images as folds.
+        ModelError, MachineError: the model cannot be run.
+    """
+    if folds < 2:
+        raise UsageError(f"--folds {folds}: expected 2 or more")
+    shown = printable(str(source.path))
+    if source.root is None:
+        raise InputError(f"{shown}: labels in an archive are not judged", hint="unpack it and give the folder")
+    files = [file for file in source.files if file.problem is None and file.label]
+    session = FeatureSession(model, threads=1)
+    progress.start("computing features", len(files))
+    features, known = [], []
+    try:
+        samples = (sample(source.origin(file), file.name) for file in files)
+        for file, row in zip(files, features_of(samples, session), strict=True):
+            if row.features is not None:
+                features.append(row.features)
+                known.append(file)
+            progress.advance()
+    finally:
+        progress.finish()
+    labels = sorted({file.label for file in known})
+    truth = np.array([labels.index(file.label) for file in known], np.int64)
+    if len(labels) < 2 or min(np.bincount(truth, minlength=len(labels))) < folds:
+        raise InputError(
+            f"{shown}: expected two classes or more, each with {folds} readable images or more",
+            hint="fewer --folds need fewer images",
+        )
+    p = out_of_fold(np.stack(features), truth, len(labels), folds=folds, seed=seed)
+    return [
+        Suspect(
+            path=known[i].name,
+            label=labels[truth[i]],
+            suggestion=labels[k],
+            confidence=float(p[i, k]),
+            likelihood=float(p[i, truth[i]]),
+        )
+        for i, k in confident_disagreements(p, truth)
+    ]
+
+
+def confident_disagreements(p: Array, truth: npt.NDArray[np.int64]) -> list[tuple[int, int]]:
+    """(image, class) where a class other than the label is believed, the largest difference first.
+
+    A class is believed where its probability is at least about the mean that images with its label have.
+
+    Args:
+        p: float32 (N, K), probabilities of each image by a classifier that has not seen it.
+        truth: int (N,), the labels as they are.
+    """
+    rows = np.arange(len(p))
+    means = [p[truth == k, k].mean() if (truth == k).any() else 1.0 for k in range(p.shape[1])]
+    limits = SLACK * np.array(means)
+    believed = np.where(p >= limits, p, 0.0)
+    best = believed.argmax(axis=1)
+    wrong = (believed[rows, best] > 0) & (best != truth) & (p[rows, best] > p[rows, truth])
+    margin = p[rows, best] - p[rows, truth]
+    order = sorted(np.flatnonzero(wrong).tolist(), key=lambda i: (-margin[i], i))
+    return [(i, int(best[i])) for i in order]
+
+
+def out_of_fold(
+    features: Array, truth: npt.NDArray[np.int64], n_classes: int, *, folds: int = FOLDS, seed: int = 0
+) -> Array:
+    """Probabilities (N, K) of each image by a classifier that was fitted to the other folds.
+
+    Args:
+        features: float32 (N, D).
+        truth: int (N,), 0..K-1.
+    """
+    rng = np.random.default_rng(seed)
+    fold = np.empty(len(truth), np.int64)
+    for k in range(n_classes):  # each class is dealt out evenly
+        places = rng.permutation(np.flatnonzero(truth == k))
+        fold[places] = np.arange(len(places)) % folds
+    found = np.empty((len(truth), n_classes), np.float32)
+    for f in range(folds):
+        seen, unseen = fold != f, fold == f
+        mean, spread = features[seen].mean(0), features[seen].std(0) + 1e-6
+        inputs, others = ((features[which] - mean) / spread for which in (seen, unseen))
+        scale = np.float32(1 / np.sqrt(features.shape[1]))
+        weights = _fitted(_with_one(inputs * scale), truth[seen], n_classes)
+        found[unseen] = _softmax(_with_one(others * scale) @ weights)
+    return found
+
+
+def _with_one(inputs: Array) -> Array:
+    return np.concatenate([inputs, np.ones((len(inputs), 1), np.float32)], axis=1)
+
+
+def _fitted(inputs: Array, truth: npt.NDArray[np.int64], n_classes: int) -> Array:
+    """Coefficients (D + 1, K) of the regression, by Nesterov's accelerated descent."""
+    wanted = np.eye(n_classes, dtype=np.float32)[truth]
+    weights: Array = np.zeros((inputs.shape[1], n_classes), np.float32)
+    ahead, n = weights, len(inputs)
+    step = np.float32(1 / (0.5 * _largest_eigenvalue(inputs) / n + PENALTY))
+    for t in range(STEPS):
+        slope: Array = inputs.T @ (_softmax(inputs @ ahead) - wanted) / np.float32(n) + np.float32(PENALTY) * ahead
+        new: Array = ahead - step * slope
+        ahead = new + np.float32(t / (t + 3)) * (new - weights)
+        weights = new
+    return weights
+
+
+def _largest_eigenvalue(inputs: Array) -> float:
+    """Of inputs' transposed times inputs, by power iteration."""
+    v = np.ones(inputs.shape[1], np.float32) / np.sqrt(inputs.shape[1])
+    size = 1.0
+    for _ in range(30):
+        v = inputs.T @ (inputs @ v)
+        size = float(np.linalg.norm(v))
+        v /= size
+    return 1.05 * size
+
+
+def _softmax(logits: Array) -> Array:
+    values = np.exp(logits - logits.max(axis=1, keepdims=True))
+    result: Array = values / values.sum(axis=1, keepdims=True)
+    return result
+
+
+def precision_recall(found: Sequence[str], planted: Sequence[str]) -> tuple[float, float]:
+    """Of the files `found`, how many are among those `planted`; and of these, how many are found."""
+    hits = len(set(found) & set(planted))
+    return hits / max(1, len(found)), hits / max(1, len(planted))
