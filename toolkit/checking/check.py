@@ -9,8 +9,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
 
-import cv2
-
 from toolkit.checking.findings import KINDS, Finding
 from toolkit.core.errors import InputError, UsageError
 from toolkit.core.machine import usable_cpus
@@ -24,6 +22,7 @@ from toolkit.data.split_tree import subset_of
 from toolkit.images import near_duplicates as similarity
 from toolkit.images.header import MAX_PIXELS, Header, read_header
 from toolkit.images.limits import Limits
+from toolkit.images.opencv_threads import one_opencv_thread
 from toolkit.images.quality import LEAST_SIDE, Looks, look
 
 
@@ -151,16 +150,16 @@ def _parted(file: SourceFile) -> SourceFile:
 
 
 def _look_at_all(source: Source, options: CheckOptions, progress: Progress) -> list[_Seen]:
-    cv2.setNumThreads(1)
     limits = Limits.of(options.max_pixels, options.max_memory)
     seen = {file.name: _Seen(file, problem=file.problem) for file in source.files}
     readable = [file for file in source.files if file.problem is None]
     progress.start("looking", len(readable))
     try:
-        found = parallel_map(lambda file, load: _look_at(file, load, limits), source.loads(readable), options.workers)
-        for one in found:
-            seen[one.file.name] = one
-            progress.advance()
+        with one_opencv_thread():
+            loads = source.loads(readable)
+            for one in parallel_map(lambda file, load: _look_at(file, load, limits), loads, options.workers):
+                seen[one.file.name] = one
+                progress.advance()
     finally:
         progress.finish()
     return list(seen.values())

@@ -7,6 +7,7 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, TypeVar
 
@@ -111,15 +112,20 @@ def _look(how: Examination) -> Look:
     limits = how.limits
     if not how.pixels and not how.sketch:
         return lambda data: (read_header(data, limits.max_pixels), None)
-    import cv2
-
     from toolkit.images import decode as preprocess
     from toolkit.images import near_duplicates as similarity
 
-    cv2.setNumThreads(1)
     if how.sketch:
         return lambda data: (read_header(data, limits.max_pixels), similarity.sketch(data, limits))
     return lambda data: (preprocess.verify(data, limits=limits), None)
+
+
+def _threads(how: Examination) -> AbstractContextManager[None]:
+    if not how.pixels and not how.sketch:
+        return nullcontext()
+    from toolkit.images.opencv_threads import one_opencv_thread
+
+    return one_opencv_thread()
 
 
 def examine_all(source: Source, how: Examination, progress: Progress) -> list[Examined]:
@@ -130,9 +136,10 @@ def examine_all(source: Source, how: Examination, progress: Progress) -> list[Ex
     progress.start("reading", len(readable))
     try:
         loads = source.loads(readable)
-        for result in parallel_map(lambda file, load: examine(file, load, look, how.limits), loads, how.workers):
-            examined[result.file.name] = result
-            progress.advance()
+        with _threads(how):
+            for result in parallel_map(lambda file, load: examine(file, load, look, how.limits), loads, how.workers):
+                examined[result.file.name] = result
+                progress.advance()
     finally:
         progress.finish()
     return [examined[file.name] for file in source.files]

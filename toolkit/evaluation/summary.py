@@ -131,7 +131,13 @@ def parse_gates(text: str) -> list[Gate]:
                 f"--fail-under {text!r}: expected FIGURE=LIMIT or FIGURE:CLASS=LIMIT, found {text[at:]!r}",
                 hint="for example --fail-under accuracy=0.9,recall:Dog=0.85",
             )
-        gates.append(Gate(match[1], match[2] or "", float(match[3])))
+        gate = Gate(match[1], match[2] or "", float(match[3]))
+        if not gate.limit <= 1:
+            raise UsageError(
+                f"--fail-under {gate}={gate.limit:g}: can never hold, for no figure is larger than 1",
+                hint=f"90 % is 0.9: --fail-under {gate}=0.9",
+            )
+        gates.append(gate)
         at = match.end()
     return gates
 

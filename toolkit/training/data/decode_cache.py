@@ -24,6 +24,7 @@ from toolkit.core.progress import SILENT, Progress
 from toolkit.data.read import read_file
 from toolkit.images.decode import DEFAULT_LIMITS, decode
 from toolkit.images.limits import Limits
+from toolkit.images.opencv_threads import one_opencv_thread
 from toolkit.images.spec import Preprocess
 from toolkit.training.data.dataset import Dataset, LabelledSample
 
@@ -96,7 +97,6 @@ def _decode_into(
 ) -> list[LabelledSample]:
     samples, row_bytes = dataset.samples, _row_bytes(spec)
     root = str(dataset.root)
-    cv2.setNumThreads(1)
 
     def work(start: int) -> list[LabelledSample]:
         rows = range(start, min(start + _SLICE, n))
@@ -108,7 +108,7 @@ def _decode_into(
     progress.start("decoding", n, "images")
     try:
         reserve(handle, n * row_bytes)
-        with ThreadPoolExecutor(workers) as pool:
+        with one_opencv_thread(), ThreadPoolExecutor(workers) as pool:
             try:
                 for done in pool.map(work, range(0, n, _SLICE)):
                     results += done
