@@ -116,7 +116,7 @@ def test_infer_and_update(pet_images: Path, tmp_path: Path) -> None:
     command += ["-m", "model.onnx", "--update"]
     labels = []
     for runtime, words in (
-        ("onnxruntime", "2 labelled"),
+        ("onnxruntime", "2 files"),
         ("openvino", "all done again"),
         ("openvino", "2 unchanged"),
         ("auto", "all done again"),
