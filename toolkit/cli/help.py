@@ -7,6 +7,8 @@ from typing import Any
 
 from typer.core import TyperCommand, TyperGroup, TyperOption
 
+from toolkit.cli.examples import EXAMPLES
+
 EXAMPLE = "$ "
 """How a paragraph begins that is shown as it stands: a command and what it prints."""
 
@@ -16,7 +18,7 @@ class Command(TyperCommand):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.help = filled(self.help or "")
+        self.help = "\n\n".join([filled(self.help or ""), EXAMPLES.get(self.name or "", "").strip()]).strip()
 
     def get_params(self, ctx: Any) -> list[Any]:
         return _without_type(super().get_params(ctx))

@@ -32,8 +32,6 @@ def bench(
     """Measure how fast a model labels your images on this machine, with every runtime and precision that is installed.
 
     Says how many images a night takes, and which options to use.
-
-    Example: toolkit bench model photos/
     """
     from toolkit.benchmark.bench import bench as run
 

@@ -49,8 +49,6 @@ def embed(
 
     They are for searching, clustering and classifiers of your own: like images have like features. With --like, the
     nearest images are printed, best first, with their similarity (1 is the same).
-
-    Example: toolkit embed photos/ --out features.npy
     """
     from toolkit.core.errors import UsageError
     from toolkit.embedding.embed import embed as run

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from toolkit.cli import console
+from toolkit.cli.completion import devices
 from toolkit.cli.options import COLUMNS, Columns, Labels, MaxMemory, Quiet, Verbose
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ def evaluate(
         bool, typer.Option("--force", help="Replace files in OUT that toolkit did not write.", show_default=False)
     ] = False,
     max_memory: MaxMemory = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, or GPUs: cuda:0,1.")] = "auto",
+    device: Annotated[str, typer.Option(autocompletion=devices, help="auto, cpu, cuda, or GPUs: cuda:0,1.")] = "auto",
     runtime: Annotated[
         Literal["auto", "onnxruntime", "openvino"], typer.Option(help="What runs an ONNX file; auto is onnxruntime.")
     ] = "auto",
@@ -51,8 +52,6 @@ def evaluate(
     """Judge a model by labelled folders: report, confusion, plots, an HTML page.
 
     Several models are put side by side. DATA may be a split tree: its held-out part is used.
-
-    Example: toolkit evaluate PetImages-split/validation --fail-under accuracy=0.9
     """
     from toolkit.core.coerce import choice
     from toolkit.data.label_table import LabelTables

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from toolkit.cli import answers, console
+from toolkit.cli.completion import devices
 from toolkit.cli.options import Log, MaxMemory, Quiet, Verbose
 from toolkit.core.errors import UsageError
 from toolkit.core.progress import SILENT
@@ -62,7 +63,9 @@ def infer(
         int, typer.Option(min=1, help="Larger pictures are refused.", rich_help_panel=FILES)
     ] = 200_000_000,
     max_memory: MaxMemory = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, or GPUs: cuda:0,1.", rich_help_panel=SPEED)] = "auto",
+    device: Annotated[
+        str, typer.Option(autocompletion=devices, help="auto, cpu, cuda, or GPUs: cuda:0,1.", rich_help_panel=SPEED)
+    ] = "auto",
     runtime: Annotated[
         Literal["auto", "onnxruntime", "openvino"],
         typer.Option(help="What runs an ONNX file; auto is onnxruntime.", rich_help_panel=SPEED),
@@ -95,12 +98,6 @@ def infer(
     Without --out the answers are printed. With it, files and folders become a table with label, confidence and status.
     A file that cannot be read is a row too. A run that was stopped or killed goes on where it was when the same command
     is given again.
-
-    $ toolkit infer cat.jpg
-    cat.jpg: Cat 97.1 %, Dog 2.9 %
-
-    $ toolkit infer photos/ --out labels.csv
-    1,204 files: Cat 611 · Dog 589 · unsure 3 · failed 1 (cpu) -> labels.csv
     """
     from toolkit.core.coerce import choice
     from toolkit.inference.infer import infer as run

@@ -56,10 +56,6 @@ def review(
     Unsure ones come first, then those that the model finds least likely. Each decision is written at once; the same
     command goes on with what is not decided yet. The page is served to this machine only. Ctrl-C or its button
     "Finish" ends it.
-
-    Example: toolkit review labels.csv
-
-    corrections.csv: 41 images decided
     """
     from toolkit.core.locking import lock
     from toolkit.inference.saved_results import SavedResults

@@ -29,10 +29,6 @@ def view(
     """Write one page with the images of a result table: counts, unsure ones first, filters, paths to copy.
 
     The page needs no other file and no network; it can be mailed.
-
-    Example: toolkit view labels.csv
-
-    labels.html: 1,204 of 1,204 files shown
     """
     from toolkit.reviewing.page import view as run
 

@@ -27,10 +27,6 @@ def cache(
     """Show what is kept for later runs, or clear it: decoded images, unpacked archives, ready-made models.
 
     Everything in it is made again when it is needed.
-
-    Example: toolkit cache --older-than 30d --clear
-
-    flower_photos-2f1b0a9c8d7e6f50  decoded images  303.4 MB  41 days
     """
     from toolkit.data.cache import cache_entries, default_cache_dir, parse_age, remove_entry
 

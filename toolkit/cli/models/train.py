@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from toolkit.cli import console
+from toolkit.cli.completion import recipe_names
 from toolkit.cli.options import COLUMNS, Columns, Labels, MaxMemory, Quiet, Verbose
 from toolkit.core.errors import UsageError
 
@@ -34,6 +35,7 @@ def train(
         list[str] | None,
         typer.Option(
             help="A recipe (toolkit recipe list), or your own .toml file; of several the best is kept.",
+            autocompletion=recipe_names,
             show_default="transfer",
         ),
     ] = None,

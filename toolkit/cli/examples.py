@@ -1,0 +1,109 @@
+"""An example for each command's help: what is typed, and what it prints."""
+
+from __future__ import annotations
+
+from typing import Final
+
+EXAMPLES: Final = {
+    "split": """
+$ toolkit split PetImages --ratio 0.9
+PetImages-split: made: 1,073 train, 120 validation; left out 18 (...); see PetImages-split/split.csv
+""",
+    "check": """
+$ toolkit check PetImages --html findings.html
+empty: 2 (files of 0 bytes)
+  Cat/666.jpg: the file is empty (0 bytes)
+  ...
+""",
+    "train": """
+$ toolkit train PetImages-split
+model: transfer, 12 epochs, epoch 9 kept, validation accuracy 0.9833 (120 images), 95 s
+
+$ toolkit train photos --labels labels.csv
+""",
+    "export": """
+$ toolkit export model --onnx
+file              size      pictures  largest difference  same top-1  accuracy (Keras)
+model/model.onnx  13.62 MB  120       1.2e-06             100.00 %    ...
+""",
+    "adopt": """
+$ toolkit adopt resnet18.onnx --preset imagenet --labels imagenet.txt
+resnet18.adopted.onnx: 1000 classes, like the original on 8 pictures (largest difference 2.4e-07, same top-1 100.00%)
+""",
+    "infer": """
+$ toolkit infer cat.jpg
+cat.jpg: Cat 97.1 %, Dog 2.9 %
+
+$ toolkit infer photos/ --out labels.csv
+1,204 files: Cat 611 · Dog 589 · unsure 3 · failed 1 (cpu) -> labels.csv
+""",
+    "view": """
+$ toolkit view labels.csv
+labels.html: 1,204 of 1,204 files shown
+""",
+    "review": """
+$ toolkit review labels.csv
+http://127.0.0.1:41873/Zk3vX0.../
+corrections.csv: 41 images decided
+""",
+    "sort": """
+$ toolkit sort labels.csv --into sorted
+sorted: 1,204 files placed: Cat 611 · Dog 589 · unsure 3 · error 1
+
+$ toolkit sort --undo --into sorted
+sorted: 1,204 files taken back
+""",
+    "evaluate": """
+$ toolkit evaluate PetImages-split --fail-under accuracy=0.9
+PetImages-split is a split tree: evaluating validation, which the model was not trained on
+""",
+    "embed": """
+$ toolkit embed photos/ --out features.npy
+1,204 files: 1,280 features each, 1 failed -> features.npy
+""",
+    "bench": """
+$ toolkit bench model photos/
+...
+best: toolkit infer IMAGES --out labels.csv --runtime openvino
+      about 9,100,000 images per night (8 h)
+""",
+    "inspect": """
+$ toolkit inspect model/model.onnx
+file        model/model.onnx
+format      ONNX
+...
+classes        0  Cat
+               1  Dog
+""",
+    "doctor": """
+$ toolkit doctor
+ok     processors              2 usable by this process
+...
+""",
+    "cache": """
+$ toolkit cache --older-than 30d --clear
+flower_photos-2f1b0a9c8d7e6f50  decoded images  303.4 MB  41 days
+/home/me/.cache/toolkit-images: 303.4 MB removed
+""",
+    "demo": """
+$ toolkit demo
+2,000 Fashion-MNIST pictures in ten class folders: toolkit-demo/fashion
+...
+""",
+    "list": """
+$ toolkit recipe list
+transfer           160x160x3   3,419,429  Transfer learning, EfficientNet-Lite0: the default
+...
+""",
+    "show": """
+$ toolkit recipe show flowers
+...
+schema = 1
+...
+""",
+    "copy": """
+$ toolkit recipe copy flowers mine.toml
+mine.toml: change it, then: toolkit train DATA --recipe mine.toml
+""",
+}
+"""Command -> paragraphs that stand at the end of its help as they are."""
