@@ -50,6 +50,8 @@ EXTRAS: Final = (
     ("TFLite files", ("ai_edge_litert",), "litert"),
     ("OpenVINO", ("openvino",), "openvino"),
     ("Parquet results", ("pyarrow",), "parquet"),
+    ("more image formats", ("PIL", "pillow_jxl"), "formats"),
+    ("HEIC images", ("pi_heif",), "heic"),
 )
 """What an extra is for, the packages it needs, and its name."""
 

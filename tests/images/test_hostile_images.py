@@ -18,6 +18,9 @@ MAX_GROWTH = 512 << 20
 MAX_SECONDS = 2.0
 
 RIGHT = {
+    "avif_flat.avif": "too_large",
+    "avif_lies.avif": "damaged",
+    "heif_lies.heic": "damaged",
     "png_chunk_of_4_gb.png": "truncated",
     "png_declares_more.png": "truncated",
     "png_text_bombs.png": "decoded",

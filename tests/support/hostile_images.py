@@ -6,6 +6,7 @@ default `--max-pixels`.
 
 from __future__ import annotations
 
+import io
 import struct
 import zlib
 from collections.abc import Callable, Iterable
@@ -312,7 +313,33 @@ def pnm_comment_that_ends_in_a_return() -> bytes:
     return b"P5\n#\r60000 60000\n5 5\n255\n" + bytes(3_000)
 
 
+def isobmff_that_lies(kind: str, side: int) -> bytes:
+    """An AVIF or HEIF of `side`x`side` flat pixels whose `ispe` boxes say 16x16."""
+    data = flat_isobmff(kind, side)
+    at = data.find(b"ispe")
+    while at >= 0:
+        data = data[: at + 8] + struct.pack(">II", 16, 16) + data[at + 16 :]
+        at = data.find(b"ispe", at + 4)
+    return data
+
+
+def flat_isobmff(kind: str, side: int) -> bytes:
+    """A legal AVIF or HEIF."""
+    import pillow_heif
+    from PIL import Image
+
+    pillow_heif.register_heif_opener()
+    buffer = io.BytesIO()
+    Image.new("RGB", (side, side), (10, 200, 30)).save(buffer, kind, **({"speed": 10} if kind == "AVIF" else {}))
+    return buffer.getvalue()
+
+
 FILES: Final[dict[str, Maker]] = {
+    "avif_flat.avif": lambda: flat_isobmff("AVIF", 6_000),
+    "avif_flat_4000.avif": lambda: flat_isobmff("AVIF", 4_000),
+    "avif_lies.avif": lambda: isobmff_that_lies("AVIF", 4_000),
+    "heif_flat.heic": lambda: flat_isobmff("HEIF", 6_000),
+    "heif_lies.heic": lambda: isobmff_that_lies("HEIF", 4_000),
     "png_declares_more.png": png_that_declares_more,
     "png_chunk_of_4_gb.png": png_with_a_chunk_length_of_4_gb,
     "png_text_bombs.png": png_with_text_bombs,
