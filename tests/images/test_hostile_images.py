@@ -50,6 +50,7 @@ RIGHT = {
     "webp_flat.webp": "too_large",
     "webp_flat_6000.webp": "decoded",
     "webp_many_frames.webp": "decoded",
+    "webp_animation.webp": "too_large",
     "webp_canvas_lies.webp": "damaged",
     "pnm_comments.pgm": "decoded",
     "pnm_return.pgm": "truncated",

@@ -24,14 +24,14 @@ def parse_bytes(text: str | int | None, option: str = "--max-memory") -> int | N
     1500000000
 
     Raises:
-        UsageError: no such number, or less than 16 MB.
+        UsageError: no such number, or less than 32 MB.
     """
     if text is None:
         return None
     match = re.fullmatch(r"(\d{1,15}(?:\.\d{1,3})?) ?([kmgt]?)(?:i?b)?", str(text).strip().lower())
     value = int(float(match[1]) * _UNITS[match[2]]) if match else 0
-    if value < 16_000_000:
-        raise UsageError(f"{option} {text}: expected 16 MB or more", hint=f"such as {option} 2GB")
+    if value < 32_000_000:
+        raise UsageError(f"{option} {text}: expected 32 MB or more", hint=f"such as {option} 2GB")
     return value
 
 

@@ -14,7 +14,7 @@ from toolkit.core.memory import ForkedBudget, MemoryBudget, machine_budget, pars
 from toolkit.images.formats.common import MAX_PIXELS, DecodeError, Header
 from toolkit.images.spec import Colour
 
-THIN_MEMORY: Final = 440 << 20
+THIN_MEMORY: Final = 448 << 20
 """What a thin file, one of few bytes for its pixels, may take unless `--max-memory` says more."""
 
 THIN_RATIO: Final = 100
@@ -31,6 +31,9 @@ SMALL_PIXELS: Final = 1 << 20
 LARGE_FILE_BYTES: Final = 16 << 20
 """A smaller file is read before anything is counted."""
 
+BASE_BYTES: Final = 16 << 20
+"""What a codec takes for its tables and rows, whatever the image."""
+
 WORST_BYTES_A_PIXEL: Final = 12
 """What a large file is counted as before its header is known."""
 
@@ -39,7 +42,7 @@ _OUTPUT: Final = {Colour.RGB: 3, Colour.GREY: 1}
 
 _IN_PLACE: Final = frozenset(("png", "gif", "bmp", "webp", "tiff", "pnm"))
 
-_BESIDES: Final = {"gif": 5, "webp": 2, "avif": 14, "tiff": 1, "heif": 14, "jpeg2000": 8, "jpegxl": 12}
+_BESIDES: Final = {"gif": 5, "webp": 5, "avif": 14, "tiff": 1, "heif": 14, "jpeg2000": 8, "jpegxl": 12}
 """Bytes a pixel that a codec holds besides; alpha comes on top where it is decoded."""
 
 _SECOND_DECODER: Final = 8
@@ -84,13 +87,17 @@ def decoding_cost(header: Header, n_bytes: int, colour: Colour, reduction: int) 
     each = _OUTPUT[wanted] * (1 if decodes_in_place(header, n_bytes) else 2) + _BESIDES.get(header.format, 0)
     if header.format in ("avif", "heif"):
         each += (20 if header.samples == 4 else 0) + (8 if header.bits > 8 else 0)
+    elif header.format == "webp" and header.samples == 4:
+        each += 4
     if header.second_decoder or header.format not in _NANOSECONDS:
         each += _SECOND_DECODER
     each += _OUTPUT[wanted] if header.orientation >= 2 else 0
     each_ns = _NANOSECONDS.get(header.format, 12.0)
     if header.format in ("png", "tiff"):
         each_ns = 2.0 + each_ns * header.samples * max(1, header.bits // 8) / 2
-    return Cost(pixels * each + header.codec_bytes + n_bytes, pixels * each_ns * 1e-9 + header.codec_seconds)
+    return Cost(
+        BASE_BYTES + pixels * each + header.codec_bytes + n_bytes, pixels * each_ns * 1e-9 + header.codec_seconds
+    )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
