@@ -37,7 +37,7 @@ MaxMemory = Annotated[
     str | None,
     typer.Option(metavar="BYTES", help="Memory for decoding, such as 2GB. Default: half of the machine's."),
 ]
-MaxPixels = Annotated[int, typer.Option(help="Leave out pictures of more pixels.", min=1)]
+MaxPixels = Annotated[int, typer.Option(help="Leave out images of more pixels.", min=1)]
 Workers = Annotated[int | None, typer.Option(help="Threads.", show_default="one per processor", min=1)]
 SHOWN = 12
 """How many files of one kind the terminal lists; the table on disk has them all."""

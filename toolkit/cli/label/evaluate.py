@@ -21,7 +21,7 @@ MAX_INLINE_CLASSES = 12
 
 
 def evaluate(
-    data: Annotated[Path, typer.Argument(metavar="DATA", help="A folder with one folder of pictures per class.")],
+    data: Annotated[Path, typer.Argument(metavar="DATA", help="A folder with one folder of images per class.")],
     model: Annotated[
         list[Path] | None,
         typer.Option(
@@ -32,9 +32,9 @@ def evaluate(
     columns: Columns = COLUMNS,
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the reports.")] = Path("evaluation"),
     fail_under: Annotated[
-        list[str] | None, typer.Option(help="Exit 6 if a figure is lower: accuracy=0.9,recall:Dog=0.85")
+        list[str] | None, typer.Option(help="Exit 6 if a metric is lower: accuracy=0.9,recall:Dog=0.85")
     ] = None,
-    min_confidence: Annotated[float, typer.Option(min=0, max=1, help="Below it a picture is 'unsure'.")] = 0.0,
+    min_confidence: Annotated[float, typer.Option(min=0, max=1, help="Below it an image is 'unsure'.")] = 0.0,
     force: Annotated[
         bool, typer.Option("--force", help="Replace files in OUT that toolkit did not write.", show_default=False)
     ] = False,
@@ -49,7 +49,7 @@ def evaluate(
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> None:
-    """Judge a model by labelled folders: report, confusion, plots, an HTML page.
+    """Evaluate a model on labelled folders: report, confusion, plots, an HTML page.
 
     Several models are put side by side. DATA may be a split tree: its held-out part is used.
     """

@@ -43,7 +43,7 @@ STEPS: Final = (
 
 
 def unpack_pictures(directory: Path) -> Path:
-    """Unpack the 2,000 Fashion-MNIST pictures (28x28, grey, ten class folders) into `directory`.
+    """Unpack the 2,000 Fashion-MNIST images (28x28, grey, ten class folders) into `directory`.
 
     Returns:
         `directory/fashion`.
@@ -76,7 +76,7 @@ def demo(
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> None:
-    """Run the whole way on 2,000 real pictures that ship with the package, in under a minute.
+    """Run every step on 2,000 real images that ship with the package, in under a minute.
 
     split, train, export, infer and evaluate, each printed as the command that you would type. Needs the `train` extra.
     """

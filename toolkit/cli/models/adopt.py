@@ -36,7 +36,7 @@ def adopt(
         Literal["logits", "probabilities"] | None, typer.Option(help="What its last operation gives.")
     ] = None,
     resize: Annotated[
-        Literal["squash", "crop", "pad"] | None, typer.Option(help="How pictures are brought to size.")
+        Literal["squash", "crop", "pad"] | None, typer.Option(help="How images are brought to size.")
     ] = None,
     runtime: Annotated[
         Literal["auto", "onnxruntime", "openvino"], typer.Option(help="What the new file is compared in.")

@@ -38,7 +38,7 @@ def export(
         Literal["logits", "probabilities"] | None, typer.Option(help="For a .keras file: what its last layer gives.")
     ] = None,
     resize: Annotated[
-        Literal["squash", "crop", "pad"], typer.Option(help="For a .keras file: how pictures are brought to size.")
+        Literal["squash", "crop", "pad"], typer.Option(help="For a .keras file: how images are brought to size.")
     ] = "squash",
     runtime: Annotated[
         Literal["auto", "onnxruntime", "openvino"], typer.Option(help="What an ONNX file is verified with.")
@@ -54,7 +54,7 @@ def export(
 ) -> None:
     """Write files that a device can run; each is verified against the Keras model before it is kept.
 
-    The files take uint8 pictures and give probabilities; scaling, softmax and the class names are inside.
+    The files take uint8 images and give probabilities; scaling, softmax and the class names are inside.
     """
     from toolkit.core.coerce import choice
     from toolkit.exporting.export import export as run

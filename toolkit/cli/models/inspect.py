@@ -20,7 +20,7 @@ def inspect(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.", show_default=False)] = False,
     verbose: Verbose = False,
 ) -> None:
-    """Print what a model file promises: its classes, the pictures it wants, its size and operations."""
+    """Print what a model file promises: its classes, the images it wants, its size and operations."""
     from toolkit.model_files.inspect import inspect as look
 
     found = look(model)

@@ -25,7 +25,7 @@ def check(
         Path | None, typer.Option("--model", "-m", help="Also list suspected wrong labels: imagenet, or a bundle.")
     ] = None,
     folds: Annotated[int, typer.Option(min=2, help="An image is judged by what the other folds say.")] = 5,
-    near: Annotated[float, typer.Option(help="Correlation from which on pictures are near copies.")] = 0.95,
+    near: Annotated[float, typer.Option(help="Correlation from which on images are near copies.")] = 0.95,
     dark: Annotated[float, typer.Option(help="Dark: 95 % of the grey levels lie below.")] = 60,
     bright: Annotated[float, typer.Option(help="Bright: 95 % of the grey levels lie above.")] = 170,
     blank: Annotated[float, typer.Option(help="Blank: less contrast.")] = 8,
@@ -33,7 +33,7 @@ def check(
     grey: Annotated[float, typer.Option(help="Grey: the channels differ by less.")] = 8,
     odd_size: Annotated[float, typer.Option(help="Odd size: so many times the usual side.")] = 4,
     odd_shape: Annotated[float, typer.Option(help="Odd shape: so many times longer than wide.")] = 3,
-    few: Annotated[int, typer.Option(help="Few pictures: a class with fewer.")] = 20,
+    few: Annotated[int, typer.Option(help="Few images: a class with fewer.")] = 20,
     imbalance: Annotated[float, typer.Option(help="Imbalance: so many times smaller than the largest.")] = 5,
     force: Annotated[bool, switch("Replace files that toolkit did not write.", "--force")] = False,
     max_pixels: MaxPixels = 200_000_000,
@@ -42,7 +42,7 @@ def check(
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> None:
-    """Look for broken files, copies, leaks, mislabelled, odd, dark, bright, blank and blurred pictures."""
+    """Look for broken files, copies, leaks, mislabelled, odd, dark, bright, blank and blurred images."""
     from toolkit.checking import check as checking
     from toolkit.checking.findings import parse_kinds
     from toolkit.checking.outputs import outputs

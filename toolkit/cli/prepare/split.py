@@ -32,27 +32,27 @@ def split(
     source: Source,
     labels: Labels = None,
     columns: Columns = COLUMNS,
-    ratio: Annotated[str, typer.Option(help="Part for training, or the three of train,validation,test.")] = "0.9",
+    ratio: Annotated[str, typer.Option(help="Share for training, or three shares: train,validation,test.")] = "0.9",
     seed: Annotated[int, typer.Option(help="Another seed, another split.")] = 0,
     out: Annotated[Path | None, typer.Option(help="Folder to make.", show_default="SOURCE-split")] = None,
-    mode: Annotated[_Mode, typer.Option(help="How pictures come into the split.")] = _Mode.COPY,
+    mode: Annotated[_Mode, typer.Option(help="How images get into the split.")] = _Mode.COPY,
     group_by: Annotated[
-        str | None, typer.Option(metavar="REGEX", help="Keep on one side what this finds equal in the paths.")
+        str | None, typer.Option(metavar="REGEX", help="Keep in one subset what this finds equal in the paths.")
     ] = None,
-    keep_duplicates: Annotated[bool, switch("Keep exact copies, together on one side.", "--keep-duplicates")] = False,
-    near_duplicates: Annotated[bool, switch("Keep near copies on one side.", "--near-duplicates")] = False,
+    keep_duplicates: Annotated[bool, switch("Keep exact copies, together in one subset.", "--keep-duplicates")] = False,
+    near_duplicates: Annotated[bool, switch("Keep near copies in one subset.", "--near-duplicates")] = False,
     update: Annotated[bool, switch("Add what is new to an earlier split; nothing in it moves.", "--update")] = False,
     force: Annotated[bool, switch("Replace an earlier split.", "--force")] = False,
     dry_run: Annotated[bool, switch("Print the plan and write nothing.", "--dry-run")] = False,
     strict: Annotated[bool, switch("Fail where a file would be left out.", "--strict")] = False,
-    no_verify: Annotated[bool, switch("Trust the pictures' headers, decode none.", "--no-verify")] = False,
+    no_verify: Annotated[bool, switch("Trust the images' headers, decode none.", "--no-verify")] = False,
     max_pixels: MaxPixels = 200_000_000,
     max_memory: MaxMemory = None,
     workers: Workers = None,
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> None:
-    """Split class folders into training and validation pictures; leave out and name what is none."""
+    """Split class folders into training and validation images; what is no image is left out and named."""
     from toolkit.data.label_table import LabelTables
     from toolkit.data.walk import require_read
     from toolkit.splitting.options import Mode, SplitOptions
