@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from toolkit.core.errors import UsageError
-from toolkit.core.files import write_csv
+from toolkit.core.files import fill_csv
 from toolkit.core.ownership import has_columns
 from toolkit.core.text import printable
 
@@ -88,8 +88,8 @@ def parse_kinds(text: str) -> frozenset[str]:
 
 
 def write_findings(findings: Sequence[Finding], path: Path) -> None:
-    """Write the table (RFC 4180, UTF-8)."""
-    write_csv(path, COLUMNS, (map(printable, astuple(finding)) for finding in findings))
+    """Write the table (RFC 4180, UTF-8) into a file that its caller puts in its place."""
+    fill_csv(path, COLUMNS, (map(printable, astuple(finding)) for finding in findings))
 
 
 def is_findings(path: Path) -> bool:

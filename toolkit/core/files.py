@@ -191,7 +191,15 @@ def write_csv(
     >>> table.read_bytes()
     b'path,label\\r\\n"a,b.jpg",Cat\\r\\n'
     """
-    with atomic_write(path) as temporary, temporary.open("w", encoding="utf-8", errors=errors, newline="") as file:
+    with atomic_write(path) as temporary:
+        fill_csv(temporary, columns, rows, errors=errors)
+
+
+def fill_csv(
+    path: Path, columns: Iterable[object], rows: Iterable[Iterable[object]], *, errors: str = "strict"
+) -> None:
+    """As `write_csv`, for a file that its caller puts in its place: a temporary one."""
+    with path.open("w", encoding="utf-8", errors=errors, newline="") as file:
         writer = csv.writer(file)
         writer.writerow(columns)
         writer.writerows(rows)
