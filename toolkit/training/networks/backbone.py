@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import keras
+import numpy as np
 
 from toolkit.core.errors import MachineError
 from toolkit.core.text import first_line, printable
@@ -19,11 +20,12 @@ _UPPER: Final = 0.6  # of a network of Keras Applications: the layers from here 
 _LITE0_UPPER: Final = "block11"
 
 
-def build_backbone(wanted: Backbone, shape: tuple[int, int, int]) -> keras.Model:
+def build_backbone(wanted: Backbone, shape: tuple[int, int, int], *, seed: int = 0) -> keras.Model:
     """The network with its weights, without its classifier.
 
     Args:
         shape: (H, W, 3).
+        seed: of the weights, where they are random.
 
     Returns:
         float32 (N, H, W, 3), values 0..255 -> float32 (N, h, w, C).
@@ -34,7 +36,9 @@ def build_backbone(wanted: Backbone, shape: tuple[int, int, int]) -> keras.Model
     """
     if wanted.name == "EfficientNetLite0":
         network = efficientnet_lite0(shape, wanted.cut)
-        if wanted.weights != "none":
+        if wanted.weights == "none":
+            _draw(network, seed)
+        else:
             assign_lite0(network, read_lite0(None if wanted.weights == "imagenet" else Path(wanted.weights)))
         return network
     build = getattr(keras.applications, wanted.name)
@@ -50,6 +54,14 @@ def build_backbone(wanted: Backbone, shape: tuple[int, int, int]) -> keras.Model
             hint=f"fetch them where there is a network (Keras keeps them in ~/.keras/models) and name the file: "
             f"--weights {wanted.name.lower()}.weights.h5",
         ) from None
+
+
+def _draw(network: keras.Model, seed: int) -> None:
+    """Draw the kernels from `seed`; Keras has drawn them from its global generator."""
+    for index, weight in enumerate(network.trainable_weights):
+        if len(weight.shape) > 1:
+            number = int(np.random.SeedSequence((seed, 3, index)).generate_state(1)[0] >> 1)
+            weight.assign(keras.initializers.GlorotUniform(seed=number)(weight.shape))
 
 
 def tune_from(backbone: keras.Model, wanted: Backbone, depth: str) -> int:

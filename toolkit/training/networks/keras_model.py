@@ -63,7 +63,7 @@ def build(recipe: Recipe, n_classes: int, *, seed: int, steps: int = 1) -> Netwo
     try:
         layers = [_layer(layer, n_classes, (seed, 1, i)) for i, layer in enumerate(recipe.layers)]
         if recipe.backbone:
-            backbone = build_backbone(recipe.backbone, shape)
+            backbone = build_backbone(recipe.backbone, shape, seed=seed)
             pooled = int(recipe.layers[0].kind in _POOLED)
             features = keras.Model(backbone.input, _chain(layers[:pooled], backbone.output))
             given = keras.Input(features.output.shape[1:])
