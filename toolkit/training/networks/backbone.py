@@ -44,11 +44,13 @@ def build_backbone(wanted: Backbone, shape: tuple[int, int, int], *, seed: int =
     build = getattr(keras.applications, wanted.name)
     if wanted.weights not in ("none", "imagenet"):
         _check_digest(wanted)
+    if wanted.weights == "none":
+        network = build(include_top=False, weights=None, input_shape=shape)
+        _draw(network, seed)
+        return network
     try:
-        return build(include_top=False, weights=None if wanted.weights == "none" else wanted.weights, input_shape=shape)
+        return build(include_top=False, weights=wanted.weights, input_shape=shape)
     except Exception as error:
-        if wanted.weights == "none":
-            raise
         raise MachineError(
             f"the weights of {wanted.name} ({printable(wanted.weights)}) are not to be had: {first_line(error)}",
             hint=f"fetch them where there is a network (Keras keeps them in ~/.keras/models) and name the file: "
