@@ -26,7 +26,7 @@ if TYPE_CHECKING:
         ToolkitError,
         UsageError,
     )
-    from toolkit.evaluation.evaluate import EvaluateOptions
+    from toolkit.evaluation.result import EvaluateOptions
     from toolkit.exporting.options import ExportOptions, Quantize
     from toolkit.images.spec import Colour, Preprocess, Resize
     from toolkit.inference.inputs import Inputs, Shard
@@ -94,7 +94,7 @@ _HOMES = {
     "Colour": "toolkit.images.spec",
     "Precision": "toolkit.sessions.backend",
     "Runtime": "toolkit.sessions.backend",
-    "EvaluateOptions": "toolkit.evaluation.evaluate",
+    "EvaluateOptions": "toolkit.evaluation.result",
     "ExportOptions": "toolkit.exporting.options",
     "GateError": "toolkit.core.errors",
     "InferOptions": "toolkit.inference.options",

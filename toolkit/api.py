@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from toolkit.benchmark.bench import BenchResult
     from toolkit.checking.check import CheckOptions, CheckResult
     from toolkit.embedding.embed import EmbedResult
-    from toolkit.evaluation.evaluate import EvaluateOptions, Evaluation
+    from toolkit.evaluation.result import EvaluateOptions, Evaluation
     from toolkit.exporting.options import ExportOptions, ExportResult
     from toolkit.inference.infer import InferResult
     from toolkit.inference.inputs import Inputs

@@ -16,9 +16,10 @@ from support.command_line import run_cli
 
 from toolkit.core.errors import InputError
 from toolkit.core.progress import SilentProgress
-from toolkit.evaluation.evaluate import EvaluateOptions, Evaluation, held_out
+from toolkit.evaluation.evaluate import held_out
 from toolkit.evaluation.report import evaluate
 from toolkit.evaluation.report_files import classification_report
+from toolkit.evaluation.result import EvaluateOptions, Evaluation
 from toolkit.evaluation.summary import overall, per_class
 from toolkit.inference.infer import infer
 from toolkit.inference.inputs import Inputs, PassedOver

@@ -13,9 +13,9 @@ import pytest
 from support import fitted_network
 from support.onnx_networks import contract, write_linear_network
 
-from toolkit.evaluation.evaluate import Evaluation
 from toolkit.evaluation.report import evaluate
 from toolkit.evaluation.report_page import page
+from toolkit.evaluation.result import Evaluation
 from toolkit.images.decode import decode
 from toolkit.images.spec import Colour
 

@@ -14,10 +14,10 @@ from toolkit.core.errors import InputError, UsageError
 from toolkit.core.files import write_csv, write_text
 from toolkit.core.progress import SILENT, Progress
 from toolkit.core.text import printable
-from toolkit.evaluation.evaluate import EvaluateOptions, Evaluation
 from toolkit.evaluation.report import write_reports
 from toolkit.evaluation.report_folder import CHANGED_CSV, COMPARE_CSV, COMPARE_PAGE, COMPARISON_NAMES, report_folder
 from toolkit.evaluation.report_page import template
+from toolkit.evaluation.result import EvaluateOptions, Evaluation
 from toolkit.images.thumbnail import thumbnail
 from toolkit.inference.result_table import OK, ResultRow
 from toolkit.metrics.classification import NAN

@@ -6,11 +6,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 from toolkit.core.progress import SILENT, Progress
-from toolkit.evaluation.evaluate import EvaluateOptions, Evaluation, run
+from toolkit.evaluation.evaluate import run
 from toolkit.evaluation.report_files import PREDICTIONS_CSV, write_files
 from toolkit.evaluation.report_folder import REPORT_NAMES, report_folder
 from toolkit.evaluation.report_page import PAGE, write_page
 from toolkit.evaluation.report_plots import write_plots
+from toolkit.evaluation.result import EvaluateOptions, Evaluation
 from toolkit.inference.result_table import ResultRow
 
 

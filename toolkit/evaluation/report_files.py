@@ -11,7 +11,7 @@ from typing import Any, Final
 from toolkit import __version__
 from toolkit.core.files import write_csv, write_json, write_text
 from toolkit.core.text import harmless, printable
-from toolkit.evaluation.evaluate import Evaluation
+from toolkit.evaluation.result import Evaluation
 from toolkit.evaluation.summary import overall, per_class, title
 from toolkit.metrics.classification import Average, Report
 from toolkit.metrics.csv_files import digits, write_confusion_csv, write_report_csv

@@ -17,9 +17,9 @@ from toolkit.core import pages
 from toolkit.core.files import write_text
 from toolkit.core.ownership import PAGE_MARKER
 from toolkit.core.text import printable
-from toolkit.evaluation.evaluate import Evaluation
 from toolkit.evaluation.gallery import Shown
 from toolkit.evaluation.report_plots import plots
+from toolkit.evaluation.result import Evaluation
 from toolkit.evaluation.summary import overall, per_class, title
 from toolkit.images.thumbnail import data_uri, thumbnail
 from toolkit.metrics.confusion import mistaken_for, taken_for

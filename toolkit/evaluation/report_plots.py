@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from toolkit.core.errors import ModelError
-from toolkit.evaluation.evaluate import Evaluation
 from toolkit.evaluation.report_files import number
+from toolkit.evaluation.result import Evaluation
 from toolkit.evaluation.summary import overall
 from toolkit.model_files.bundle import BUNDLE_JSON, HISTORY_CSV
 from toolkit.model_files.history import Epoch, read_history

@@ -10,7 +10,7 @@ from typing import Any, Final
 import numpy as np
 
 from toolkit.core.errors import GateError, UsageError
-from toolkit.evaluation.evaluate import Evaluation
+from toolkit.evaluation.result import Evaluation
 from toolkit.metrics.classification import NAN, single_figures
 
 TOP_K: Final = (2, 3, 5, 10)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from toolkit.evaluation.compare import Compared
-    from toolkit.evaluation.evaluate import Evaluation
+    from toolkit.evaluation.result import Evaluation
 
 MAX_INLINE_CLASSES = 12
 
@@ -57,8 +57,8 @@ def evaluate(
     from toolkit.data.label_table import LabelTables
     from toolkit.data.walk import require_read
     from toolkit.evaluation.compare import compare
-    from toolkit.evaluation.evaluate import EvaluateOptions
     from toolkit.evaluation.report import evaluate as run
+    from toolkit.evaluation.result import EvaluateOptions
     from toolkit.evaluation.summary import check_gates, check_names, parse_gates
     from toolkit.sessions.backend import Precision, Runtime
     from toolkit.sessions.open_session import open_session
