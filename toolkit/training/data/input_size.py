@@ -6,8 +6,10 @@ import statistics
 from dataclasses import replace
 from typing import Final
 
+from toolkit.core.errors import InputError
 from toolkit.core.progress import Progress
-from toolkit.images.header import DecodeError, read_header
+from toolkit.data.read import read_file
+from toolkit.images.header import read_header
 from toolkit.training.data.batches import spread
 from toolkit.training.data.dataset import Dataset
 from toolkit.training.recipes.recipe import Recipe
@@ -58,8 +60,8 @@ def _shorter_side(dataset: Dataset) -> int:
     ordered = sorted(dataset.samples, key=lambda sample: sample.size)  # whatever the files are called
     for place in spread(range(len(ordered)), _LOOKED_AT):
         try:
-            header = read_header((dataset.root / ordered[place].path).read_bytes())
-        except (OSError, DecodeError):
+            header = read_header(read_file(str(dataset.root / ordered[place].path)))
+        except InputError:
             continue
         sides.append(min(header.upright_size))
     return int(statistics.median(sides)) if sides else 0
