@@ -31,6 +31,10 @@ SMALL_PIXELS: Final = 1 << 20
 LARGE_FILE_BYTES: Final = 16 << 20
 """A smaller file is read before anything is counted."""
 
+COUNTED: Final = 0.75
+"""The share of the memory that is handed out; the rest is for what is not counted: small images, files that are being
+read, and memory that was freed and is not yet given back."""
+
 BASE_BYTES: Final = 16 << 20
 """What a codec takes for its tables and rows, whatever the image."""
 
@@ -124,7 +128,7 @@ class Limits:
             processes: forked workers that share it; 0 for threads.
         """
         given = parse_bytes(max_memory)
-        total = given or machine_budget()
+        total = int(COUNTED * (given or machine_budget()))
         budget = ForkedBudget(total, processes) if processes else MemoryBudget(total)
         return cls(max_pixels=max_pixels, budget=budget, thin_memory=given or THIN_MEMORY)
 
