@@ -15,7 +15,7 @@ import numpy.typing as npt
 Floats = npt.NDArray[np.float32]
 
 _SHRINKAGE: Final = 0.5
-_SCALES: Final = 2.0 ** np.arange(-6, 7)
+_SCALES: Final = 2.0 ** np.arange(-12, 7)
 
 
 def discriminant(

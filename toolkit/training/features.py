@@ -36,7 +36,7 @@ def feature_rows(network: keras.Model, decoded: Decoded, progress: Progress) -> 
     key = hashlib.sha256(
         "\0".join(
             [weights_fingerprint(network.get_weights()), tf.__version__, keras.__version__]
-            + [layer.name for layer in network.layers]
+            + [type(layer).__name__ for layer in network.layers]
         ).encode()
     ).hexdigest()
     path = decoded.path.with_name(f"{decoded.path.stem}-{key[:16]}.f32")
