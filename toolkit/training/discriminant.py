@@ -1,7 +1,8 @@
 """A linear classifier in closed form, for few images: Fisher's discriminant with a shrunken covariance.
 
 With fewer images than features, gradient descent finds one of very many classifiers that fit all of them; this one
-takes into account how the features vary together. On 20 photos a class of flowers it was 2 to 4 points better (three draws, features at 160x160).
+takes into account how the features vary together. On 20 photos a class of flowers it was 2 to 4 points better (three
+draws, features at 160x160).
 Hastie, Tibshirani and Friedman, The Elements of Statistical Learning, 4.3.1: regularized discriminant analysis.
 """
 
