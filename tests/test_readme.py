@@ -47,7 +47,7 @@ COMMANDS = list(
 )
 GATE = "toolkit evaluate PetImages-split --fail-under accuracy=0.9,recall:Dog=0.85"
 ELSEWHERE = {
-    # int8 is held to limits that a network of a few pictures and epochs need not meet.
+    # int8 is held to limits that a network of a few images and epochs need not meet.
     "toolkit export model --onnx --tflite --quantize int8": "test_exporting.py",
     "toolkit evaluate PetImages-split --model model/model.onnx --model model/model.int8.onnx": "test_comparing.py",
 }
@@ -57,7 +57,7 @@ ELSEWHERE = {
 def test_the_commands_run_in_the_order_in_which_they_stand(
     pet_images: Path, flower_photos: Path, cell_images: Path, tmp_path: Path
 ) -> None:
-    """Every command of the README, word by word, on a part of the real pictures."""
+    """Every command of the README, word by word, on a part of the real images."""
 
     def take(source: Path, pattern: str, n: int, target: Path) -> None:
         target.mkdir(parents=True)

@@ -30,7 +30,7 @@ StrPath = str | os.PathLike[str]
 
 
 def split(source: StrPath, options: SplitOptions | None = None, *, progress: Progress = SILENT) -> SplitResult:
-    """Split class folders, or an archive of them, into training and validation pictures.
+    """Split class folders, or an archive of them, into training and validation images.
 
     Raises:
         InputError: no such source, no class folders, or another split is in the way.
@@ -41,7 +41,7 @@ def split(source: StrPath, options: SplitOptions | None = None, *, progress: Pro
 
 
 def check(source: StrPath, options: CheckOptions | None = None, *, progress: Progress = SILENT) -> CheckResult:
-    """Look for broken files, copies, leaks, mislabelled and odd pictures in class folders, an archive or a split tree.
+    """Look for broken files, copies, leaks, mislabelled and odd images in class folders, an archive or a split tree.
 
     Raises:
         InputError: no such source, no class folders, or a damaged archive.
@@ -81,7 +81,7 @@ def adopt(path: StrPath, options: AdoptOptions) -> AdoptResult:
     """Write an ONNX classifier from elsewhere as one that keeps the contract, compared with the original.
 
     Raises:
-        ModelError: no ONNX file, a damaged one, or no classifier of pictures.
+        ModelError: no ONNX file, a damaged one, or no classifier of images.
         UsageError: something about it is neither in the file nor in the options.
         MismatchError: the new file does not compute what the original computes; it was not kept.
     """
@@ -163,7 +163,7 @@ def evaluate(
     """Judge a model by labelled folders, and write report, confusion, plots and the page into the folder `out`.
 
     Raises:
-        InputError: no such folder, no pictures, or none in a folder named like a class of the model.
+        InputError: no such folder, no images, or none in a folder named like a class of the model.
         ModelError, MachineError: the model cannot be run.
     """
     from toolkit.evaluation.report import evaluate as run

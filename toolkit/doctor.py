@@ -85,7 +85,7 @@ def _disk() -> Diagnosis:
 def _cache() -> Diagnosis:
     try:
         place = default_cache_dir()
-        found = f"{cache_bytes(place) / 1e6:,.0f} MB of decoded pictures in {place}, which may be deleted at any time"
+        found = f"{cache_bytes(place) / 1e6:,.0f} MB of decoded images in {place}, which may be deleted at any time"
     except (OSError, MachineError) as error:
         return Diagnosis("cache of train", Verdict.OFF, str(error), "give train a folder with --cache-dir")
     return Diagnosis("cache of train", Verdict.OK, found)

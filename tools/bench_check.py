@@ -1,4 +1,4 @@
-"""`check`, near copies included, on many small pictures: seconds and peak memory, and how they grow.
+"""`check`, near copies included, on many small images: seconds and peak memory, and how they grow.
 
     python tools/bench_check.py FOLDER [FOLDER ...] [--sizes 10000 100000]
 
@@ -65,7 +65,7 @@ def main() -> None:
             with table.open(newline="", encoding="utf-8") as file:
                 found = Counter(row["kind"] for row in csv.DictReader(file))
         near = ", ".join(f"{kind} {n:,}" for kind, n in found.most_common(4))
-        print(f"{size:8,} pictures {seconds:7.1f} s {usage.ru_maxrss / 1024:6.0f} MB   {near}", flush=True)
+        print(f"{size:8,} images {seconds:7.1f} s {usage.ru_maxrss / 1024:6.0f} MB   {near}", flush=True)
 
 
 if __name__ == "__main__":

@@ -39,7 +39,7 @@ from toolkit.sessions.session import Session
 
 
 def rates(work: Callable[[], int]) -> tuple[float, float]:
-    """Pictures of one call, a second on the clock and a second of processor."""
+    """Images of one call, a second on the clock and a second of processor."""
     begun, cpu = time.perf_counter(), processor_seconds()
     n = work()
     return n / (time.perf_counter() - begun), n / (processor_seconds() - cpu)
@@ -52,7 +52,7 @@ def processor_seconds() -> float:
 
 
 def decoded(samples: list[Sample], spec: Preprocess) -> list[Image]:
-    """Every readable picture of `samples`, as the network is fed."""
+    """Every readable image of `samples`, as the network is fed."""
     images = []
     for sample in samples:
         try:

@@ -1,13 +1,13 @@
-"""`toolkit infer` against bare pieces, full decoding and Keras: `python tools/bench_infer_peers.py PICTURES BUNDLE`
+"""`toolkit infer` against bare pieces, full decoding and Keras: `python tools/bench_infer_peers.py IMAGES BUNDLE`
 
-PICTURES is a folder of at least 2,000 pictures that TensorFlow can read, BUNDLE what `toolkit train` and
+IMAGES is a folder of at least 2,000 images that TensorFlow can read, BUNDLE what `toolkit train` and
 `toolkit export --onnx` made. Medians of five, the sides in turn: seconds on the clock, and of processor.
 
     help    `toolkit --help` beyond `import typer, rich`; wanted <= 0.3 s
-    one     one picture against a bare script with numpy, cv2, onnxruntime and typer; wanted <= 1.5 times
-    Keras   2,000 pictures against `image_dataset_from_directory` and `predict`: the whole process, wanted >= 4 times as
+    one     one image against a bare script with numpy, cv2, onnxruntime and typer; wanted <= 1.5 times
+    Keras   2,000 images against `image_dataset_from_directory` and `predict`: the whole process, wanted >= 4 times as
             fast; and steady, what it takes beyond its start (in Keras' the second `predict`), wanted >= 1.5 times
-    12 MP   12-megapixel JPEGs, scaled up with noise from PICTURES, read and decoded as `infer` does against in full;
+    12 MP   12-megapixel JPEGs, scaled up with noise from IMAGES, read and decoded as `infer` does against in full;
             wanted >= 2 times. The network comes to the same on both sides and is left out.
 """
 
@@ -113,7 +113,7 @@ def help_and_one(originals: list[str], model: str, out: str) -> None:
 
 
 def large(originals: list[str], model: str, folder: Path) -> None:
-    """12-megapixel pictures."""
+    """12-megapixel images."""
     samples = [sample(path, path) for path in large_pictures(folder, originals)]
     spec = open_session(Path(model), device="cpu", threads=1).contract.preprocess
     flag = cv2.IMREAD_COLOR_RGB if spec.channels == 3 else cv2.IMREAD_GRAYSCALE
@@ -126,7 +126,7 @@ def large(originals: list[str], model: str, folder: Path) -> None:
 
 
 def keras(pictures: list[str], bundle: Path, folder: Path) -> None:
-    """Keras' own way with the same network on the same pictures."""
+    """Keras' own way with the same network on the same images."""
     for i, path in enumerate(pictures):
         os.symlink(os.path.abspath(path), folder / f"{i:05}{os.path.splitext(path)[1]}")
     model, out = str(bundle / "model.keras"), str(folder.parent / "labels.csv")
@@ -138,7 +138,7 @@ def keras(pictures: list[str], bundle: Path, folder: Path) -> None:
     )
     n = len(pictures)
     print(
-        f"Keras  {n:,} pictures in {theirs:.1f} s, toolkit in {ours:.1f} s: {theirs / ours:.2f} times as fast;  steady "
+        f"Keras  {n:,} images in {theirs:.1f} s, toolkit in {ours:.1f} s: {theirs / ours:.2f} times as fast;  steady "
         f"{n / statistics.median(steady):,.0f}/s and {n / (ours - start):,.0f}/s: "
         f"{statistics.median(steady) / (ours - start):.2f} times"
     )

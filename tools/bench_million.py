@@ -1,7 +1,7 @@
-"""Whether `toolkit infer` costs per picture what it costs at 10,000: `python tools/bench_million.py FOLDER MODEL [N]`
+"""Whether `toolkit infer` costs per image what it costs at 10,000: `python tools/bench_million.py FOLDER MODEL [N]`
 
-N hard links (default 1,000,000) to a few hundred small pictures of FOLDER are labelled in one run. Printed are, for
-10,000 and for N: time and processor time a picture, start-up aside, and the peak memory; then `--update` over the
+N hard links (default 1,000,000) to a few hundred small images of FOLDER are labelled in one run. Printed are, for
+10,000 and for N: time and processor time an image, start-up aside, and the peak memory; then `--update` over the
 unchanged N against listing and stat-ing the same files. Wants: cost within 10 %, peak memory <= 1.3 times + 200 bytes
 a file, `--update` <= 3 times. On a machine with other work the processor time is the number to look at.
 """
@@ -87,7 +87,7 @@ def main() -> None:
     source, model, *rest = sys.argv[1:]
     n = int(rest[0]) if rest else 1_000_000
     originals = [os.path.join(source, place) for place in islice(walk(source), ORIGINALS)]
-    # Hard links do not cross file systems, so the folder is made beside the pictures unless TMPDIR says otherwise.
+    # Hard links do not cross file systems, so the folder is made beside the images unless TMPDIR says otherwise.
     with tempfile.TemporaryDirectory(dir=os.environ.get("TMPDIR") or Path(source).resolve().parent) as name:
         base = Path(name)
         few = linked(base / "few", originals, SMALL)
@@ -101,11 +101,11 @@ def main() -> None:
     for count, side in ((SMALL, small), (n, large)):
         print(
             f"{count:>9,} files  {(side.wall - start.wall) / count * 1e6:6.0f} us, processor "
-            f"{(side.cpu - start.cpu) / count * 1e6:6.0f} us a picture  peak {side.peak / 1e6:6.0f} MB"
+            f"{(side.cpu - start.cpu) / count * 1e6:6.0f} us an image  peak {side.peak / 1e6:6.0f} MB"
         )
     ratio = (large.cpu - start.cpu) / n / ((small.cpu - start.cpu) / SMALL)
     print(
-        f"processor time a picture {ratio:.3f} (wanted <= 1.1)  "
+        f"processor time an image {ratio:.3f} (wanted <= 1.1)  "
         f"peak memory {large.peak / (1.3 * small.peak + 200 * n):.3f} of what is allowed"
     )
     print(

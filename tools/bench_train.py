@@ -1,11 +1,11 @@
-"""`toolkit train` against Keras' own way: the same network, pictures and epochs, in one run.
+"""`toolkit train` against Keras' own way: the same network, images and epochs, in one run.
 
     python tools/bench_train.py FLOWER_PHOTOS [--part speed|epoch|accuracy|memory] [--epochs N] [--rounds N]
 
 speed     whole process, and a second training on unchanged data; each a process of its own, in turns
 epoch     training epochs against the same network on batches that lie ready in memory, in turns in one process
 accuracy  validation accuracy over three seeds
-memory    peak resident memory for 3,000 and 12,000 training pictures
+memory    peak resident memory for 3,000 and 12,000 training images
 
 FLOWER_PHOTOS is the unpacked folder. Keras' way is `image_dataset_from_directory`, `cache`, `shuffle(1000)`,
 `prefetch`. Figures are medians over the rounds.
@@ -174,22 +174,22 @@ def accuracy(data: Path, epochs: int, rounds: int, scratch: Path) -> None:
 
 
 def memory(photos: Path, scratch: Path) -> None:
-    """Peak memory for 3,000 and 12,000 training pictures."""
+    """Peak memory for 3,000 and 12,000 training images."""
     peaks: dict[str, list[int]] = {"keras": [], "toolkit": []}
     for n in (3000, 12000):
-        data = copied(photos, scratch / f"pictures-{n}", n)
+        data = copied(photos, scratch / f"images-{n}", n)
         for name, run in (("keras", keras), ("toolkit", toolkit)):
             peaks[name].append(run(data, 2, 0, scratch).peak_bytes)
     for name, (small, large) in peaks.items():
         grown = (large - small) / 9000 / 1e6
         print(
             f"{name:8} {small / 1e6:,.0f} MB -> {large / 1e6:,.0f} MB: {large / small - 1:+.1%}, "
-            f"{grown:.3f} MB a picture"
+            f"{grown:.3f} MB an image"
         )
 
 
 def copied(photos: Path, target: Path, n: int) -> Path:
-    """A split tree of `n` training pictures (the photos, several times over) and 100 for validation."""
+    """A split tree of `n` training images (the photos, several times over) and 100 for validation."""
     files = sorted(photos.glob("*/*.jpg"))
     np.random.default_rng(0).shuffle(files)  # every class is in every part
     for side, count in (("train", n), ("validation", 100)):

@@ -1,8 +1,8 @@
-"""Make `toolkit/_demo/fashion.zip`: 2,000 real Fashion-MNIST pictures as PNGs in class folders.
+"""Make `toolkit/_demo/fashion.zip`: 2,000 real Fashion-MNIST images as PNGs in class folders.
 
     python tools/make_demo_pictures.py ../shared/data/fashion_mnist_images.zip
 
-The first 200 training pictures of each class, pixels unchanged, compressed as small as PNG goes; the same archive
+The first 200 training images of each class, pixels unchanged, compressed as small as PNG goes; the same archive
 gives the same bytes.
 """
 
@@ -25,7 +25,7 @@ def smallest_png(data: bytes) -> bytes:
     """The same grey pixels in the fewest bytes that OpenCV's PNG strategies reach."""
     pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_GRAYSCALE)
     if pixels is None:
-        raise SystemExit("a picture in the archive cannot be decoded")
+        raise SystemExit("an image in the archive cannot be decoded")
     options = [
         [cv2.IMWRITE_PNG_COMPRESSION, 9, cv2.IMWRITE_PNG_STRATEGY, strategy, cv2.IMWRITE_PNG_FILTER, row_filter]
         for strategy in range(4)
@@ -50,7 +50,7 @@ def main() -> None:
             info.external_attr = 0o644 << 16
             target.writestr(info, data)
     TARGET.write_bytes(buffer.getvalue())
-    print(f"{TARGET}: {len(entries) - 1} pictures, {TARGET.stat().st_size:,} bytes")
+    print(f"{TARGET}: {len(entries) - 1} images, {TARGET.stat().st_size:,} bytes")
 
 
 if __name__ == "__main__":

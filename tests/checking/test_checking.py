@@ -49,7 +49,7 @@ def near_copy(pixels: Image, kind: int) -> bytes:
 
 def test_near_copies_of_500_photos_among_all_the_others(pet_images: Path, flower_photos: Path) -> None:
     """Precision >= 0.95, recall >= 0.90. Pairs of originals that are near copies of each other are no mistakes; there
-    are 30 such at most. Those found were looked at one by one: a picture that was posted twice, the same one in other
+    are 30 such at most. Those found were looked at one by one: an image that was posted twice, the same one in other
     colours, or two of one series."""
     sketches, planted = [], {}
     usable = []

@@ -1,4 +1,4 @@
-"""The pictures that ship with the package."""
+"""The images that ship with the package."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`evaluate` on real pictures: figures against scikit-learn, files against each other, and against `infer`."""
+"""`evaluate` on real images: figures against scikit-learn, files against each other, and against `infer`."""
 
 from __future__ import annotations
 
@@ -174,19 +174,19 @@ def test_of_a_split_tree_the_held_out_part_is_used(tmp_path: Path) -> None:
     assert held_out(tmp_path / "train", ("Cat", "Dog")) == tmp_path / "train"
 
 
-@pytest.mark.parametrize("case", ["missing", "a file", "no pictures", "foreign classes", "out is a file"])
+@pytest.mark.parametrize("case", ["missing", "a file", "no images", "foreign classes", "out is a file"])
 def test_wrong_input_is_named(case: str, pictures: Path, model: Path, tmp_path: Path) -> None:
     data, out = tmp_path / "data", tmp_path / "out"
     expected = {
         "missing": "found nothing",
         "a file": "found a file",
-        "no pictures": "found none",
+        "no images": "found none",
         "foreign classes": "none of its folders is a class of the model; found Plum",
         "out is a file": "expected a folder, found a file",
     }[case]
     if case == "a file":
         data.write_text("x")
-    elif case == "no pictures":
+    elif case == "no images":
         (data / "Bag").mkdir(parents=True)
     elif case == "foreign classes":
         shutil.copytree(pictures / "Bag", data / "Plum")
@@ -217,7 +217,7 @@ def test_command(pictures: Path, model: Path, tmp_path: Path) -> None:
     assert done.stdout == ""
     accuracy = json.loads((tmp_path / "reports" / "metrics.json").read_text())["figures"]["accuracy"]
     (line,) = done.stderr.splitlines()
-    assert line.startswith("2,000 pictures, accuracy")
+    assert line.startswith("2,000 images, accuracy")
     assert f"accuracy {accuracy:.4f}" in line
     with (tmp_path / "reports" / "predictions.csv").open(newline="", encoding="utf-8") as file:
         assert len(list(csv.DictReader(file))) == 2000

@@ -150,7 +150,7 @@ def test_speaks_to_a_screen_reader(opened: Any) -> None:
 
 
 def test_stays_small(made: tuple[Evaluation, Path]) -> None:
-    """The gallery is bounded, so the page of these pictures bounds that of any number of them."""
+    """The gallery is bounded, so the page of these images bounds that of any number of them."""
     evaluation, out = made
     assert len(evaluation.mistakes) <= evaluation.options.gallery
     assert (out / "report.html").stat().st_size < 3_000_000

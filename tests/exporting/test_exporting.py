@@ -1,4 +1,4 @@
-"""Export in three formats and three kinds of number, from a network trained on real pictures."""
+"""Export in three formats and three kinds of number, from a network trained on real images."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def options(kind: Format, quantize: Quantize | None = None, **more: Any) -> Expo
 
 @pytest.fixture(scope="session")
 def fashion_pictures(data_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """120 Fashion-MNIST pictures of each class, class folders."""
+    """120 Fashion-MNIST images of each class, class folders."""
     target = tmp_path_factory.mktemp("fashion-some")
     return unpack_some(data_dir / "fashion_mnist_images.zip", target, "fashion_mnist_images/test", 120)
 
@@ -89,7 +89,7 @@ def exported(fashion_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> 
 
 @pytest.fixture(scope="session")
 def truth(fashion_bundle: Path, fashion_pictures: Path) -> tuple[Any, Any]:
-    """200 pictures uint8, and what the saved Keras network says of them, asked without any of the exporter's code."""
+    """200 images uint8, and what the saved Keras network says of them, asked without any of the exporter's code."""
     bundle = load_bundle(fashion_bundle)
     images = np.stack([decode(p.read_bytes(), bundle.contract.preprocess) for p in pictures_of(fashion_pictures, 20)])
     model = keras.saving.load_model(bundle.keras_path)
@@ -319,7 +319,7 @@ def test_the_command_line(fashion_bundle: Path, tmp_path: Path) -> None:
 
 
 def test_vanished_pictures(fashion_bundle: Path, fashion_pictures: Path, tmp_path: Path) -> None:
-    """Without the validation pictures the bundle's own few prove it, or `--data`; int8 needs training pictures."""
+    """Without the validation images the bundle's own few prove it, or `--data`; int8 needs training images."""
     moved = tmp_path / "bundle"
     moved.mkdir()
     for path in fashion_bundle.iterdir():
@@ -407,7 +407,7 @@ def test_a_keras_file_needs_labels_and_pictures(labels_file: Path, tmp_path: Pat
     small_network(rescale=True, last="softmax").save(path)
     with pytest.raises(UsageError, match="class names"):
         export(path, ExportOptions(onnx=True, data=fashion_pictures))
-    with pytest.raises(UsageError, match="no pictures"):
+    with pytest.raises(UsageError, match="no images"):
         export(path, ExportOptions(onnx=True, labels=labels_file))
     labels_file.write_text("a\nb\n")
     with pytest.raises(InputError, match="named like the classes"):

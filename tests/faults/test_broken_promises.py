@@ -40,7 +40,7 @@ def write(
 
 
 def means(scale: float) -> tuple[list[Any], dict[str, Any]]:
-    """(N, 2): the mean of the picture times `scale`, twice."""
+    """(N, 2): the mean of the image times `scale`, twice."""
     nodes = [
         helper.make_node("Cast", ["images"], ["values"], to=TensorProto.FLOAT),
         helper.make_node("ReduceMean", ["values", "axes"], ["mean"], keepdims=0),
@@ -51,7 +51,7 @@ def means(scale: float) -> tuple[list[Any], dict[str, Any]]:
 
 
 def one_row() -> tuple[list[Any], dict[str, Any]]:
-    """(1, 2) for any number of pictures."""
+    """(1, 2) for any number of images."""
     return [helper.make_node("Identity", ["row"], ["probabilities"])], {"row": np.array([[0.5, 0.5]], np.float32)}
 
 

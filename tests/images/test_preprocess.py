@@ -1,4 +1,4 @@
-"""The decoder against Pillow and a plain numpy reference, on real pictures and on planted faults."""
+"""The decoder against Pillow and a plain numpy reference, on real images and on planted faults."""
 
 from __future__ import annotations
 

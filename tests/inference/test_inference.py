@@ -43,7 +43,7 @@ def model(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def photos(pet_images: Path, tmp_path: Path) -> Path:
-    """Some good pictures, and every fault of the archive."""
+    """Some good images, and every fault of the archive."""
     folder = tmp_path / "photos"
     good = [f"{kind}/{n}.jpg" for kind in ("Cat", "Dog") for n in range(20)]
     for name in (*good, *FAULTS, *LYING, "Cat/Thumbs.db"):
@@ -86,7 +86,7 @@ def test_a_row_for_every_file(photos: Path, model: Path, tmp_path: Path) -> None
 
 
 def test_rows_say_what_the_network_says(photos: Path, model: Path, tmp_path: Path) -> None:
-    """Against the session fed one picture at a time."""
+    """Against the session fed one image at a time."""
     assert run_cli("infer", "photos", "-o", "labels.csv", "-m", "model.onnx", cwd=tmp_path).returncode == 0
     session = open_session(model)
     for row in read(tmp_path / "labels.csv"):

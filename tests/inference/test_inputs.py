@@ -80,7 +80,7 @@ def test_a_file_that_is_given_twice_has_one_row(tmp_path: Path, monkeypatch: pyt
 
 def test_an_image_under_another_name_is_one(tmp_path: Path) -> None:
     make(tmp_path, "photo.dat", "photo.txt")
-    (tmp_path / "notes.txt").write_text("no image")
+    (tmp_path / "notes.txt").write_text("no picture")
     counts = PassedOver()
     assert [Path(name).name for name in names(str(tmp_path), counts=counts)] == ["photo.dat", "photo.txt"]
     assert counts.suffixes == {".txt": 1}
@@ -165,7 +165,7 @@ def test_doctor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     findings = {f["subject"]: f for f in json.loads(done.stdout)}
     assert findings["processors"]["found"].startswith(f"{usable_cpus()} ")
     assert findings["onnxruntime"]["verdict"] == "ok"
-    assert findings["cache of train"]["found"].startswith(f"3 MB of decoded pictures in {tmp_path / 'cache'},")
+    assert findings["cache of train"]["found"].startswith(f"3 MB of decoded images in {tmp_path / 'cache'},")
     trouble = cuda.problem()
     expected = ("ok", "usable", "") if trouble is None else ("off", *trouble)
     assert tuple(findings["CUDA"][key] for key in ("verdict", "found", "repair")) == expected

@@ -26,7 +26,7 @@ DIGITS = tuple("0123456789")
 
 @pytest.fixture
 def two(fashion_images: Path, tmp_path: Path) -> tuple[Path, Path]:
-    """Two pictures of different sizes."""
+    """Two images of different sizes."""
     found = sorted((fashion_images / "test" / "0").iterdir())[:20]
     first, second = min(found, key=os.path.getsize), max(found, key=os.path.getsize)
     assert os.path.getsize(first) < os.path.getsize(second)

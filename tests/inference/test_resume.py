@@ -43,7 +43,7 @@ def model(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def photos(fashion_images: Path, tmp_path: Path) -> Path:
-    """30 pictures in three class folders and a subfolder, one of them broken."""
+    """30 images in three class folders and a subfolder, one of them broken."""
     folder = tmp_path / "photos"
     for digit in DIGITS[:3]:
         (folder / digit / "more").mkdir(parents=True)
@@ -135,7 +135,7 @@ def test_a_partial_of_something_else(photos: Path, model: Path, tmp_path: Path) 
 
 
 def test_inputs_that_changed_while_a_run_was_stopped(photos: Path, model: Path, tmp_path: Path) -> None:
-    """A picture more at the front and one less: the other rows are still used."""
+    """An image more at the front and one less: the other rows are still used."""
     out, stop = tmp_path / "labels.csv", threading.Event()
     label(photos, out, progress=Hook(20, stop.set), stop=stop)
     shutil.copy2(next((photos / "2").glob("*.png")), photos / "0" / "0.png")
@@ -321,7 +321,7 @@ def start(*arguments: str, cwd: Path) -> subprocess.Popen[str]:
 
 @pytest.fixture(scope="module")
 def many(fashion_images: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A working folder with 4,000 pictures, a model, and the result of an undisturbed run."""
+    """A working folder with 4,000 images, a model, and the result of an undisturbed run."""
     folder = tmp_path_factory.mktemp("many")
     for digit in DIGITS:
         (folder / "photos" / digit).mkdir(parents=True)

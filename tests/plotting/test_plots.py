@@ -79,7 +79,7 @@ def test_every_plot_draws(n_classes: int) -> None:
 
 
 def test_nothing_to_draw_is_drawn() -> None:
-    """All pictures unreadable: empty plots, no exception."""
+    """All images unreadable: empty plots, no exception."""
     matrix, tally, store = ConfusionMatrix(["cat", "dog"]), ProbabilityTally(2), ScoreStore(2)
     matrix.add([0, 1], [-2, -2])
     with style(LIGHT) as theme:

@@ -43,7 +43,7 @@ def command(pets: Path, out: Path, *options: str) -> list[str]:
 
 
 def assigned(out: Path) -> dict[str, tuple[str, str]]:
-    """Path in the source -> subset and place, of the pictures that are in one."""
+    """Path in the source -> subset and place, of the images that are in one."""
     with (out / "split.csv").open(newline="", encoding="utf-8") as file:
         return {row["path"]: (row["subset"], row["target"]) for row in csv.DictReader(file) if row["subset"]}
 
@@ -188,7 +188,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 @pytest.fixture
 def other_disk(tmp_path: Path) -> Iterator[Path]:
-    """A disk with room, and another one than that of the pictures."""
+    """A disk with room, and another one than that of the images."""
     with mounted(tmp_path / "disk", "200m") as disk:
         yield disk
 

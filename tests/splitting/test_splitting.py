@@ -208,7 +208,7 @@ def die_after(n: int, step: str, source: Path, options: SplitOptions, monkeypatc
 
 @pytest.fixture
 def moved(pets: Path, pet_images: Path, tmp_path: Path) -> Path:
-    """A split by --mode move, after which ten new pictures came into the source."""
+    """A split by --mode move, after which ten new images came into the source."""
     split(pets, SplitOptions(out=tmp_path / "moved", mode=Mode.MOVE))
     for i in range(10, 20):
         shutil.copy2(pet_images / "Cat" / f"{i}.jpg", pets / "Cat")
@@ -309,7 +309,7 @@ def test_hostile_archives(pets: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="damaged"):
         split(tmp_path / "short.tgz", SplitOptions(out=tmp_path / "short"))
     whole = archive.read_bytes()
-    for part in (0.1, 0.5, 0.9):  # the pictures may all be readable still; gzip's checksum knows better
+    for part in (0.1, 0.5, 0.9):  # the images may all be readable still; gzip's checksum knows better
         at = int(len(whole) * part)
         (tmp_path / "flipped.tgz").write_bytes(whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :])
         with pytest.raises(InputError, match="damaged"):

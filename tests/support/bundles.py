@@ -1,4 +1,4 @@
-"""Bundles made quickly: a documented network, trained a little on a few real pictures."""
+"""Bundles made quickly: a documented network, trained a little on a few real images."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from toolkit.training.recipes.recipe import Recipe
 
 
 def unpack_some(archive: Path, target: Path, folder: str, per_class: int) -> Path:
-    """The first `per_class` pictures of each class folder of `folder` within a zip archive; returns `target`."""
+    """The first `per_class` images of each class folder of `folder` within a zip archive; returns `target`."""
     taken: dict[str, int] = defaultdict(int)
     with zipfile.ZipFile(archive) as zipped:
         for name in sorted(zipped.namelist()):
@@ -32,7 +32,7 @@ def unpack_some(archive: Path, target: Path, folder: str, per_class: int) -> Pat
 
 
 def pictures_of(root: Path, per_class: int) -> list[Path]:
-    """The first `per_class` readable pictures of each class folder of `root`, in order."""
+    """The first `per_class` readable images of each class folder of `root`, in order."""
     folders = sorted(p for p in root.iterdir() if p.is_dir())
     return [p for folder in folders for p in islice(filter(_readable, sorted(folder.iterdir())), per_class)]
 
@@ -46,7 +46,7 @@ def _readable(path: Path) -> bool:
 
 
 def make_bundle(folder: Path, recipe: Recipe, root: Path, *, per_class: int, epochs: int) -> Path:
-    """Train the network of `recipe` for a moment on pictures of `root`, every second one; the others validate."""
+    """Train the network of `recipe` for a moment on images of `root`, every second one; the others validate."""
     pictures = pictures_of(root, per_class)
     labels = recipe.labels or tuple(sorted({p.parent.name for p in pictures}))
     images = np.stack([decode(p.read_bytes(), recipe.preprocess) for p in pictures])

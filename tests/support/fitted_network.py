@@ -1,4 +1,4 @@
-"""A network that was fitted in a second to the pictures that ship with the package, and these pictures."""
+"""A network that was fitted in a second to the images that ship with the package, and these images."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from toolkit.images.spec import Colour
 
 
 def unpack(directory: Path) -> Path:
-    """2,000 real pictures, 28x28, grey, in ten class folders."""
+    """2,000 real images, 28x28, grey, in ten class folders."""
     return unpack_pictures(directory / "pictures")
 
 
 def fit(path: Path, pictures: Path, *, n: int = 40, steps: int = 150, size: int = 28) -> Path:
-    """A model file fitted to the first `n` pictures of each class."""
+    """A model file fitted to the first `n` images of each class."""
     labels = tuple(sorted(folder.name for folder in pictures.iterdir() if folder.is_dir()))
     promise = contract(labels, size, Colour.GREY)
     files = [(k, file) for k, label in enumerate(labels) for file in sorted((pictures / label).iterdir())[:n]]

@@ -16,14 +16,14 @@ from toolkit.model_files.contract import LABELS_KEY, METADATA_KEY, Contract
 
 
 def contract(labels: tuple[str, ...] = ("Cat", "Dog"), size: int = 32, colour: Colour = Colour.RGB) -> Contract:
-    """A contract for square pictures."""
+    """A contract for square images."""
     return Contract(
         labels=labels, preprocess=Preprocess(height=size, width=size, colour=colour), recipe="made for tests"
     )
 
 
 def write_mean_network(path: Path, promise: Contract, *, seed: int = 0) -> Path:
-    """softmax of a fixed linear map of the mean of each channel: quick, and different for different pictures."""
+    """softmax of a fixed linear map of the mean of each channel: quick, and different for different images."""
     n_classes, channels = len(promise.labels), promise.preprocess.channels
     weights = np.random.default_rng(seed).normal(0, 12, (channels, n_classes)).astype(np.float32)
     return _write(

@@ -1,4 +1,4 @@
-"""A few small pictures and a model that needs no training: what the tests of faults work on."""
+"""A few small images and a model that needs no training: what the tests of faults work on."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ LABELS = ("Cat", "Dog")
 
 
 def png(seed: int, size: int = 40) -> bytes:
-    """A picture of noise, another one for each seed."""
+    """An image of noise, another one for each seed."""
     pixels = np.random.default_rng(seed).integers(0, 256, (size, size, 3), np.uint8)
     return bytes(cv2.imencode(".png", pixels)[1])
 
 
 def folders(root: Path, per_class: int = 4) -> Path:
-    """`Cat` and `Dog` with `per_class` pictures each."""
+    """`Cat` and `Dog` with `per_class` images each."""
     for k, label in enumerate(LABELS):
         (root / label).mkdir(parents=True)
         for i in range(per_class):

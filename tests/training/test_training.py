@@ -1,4 +1,4 @@
-"""Training: from folders to a bundle, on real pictures in small."""
+"""Training: from folders to a bundle, on real images in small."""
 
 from __future__ import annotations
 

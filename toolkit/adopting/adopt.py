@@ -83,7 +83,7 @@ class AdoptOptions:
         channels: the network's channel order.
         layout: "nchw" or "nhwc", where the graph does not show it.
         output: what the graph gives; None reads a last Softmax.
-        resize: how pictures are brought to size.
+        resize: how images are brought to size.
         runtime: what the new file is run in to compare it, as `toolkit infer --runtime` takes it.
         out: None is `NAME.adopted.onnx` beside the file.
         force: replace a file that toolkit did not write.
@@ -134,7 +134,7 @@ def adopt(path: Path, options: AdoptOptions) -> AdoptResult:
     """Write the classifier at `path` as a file that keeps the contract.
 
     Raises:
-        ModelError: no ONNX file, damaged, with data outside its folder, or no classifier of pictures.
+        ModelError: no ONNX file, damaged, with data outside its folder, or no classifier of images.
         UsageError: something about the classifier is neither in the file nor in the options.
         InputError: the file of labels is missing or damaged.
         MismatchError: the new file does not compute what the original computes; it was not kept.
@@ -286,9 +286,9 @@ def _fingerprint(model: onnx.ModelProto) -> str:
 
 
 def sample_pictures(spec: Preprocess, n: int) -> npt.NDArray[np.uint8]:
-    """`n` real pictures uint8 (n, H, W, C) from those that ship with the package.
+    """`n` real images uint8 (n, H, W, C) from those that ship with the package.
 
-    They are grey: for a network with colours each channel is another picture, so that channels cannot be exchanged
+    They are grey: for a network with colours each channel is another image, so that channels cannot be exchanged
     unseen.
     """
     packed = resources.files("toolkit").joinpath("_demo", "fashion.zip").read_bytes()

@@ -1,4 +1,4 @@
-"""The nodes around a foreign graph, so that it takes uint8 pictures and gives probabilities."""
+"""The nodes around a foreign graph, so that it takes uint8 images and gives probabilities."""
 
 from __future__ import annotations
 
@@ -61,13 +61,13 @@ def shapes(model: onnx.ModelProto, path: Path, layout: TensorLayout | None) -> S
     """Read the input and the output of the graph.
 
     Raises:
-        ModelError: it is no classifier of one picture batch.
+        ModelError: it is no classifier of one image batch.
         UsageError: the layout cannot be told from the shape.
     """
     weights = {tensor.name for tensor in model.graph.initializer}
     inputs = [value for value in model.graph.input if value.name not in weights]
     if len(inputs) != 1:
-        raise ModelError(f"{path}: has {len(inputs)} inputs, expected one batch of pictures")
+        raise ModelError(f"{path}: has {len(inputs)} inputs, expected one batch of images")
     if len(model.graph.output) != 1:
         raise ModelError(f"{path}: has {len(model.graph.output)} outputs, expected one")
     tensor = inputs[0].type.tensor_type
@@ -76,7 +76,7 @@ def shapes(model: onnx.ModelProto, path: Path, layout: TensorLayout | None) -> S
         name = TensorProto.DataType.Name(tensor.elem_type)
         raise ModelError(f"{path}: its input is {name}, expected float32 or float16")
     if len(sides) != 4:
-        raise ModelError(f"{path}: its input has {len(sides)} dimensions, expected four: a batch of pictures")
+        raise ModelError(f"{path}: its input has {len(sides)} dimensions, expected four: a batch of images")
     nchw = _is_nchw(sides, layout, path)
     channels = sides[1] if nchw else sides[3]
     height, width = (sides[2], sides[3]) if nchw else (sides[1], sides[2])

@@ -32,16 +32,16 @@ class CheckOptions:
 
     Attributes:
         near: correlation of two sketches, from which on they are near copies; see `similarity.THRESHOLD`.
-        dark: a picture is dark where 95 % of its grey levels lie below this, 0..255.
+        dark: an image is dark where 95 % of its grey levels lie below this, 0..255.
         bright: and bright where 95 % lie above this, 0..255.
         blank: and nearly blank where their standard deviation is below this.
         blurred: and blurred where its sharpness (`looks.Looks`) is below this and both sides have 128 pixels.
-        grey: and grey where its channels differ by less than this, while three of four pictures are in colour.
+        grey: and grey where its channels differ by less than this, while three of four images are in colour.
         odd_size: the side of a square of its area is this many times smaller or larger than the median.
         odd_shape: the longer side is this many times the shorter one.
-        few: a class has fewer pictures.
+        few: a class has fewer images.
         imbalance: a class is this many times smaller than the largest.
-        max_pixels: larger pictures are not decoded.
+        max_pixels: larger images are not decoded.
         max_memory: bytes that all decoding of the run may take at once, also as text (`2GB`); None is half of the
             machine's or the container's memory.
         workers: threads; None is one per processor.
@@ -89,7 +89,7 @@ class CheckResult:
         source: what was looked at.
         findings: in the order of `KINDS`, then of the paths.
         n_files: files looked at.
-        classes: class -> number of readable pictures.
+        classes: class -> number of readable images.
     """
 
     source: Source
@@ -209,7 +209,7 @@ def _near_copies(pictures: Sequence[_Seen], options: CheckOptions) -> Iterator[F
 
 def _alike(first: _Seen, second: _Seen, kind: str, value: float) -> Iterator[Finding]:
     a, b = first.file, second.file
-    what = "the same bytes as" if kind == "duplicate" else "nearly the same picture as"
+    what = "the same bytes as" if kind == "duplicate" else "nearly the same image as"
     if a.label != b.label:
         detail = f"{what} {printable(a.name)}, under {printable(b.label)} and {printable(a.label)}"
         yield _finding("two_labels", second, detail, value, a.name)
@@ -249,9 +249,9 @@ def _classes(classes: Counter[str], options: CheckOptions) -> Iterator[Finding]:
     largest = max(classes.values(), default=0)
     for label, n in classes.items():
         if n < options.few:
-            yield Finding("few_pictures", label, "", str(n), f"{n:,} pictures, fewer than {options.few:,}", label)
+            yield Finding("few_pictures", label, "", str(n), f"{n:,} images, fewer than {options.few:,}", label)
         if n * options.imbalance <= largest:
-            detail = f"{n:,} pictures, the largest class has {largest:,}"
+            detail = f"{n:,} images, the largest class has {largest:,}"
             yield Finding("imbalance", label, "", str(n), detail, label)
 
 

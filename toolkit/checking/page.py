@@ -25,7 +25,7 @@ _SIDE: Final = 120
 
 
 def write_page(result: CheckResult, path: Path) -> None:
-    """Write the page. Pictures are read again, for the findings that are shown."""
+    """Write the page. Images are read again, for the findings that are shown."""
     grouped: dict[str, list[Finding]] = defaultdict(list)
     for finding in result.findings:
         grouped[finding.kind].append(finding)
@@ -63,7 +63,7 @@ def _card(finding: Finding, thumbnails: dict[str, str]) -> dict[str, object]:
 
 
 def _thumbnails(result: CheckResult, names: set[str]) -> dict[str, str]:
-    """Name -> `data:` URL, of the pictures that can be decoded."""
+    """Name -> `data:` URL, of the images that can be decoded."""
     thumbnails = {}
     spec = Preprocess(height=_SIDE, width=_SIDE, resize=Resize.PAD)
     wanted = [file for file in result.source.files if file.name in names and file.problem is None]

@@ -23,12 +23,12 @@ $ toolkit train photos --labels labels.csv
 """,
     "export": """
 $ toolkit export model --onnx
-file              size      pictures  largest difference  same top-1  accuracy (Keras)
-model/model.onnx  13.62 MB  120       1.2e-06             100.00 %    ...
+file              size      images  largest difference  same top-1  accuracy (Keras)
+model/model.onnx  13.62 MB  120     1.2e-06             100.00 %    ...
 """,
     "adopt": """
 $ toolkit adopt resnet18.onnx --preset imagenet --labels imagenet.txt
-resnet18.adopted.onnx: 1000 classes, like the original on 8 pictures (largest difference 2.4e-07, same top-1 100.00%)
+resnet18.adopted.onnx: 1000 classes, like the original on 8 images (largest difference 2.4e-07, same top-1 100.00%)
 """,
     "infer": """
 $ toolkit infer cat.jpg
@@ -87,7 +87,7 @@ flower_photos-2f1b0a9c8d7e6f50  decoded images  303.4 MB  41 days
 """,
     "demo": """
 $ toolkit demo
-2,000 Fashion-MNIST pictures in ten class folders: toolkit-demo/fashion
+2,000 Fashion-MNIST images in ten class folders: toolkit-demo/fashion
 ...
 """,
     "list": """

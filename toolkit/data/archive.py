@@ -24,7 +24,7 @@ SUFFIXES: Final = (".zip", ".tar", ".tar.gz", ".tgz")
 """Names of archives end in one of these, in any case."""
 
 MAX_MEMBER_BYTES: Final = 1 << 29
-"""A larger member is refused: no picture needs it, and one member at a time is held in memory."""
+"""A larger member is refused: no image needs it, and one member at a time is held in memory."""
 
 MAX_TOTAL_BYTES: Final = 1 << 30
 """An archive may unpack to this much, or to `MAX_RATIO` times its own size if that is more."""
@@ -36,7 +36,7 @@ PIECE_BYTES: Final = 1 << 20
 """A member is unpacked in pieces of this size, and no further than to the size that the archive says."""
 
 MAX_RATIO: Final = 30
-"""Pictures are compressed already; an archive of them hardly shrinks."""
+"""Images are compressed already; an archive of them hardly shrinks."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -201,7 +201,7 @@ def _no_classes(path: Path, files: Collection[SourceFile]) -> InputError:
     if path.is_dir() and any(is_image_name(file.name) for file in files):
         around = os.path.normpath(path / "..")
         return InputError(
-            f"{printable(str(path))}: expected one folder per class in it, found pictures: is this one of the classes?",
+            f"{printable(str(path))}: expected one folder per class in it, found images: is this one of the classes?",
             hint=f"give the folder around the class folders: {shlex.quote(printable(around))}",
         )
     return InputError(

@@ -35,9 +35,9 @@ class Examined:
     Attributes:
         file: the file.
         digest: SHA-256 of its bytes, hex; "" where it could not be read.
-        header: format and size; None where it is no readable picture.
-        problem: why it is no readable picture, or None.
-        sketch: a small picture to find near copies with, where that was asked for.
+        header: format and size; None where it is no readable image.
+        problem: why it is no readable image, or None.
+        sketch: a small image to find near copies with, where that was asked for.
     """
 
     file: SourceFile
@@ -48,7 +48,7 @@ class Examined:
 
     @property
     def flag(self) -> str:
-        """What is odd about a readable picture: its extension lies. Else ""."""
+        """What is odd about a readable image: its extension lies. Else ""."""
         return lying_extension(self.file.name, self.header.format) if self.header else ""
 
 
@@ -72,7 +72,7 @@ class Examination:
 
     Attributes:
         pixels: decode every pixel; False trusts the headers.
-        sketch: keep a small picture of each, to find near copies with.
+        sketch: keep a small image of each, to find near copies with.
         limits: how large an image may be, and what decoding it may cost.
         workers: threads; None is one per processor.
     """

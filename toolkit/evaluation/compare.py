@@ -1,4 +1,4 @@
-"""Several models on the same folders: side by side, picture by picture against the first of them."""
+"""Several models on the same folders: side by side, image by image against the first of them."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from toolkit.metrics.classification import NAN
 from toolkit.metrics.csv_files import digits
 
 MAX_SHOWN: Final = 60
-"""Changed pictures that the page shows."""
+"""Changed images that the page shows."""
 
 COMPARE_COLUMNS: Final = (
     "model",
@@ -51,10 +51,10 @@ class Compared:
     Attributes:
         name: of its folder of reports.
         evaluation: all about it.
-        difference: its accuracy minus the first model's, over the pictures that both answered.
+        difference: its accuracy minus the first model's, over the images that both answered.
         difference_interval: at 95 %, for paired answers (Bonett and Price, 2012).
-        changed: pictures with another answer than the first model's, or with an answer from only one of them.
-        gained, lost: pictures that only this model, or only the first, got right, of those that both answered.
+        changed: images with another answer than the first model's, or with an answer from only one of them.
+        gained, lost: images that only this model, or only the first, got right, of those that both answered.
     """
 
     name: str
@@ -75,7 +75,7 @@ def compare(
 ) -> tuple[Compared, ...]:
     """Evaluate each of `models` into a folder of its own in `out`, and write what differs.
 
-    `compare.csv` has a line for each model, `changed.csv` one for each picture whose answer is not the same everywhere,
+    `compare.csv` has a line for each model, `changed.csv` one for each image whose answer is not the same everywhere,
     `compare.html` shows both.
 
     Raises:
@@ -125,7 +125,7 @@ def model_names(models: Sequence[Path]) -> list[str]:
 
 
 def paired_difference(gained: int, lost: int, n: int, z: float = 1.959963984540054) -> tuple[float, float, float]:
-    """Difference of two accuracies on the same `n` pictures: (difference, low, high), the interval at 95 %.
+    """Difference of two accuracies on the same `n` images: (difference, low, high), the interval at 95 %.
 
     >>> [round(x, 4) for x in paired_difference(12, 4, 100)]
     [0.08, -0.0017, 0.1585]

@@ -54,7 +54,7 @@ def run(
         on_rows: is given the rows, some at a time, in their order.
 
     Raises:
-        InputError: no such folder, no pictures, or none in a folder named like a class of the model.
+        InputError: no such folder, no images, or none in a folder named like a class of the model.
         ModelError, MachineError: the model cannot be run.
     """
     options = options or EvaluateOptions()
@@ -186,12 +186,12 @@ class _Tally:
         """Refuse to report on nothing."""
         place, data = printable(str(self.data.path)), self.data
         if not data.n_files:
-            raise InputError(f"{place}: expected pictures, found none", hint="check the path")
+            raise InputError(f"{place}: expected images, found none", hint="check the path")
         if not data.n_labelled:
             raise InputError(
                 f"{place}: none of its folders is a class of the model; "
                 f"found {_some(sorted(data.extra))}, expected {_some(self._index)}",
-                hint="rename the folders, or use toolkit infer for pictures without a truth",
+                hint="rename the folders, or use toolkit infer for images without a truth",
             )
 
     def evaluation(self, model: ModelCard, options: EvaluateOptions) -> Evaluation:
@@ -218,14 +218,14 @@ class _Tally:
         if data.n_trained_on:
             yield f"{describe(data.n_trained_on, data.n_readable).capitalize()}."
         if data.missing:
-            yield f"Classes of the model without a picture here: {_some(data.missing)}."
+            yield f"Classes of the model without an image here: {_some(data.missing)}."
         if data.extra:
             named = _some([f"{folder} ({n:,})" for folder, n in sorted(data.extra.items())])
-            yield f"Pictures in folders that are no class of the model, not counted in any figure: {named}."
+            yield f"Images in folders that are no class of the model, not counted in any figure: {named}."
         if data.n_failures:
-            yield f"{data.n_failures:,} pictures could not be read; they have a row, and no figure counts them."
+            yield f"{data.n_failures:,} images could not be read; they have a row, and no figure counts them."
         if self._scores.full:
-            size = f"{self._probabilities.n:,} pictures x {len(self._index):,} classes"
+            size = f"{self._probabilities.n:,} images x {len(self._index):,} classes"
             yield f"Average precision, ROC AUC and their curves are left out: {size} is more than {LIMIT:,} scores."
 
 
@@ -236,7 +236,7 @@ def _some(names: Iterable[str], limit: int = 12) -> str:
 
 
 def _run_ms(session: Session, gallery: Gallery, options: EvaluateOptions, batch: int = 8) -> float:
-    """Median time of the network alone for one picture, in batches of real pictures."""
+    """Median time of the network alone for one image, in batches of real images."""
     images = []
     for shown in [*gallery.mistakes(), *gallery.doubtful()][:batch]:
         try:

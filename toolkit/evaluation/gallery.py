@@ -1,4 +1,4 @@
-"""Which pictures are worth a look: the most confident mistakes and the most doubtful right answers."""
+"""Which images are worth a look: the most confident mistakes and the most doubtful right answers."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ import numpy.typing as npt
 from toolkit.data.walk import Sample
 
 N_BARS: Final = 3
-"""Classes with a bar under a picture, and the true one beside them."""
+"""Classes with a bar under an image, and the true one beside them."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Shown:
-    """One picture of the gallery.
+    """One image of the gallery.
 
     Attributes:
         path: where the file is, as the operating system names it.
@@ -38,11 +38,11 @@ class Shown:
 
 
 class Gallery:
-    """Keeps the pictures worth a look out of a stream; a bounded number for each true class.
+    """Keeps the images worth a look out of a stream; a bounded number for each true class.
 
     Args:
         n_classes: of the model.
-        size: how many pictures `mistakes` and `doubtful` give at most, each.
+        size: how many images `mistakes` and `doubtful` give at most, each.
     """
 
     def __init__(self, n_classes: int, size: int = 90) -> None:
@@ -56,7 +56,7 @@ class Gallery:
         """Look at one answer.
 
         Args:
-            sample: the picture.
+            sample: the image.
             truth: its class.
             probabilities: float (K,).
         """
@@ -76,7 +76,7 @@ class Gallery:
             confidence=confidence,
             bars=_bars(probabilities, truth),
         )
-        # Of equal ones the earlier picture stays, so that the same input gives the same gallery.
+        # Of equal ones the earlier image stays, so that the same input gives the same gallery.
         heapq.heappush(heap, (urgency, -self._seen, shown))
         if len(heap) > self._per_class:
             heapq.heappop(heap)
@@ -90,7 +90,7 @@ class Gallery:
         return self._choose(self._doubtful)
 
     def _choose(self, heaps: dict[int, list[tuple[float, int, Shown]]]) -> list[Shown]:
-        """`size` pictures: the first of each pair of classes, then the second, ...; the most urgent first."""
+        """`size` images: the first of each pair of classes, then the second, ...; the most urgent first."""
         ordered = sorted((item for heap in heaps.values() for item in heap), key=lambda item: item[:2], reverse=True)
         nth: Counter[tuple[int, int]] = Counter()
         ranked = []

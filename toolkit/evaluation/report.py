@@ -25,7 +25,7 @@ def evaluate(
     """Evaluate one model on labelled folders, and write every report into the folder `out`.
 
     Args:
-        data: a folder with one folder of pictures per class, named like the model's classes; or a split tree, whose
+        data: a folder with one folder of images per class, named like the model's classes; or a split tree, whose
             held-out part is used.
         model: a bundle, a .onnx or a .tflite file.
         out: made where it is missing; reports of an earlier run are replaced, all at once when the new ones are whole.
@@ -33,7 +33,7 @@ def evaluate(
         progress: is told how far it is.
 
     Raises:
-        InputError: no such folder, no pictures, or none in a folder named like a class of the model; or `out` holds
+        InputError: no such folder, no images, or none in a folder named like a class of the model; or `out` holds
             files of these names that no evaluation wrote.
         ModelError, MachineError: the model cannot be run.
         LockedError: another run is writing `out`.

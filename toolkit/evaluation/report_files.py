@@ -105,7 +105,7 @@ def report_text(evaluation: Evaluation) -> str:
     report, model, data = evaluation.report, evaluation.model, evaluation.data
     lines = [
         f"model  {printable(str(model.path))}  ({model.contract.quantization}, {model.size_bytes:,} bytes)",
-        f"data   {printable(str(data.path))}  ({data.n_files:,} pictures)",
+        f"data   {printable(str(data.path))}  ({data.n_files:,} images)",
         "",
         classification_report(report),
         "",

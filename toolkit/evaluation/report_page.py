@@ -31,7 +31,7 @@ from toolkit.plotting.style import DARK, LIGHT, Theme, pixels, style
 PAGE: Final = "report.html"
 
 MAX_TABLE_CLASSES: Final = 20
-"""Classes up to which the page has the confusion matrix as a table whose cells choose pictures."""
+"""Classes up to which the page has the confusion matrix as a table whose cells choose images."""
 
 HEADLINES: Final = ("accuracy", "balanced_accuracy", "macro_f1", "expected_calibration_error")
 LIMITS: Final = (0.0, 0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.95, 0.99)
@@ -42,7 +42,7 @@ _LOSSLESS: Final = 101
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Card:
-    """One picture of the gallery, as the template shows it."""
+    """One image of the gallery, as the template shows it."""
 
     shown: Shown
     kind: str

@@ -25,10 +25,10 @@ class EvaluateOptions:
 
     Attributes:
         device, runtime, precision: where, with what and how exactly the model runs, as `infer` takes them.
-        min_confidence: below it a picture is `unsure` and counts as not answered.
+        min_confidence: below it an image is `unsure` and counts as not answered.
         gallery: how many mistakes, and how many doubtful right answers, the page shows at most.
         batch_size, workers: None chooses from the machine and the model.
-        max_pixels: larger pictures are refused from their header.
+        max_pixels: larger images are refused from their header.
         max_memory: bytes that all decoding of the run may take at once, also as text (`2GB`); None is half of the
             machine's or the container's memory.
         force: replace files in the folder of the reports that no evaluation wrote.
@@ -77,7 +77,7 @@ class ModelCard:
         device: where it ran.
         arithmetic: such as "openvino bfloat16"; "" for the file's own runtime, exact.
         pictures_per_s: reading, decoding and labelling, with all workers.
-        run_ms: median time of the network alone for one picture on one thread, in batches; NaN where nothing ran.
+        run_ms: median time of the network alone for one image on one thread, in batches; NaN where nothing ran.
     """
 
     path: Path
@@ -92,15 +92,15 @@ class ModelCard:
 
 @dataclass(kw_only=True, slots=True)
 class DataCard:
-    """The pictures that it was evaluated on.
+    """The images that it was evaluated on.
 
     Attributes:
         path: the folder.
-        n_files: pictures in it, a row in `predictions.csv` for each.
+        n_files: images in it, a row in `predictions.csv` for each.
         n_labelled: those of a class that the model knows.
-        missing: classes of the model without a picture.
-        extra: folders that are no class of the model -> their pictures, which no figure counts.
-        passed_over: files that are no pictures.
+        missing: classes of the model without an image.
+        extra: folders that are no class of the model -> their images, which no figure counts.
+        passed_over: files that are no images.
         failures: the first unreadable files, (name, reason).
         n_failures: all of them.
         unread: folders that could not be read; each has a row.
@@ -136,7 +136,7 @@ class Evaluation:
         probabilities: top-k, log loss, calibration, thresholds.
         curves: one entry per class, () where they were left out.
         notes: what was left out, and other things to know, in sentences.
-        mistakes, doubtful: the pictures of the gallery.
+        mistakes, doubtful: the images of the gallery.
     """
 
     model: ModelCard

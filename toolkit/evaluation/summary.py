@@ -186,7 +186,7 @@ def check_gates(gates: list[Gate], evaluations: list[Evaluation]) -> None:
         prefix = f"{evaluation.model.path}: " if len(evaluations) > 1 else ""
         failed += [prefix + text for text in failed_gates(gates, evaluation)]
     if failed:
-        raise GateError("; ".join(failed), hint="the report shows which pictures are wrong")
+        raise GateError("; ".join(failed), hint="the report shows which images are wrong")
 
 
 def _mean(values: list[float]) -> float:

@@ -1,4 +1,4 @@
-"""Model -> files: each is written beside its place, proven on real pictures, and only then put there."""
+"""Model -> files: each is written beside its place, proven on real images, and only then put there."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def write_artefacts(model: Path, options: ExportOptions, progress: Progress = SI
     Raises:
         ModelError: the model is missing, damaged or cannot be converted.
         UsageError: options that do not go together, or are missing.
-        InputError: there are no pictures to verify with; or a file is in the way that no export wrote.
+        InputError: there are no images to verify with; or a file is in the way that no export wrote.
         MismatchError: a file misses its limits. No file is kept; what was there stays.
         LockedError: another run is writing the folder.
     """
@@ -93,22 +93,22 @@ def _title(kind: Format, options: ExportOptions) -> str:
 
 
 def _proof(source: ExportSource, options: ExportOptions, progress: Progress) -> Proof:
-    """Decode the pictures, and compute what is expected of every file."""
-    progress.start("reading pictures to verify with", None, "files")
+    """Decode the images, and compute what is expected of every file."""
+    progress.start("reading images to verify with", None, "files")
     contract = source.network.contract
     pictures = load_sample_images(source.verification, contract, N_VERIFICATION)
     if not len(pictures) and source.bundle is not None and options.data is None:
         images, _ = source.bundle.check()
         pictures = SampleImages(images_u8=images, truth=np.full(len(images), -1), paths=("check.npz",) * len(images))
         progress.warn(
-            f"the validation pictures are gone; verifying with the {len(images)} in check.npz (--data names others)"
+            f"the validation images are gone; verifying with the {len(images)} in check.npz (--data names others)"
         )
     if not len(pictures):
         raise InputError(
-            f"{options.data or source.out}: no readable picture to verify with", hint="--data DIR with class folders"
+            f"{options.data or source.out}: no readable image to verify with", hint="--data DIR with class folders"
         )
     if len(pictures) < MIN_VERIFICATION:
-        progress.warn(f"verifying with {len(pictures)} pictures only; {MIN_VERIFICATION} or more prove more")
+        progress.warn(f"verifying with {len(pictures)} images only; {MIN_VERIFICATION} or more prove more")
     expected = source.network.predict(pictures.images_u8)
     progress.finish()
     return Proof(pictures=pictures, expected=expected, batch=source.network.batch)
@@ -172,8 +172,8 @@ def _calibration(source: ExportSource) -> Images:
     pictures = load_sample_images(source.calibration, source.network.contract, N_CALIBRATION)
     if not len(pictures):
         raise InputError(
-            f"{source.out}: int8 is calibrated on training pictures, and none of them is there any more",
-            hint="put the pictures back where they were, or use --quantize float16, which needs none",
+            f"{source.out}: int8 is calibrated on training images, and none of them is there any more",
+            hint="put the images back where they were, or use --quantize float16, which needs none",
         )
     return pictures.images_u8
 
@@ -181,7 +181,7 @@ def _calibration(source: ExportSource) -> Images:
 def _mismatch(target: Path, found: Verification) -> MismatchError:
     return MismatchError(
         f"{target.name}: does not compute what the model computes, so it was not kept: {'; '.join(found.misses)} "
-        f"({found.n_pictures} pictures)",
+        f"({found.n_pictures} images)",
         hint="--force keeps it all the same, and writes the miss into it",
     )
 

@@ -1,4 +1,4 @@
-"""A folder for the person who builds the device: the model, sample pictures with their answers, minimal clients."""
+"""A folder for the person who builds the device: the model, sample images with their answers, minimal clients."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def write_kit(target: Path, artefacts: Sequence[Artefact], proof: Proof) -> None
 
 
 def _clear(proof: Proof) -> Image:
-    """Three pictures whose answer is clear, of different classes where there are that many: uint8 (3, H, W, C)."""
+    """Three images whose answer is clear, of different classes where there are that many: uint8 (3, H, W, C)."""
     order = np.argsort(-proof.expected.max(axis=1), kind="stable")
     best = proof.expected.argmax(axis=1)
     first = [int(at) for at in order if at == order[best[order] == best[at]][0]]

@@ -22,13 +22,13 @@ from toolkit.model_files.conventions import Output, Values
 
 @dataclass(frozen=True, kw_only=True)
 class ExportSource:
-    """What is exported, and the pictures to prove it with.
+    """What is exported, and the images to prove it with.
 
     Attributes:
         network: the network in its exported form.
         out: the folder that files go to where none is named.
-        verification: labelled pictures, none of which was trained on.
-        calibration: pictures from the training part.
+        verification: labelled images, none of which was trained on.
+        calibration: images from the training part.
         bundle: the bundle, None for a `.keras` file.
     """
 
@@ -90,8 +90,8 @@ def _open_keras(path: Path, options: ExportOptions) -> ExportSource:
         )
     if options.data is None:
         raise UsageError(
-            f"{path}: there are no pictures to verify the exported file with",
-            hint="--data DIR, a folder with one folder of pictures per class",
+            f"{path}: there are no images to verify the exported file with",
+            hint="--data DIR, a folder with one folder of images per class",
         )
     model = load_keras(path)
     height, width, channels = network.input_shape(model)
@@ -115,7 +115,7 @@ def _open_keras(path: Path, options: ExportOptions) -> ExportSource:
 
 
 def labelled(root: Path, contract: Contract) -> tuple[LabeledPath, ...]:
-    """The pictures in the class folders of `root`; of a split tree, in those that `evaluate` takes.
+    """The images in the class folders of `root`; of a split tree, in those that `evaluate` takes.
 
     Raises:
         InputError: no folders that are named like the contract's classes.

@@ -39,17 +39,17 @@ class ExportOptions:
     Attributes:
         onnx, tflite, savedmodel: the formats to write; at least one.
         quantize: None for float32.
-        data: class folders with pictures to verify with (and to calibrate with, where the model is a `.keras` file);
+        data: class folders with images to verify with (and to calibrate with, where the model is a `.keras` file);
             None takes the bundle's own.
         out: the folder that the files go to; None is the bundle, or the folder of the `.keras` file.
         force: keep a file that misses its limits, and say so in its contract.
         opset: ONNX operator set.
         runtime: what an ONNX file is verified with, as `toolkit infer --runtime` takes it.
-        kit: also write a folder with the model, sample pictures and minimal clients.
+        kit: also write a folder with the model, sample images and minimal clients.
         labels: for a `.keras` file: a text file with one class name a line, in the order of the outputs.
         values, output: for a `.keras` file: what its first layer wants and its last layer gives, where the network
             does not say so itself.
-        resize: for a `.keras` file: how pictures are brought to the input's size.
+        resize: for a `.keras` file: how images are brought to the input's size.
     """
 
     onnx: bool = False
@@ -97,13 +97,13 @@ class ExportOptions:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Verification:
-    """How one file compares with the Keras model, on the same pictures.
+    """How one file compares with the Keras model, on the same images.
 
     Attributes:
-        n_pictures: pictures compared.
+        n_pictures: images compared.
         difference: largest difference of a probability.
-        agreement: share of pictures with the same top-1, 0..1.
-        accuracy: the file's accuracy on the labelled pictures, and the Keras model's; None where none is labelled.
+        agreement: share of images with the same top-1, 0..1.
+        accuracy: the file's accuracy on the labelled images, and the Keras model's; None where none is labelled.
         limit: the largest difference allowed, None where the kind of file has none.
         misses: which limits were missed; empty is a pass.
     """

@@ -1,4 +1,4 @@
-"""Real pictures for proof and calibration, through the one decoder."""
+"""Real images for proof and calibration, through the one decoder."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ from toolkit.model_files.bundle import LabeledPath
 from toolkit.model_files.contract import Contract
 
 MAX_BYTES: Final = 512 << 20
-"""Decoded pictures that are held in memory at a time."""
+"""Decoded images that are held in memory at a time."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SampleImages:
-    """Decoded pictures.
+    """Decoded images.
 
     Attributes:
         images_u8: (N, H, W, C), values 0..255.
-        truth: index of each picture's class, -1 where it has none; int64 (N,).
+        truth: index of each image's class, -1 where it has none; int64 (N,).
         paths: where each came from.
     """
 
@@ -41,7 +41,7 @@ class SampleImages:
 
 
 def load_sample_images(samples: Sequence[LabeledPath], contract: Contract, limit: int) -> SampleImages:
-    """Decode up to `limit` pictures, the classes in turn and spread over each; what cannot be read is passed over."""
+    """Decode up to `limit` images, the classes in turn and spread over each; what cannot be read is passed over."""
     shape = contract.preprocess.shape
     limit = max(1, min(limit, MAX_BYTES // int(np.prod(shape))))
     chosen = _spread(samples, limit)

@@ -28,7 +28,7 @@ Probabilities = npt.NDArray[np.float32]
 Images = npt.NDArray[np.uint8]
 
 _SCALES: Final = {Values.BYTES: (1.0, 0.0), Values.UNIT: (1 / 255, 0.0), Values.SYMMETRIC: (1 / 127.5, -1.0)}
-# Layers that change a picture only while training, beside those whose name begins with Random. RandomCrop is none of
+# Layers that change an image only while training, beside those whose name begins with Random. RandomCrop is none of
 # them: it crops the centre afterwards, so the layers behind it need it.
 _AUGMENTATIONS: Final = frozenset({"AugMix", "CutMix", "MixUp", "RandAugment"})
 
@@ -50,7 +50,7 @@ class Network:
     output: Output
 
     def body(self, images: tf.Tensor) -> tf.Tensor:
-        """Probabilities (N, K) of float32 pictures (N, H, W, C) with values 0..255."""
+        """Probabilities (N, K) of float32 images (N, H, W, C) with values 0..255."""
         scale, offset = _SCALES[self.values]
         if (scale, offset) != (1.0, 0.0):
             images = images * scale + offset
@@ -78,14 +78,14 @@ class Network:
         return max(1, min(MAX_BATCH, MAX_LAYER_BYTES // largest))
 
     def predict(self, images_u8: Images) -> Probabilities:
-        """What Keras itself computes: probabilities float32 (N, K) of pictures uint8 (N, H, W, C)."""
+        """What Keras itself computes: probabilities float32 (N, K) of images uint8 (N, H, W, C)."""
         serve, n = self.serving(), self.batch
         batches = [serve(images_u8[at : at + n])[OUTPUT].numpy() for at in range(0, len(images_u8), n)]
         return np.concatenate(batches)
 
 
 def without_augmentation(model: keras.Model) -> keras.Model:
-    """The same layers, the same weights, without those that only change pictures while training."""
+    """The same layers, the same weights, without those that only change images while training."""
     shape = input_shape(model)
     images = keras.Input(shape, name=INPUT)
     return keras.Model(images, _apply(model, images))
@@ -115,7 +115,7 @@ def _apply(layer: keras.Layer, images: Any) -> Any:
 
 
 def is_augmentation(layer: keras.Layer) -> bool:
-    """Whether `layer` changes pictures only while training."""
+    """Whether `layer` changes images only while training."""
     name = type(layer).__name__
     return (name.startswith("Random") and name != "RandomCrop") or name in _AUGMENTATIONS
 
@@ -135,14 +135,14 @@ def _flat(layer: keras.Layer) -> Iterator[keras.Layer]:
 
 
 def input_shape(model: keras.Model) -> tuple[int, int, int]:
-    """(H, W, C) of a network with one picture as its input.
+    """(H, W, C) of a network with one image as its input.
 
     Raises:
         ModelError: several inputs, or one of another or of an open shape.
     """
     shape = model.input_shape
     if isinstance(shape, (list, dict)) or len(shape) != 4 or shape[-1] not in (1, 3):
-        raise ModelError(f"the network's input is {shape}; expected one picture batch (None, height, width, 1 or 3)")
+        raise ModelError(f"the network's input is {shape}; expected one image batch (None, height, width, 1 or 3)")
     if None in shape[1:]:
         raise ModelError(
             f"the network's input is {shape}: its height and width are open",
@@ -189,8 +189,8 @@ def build(model: keras.Model, contract: Contract, values: Values, output: Output
     last = list(_flat(model))[-1]
     if shape[1] > 1 and getattr(getattr(last, "activation", None), "__name__", "") == "sigmoid":
         raise ModelError(
-            f"the last layer has {shape[1]} sigmoid outputs: several labels for one picture, whose sum is not 1",
-            hint="toolkit exports networks that give one label a picture (softmax, or one sigmoid)",
+            f"the last layer has {shape[1]} sigmoid outputs: several labels for one image, whose sum is not 1",
+            hint="toolkit exports networks that give one label an image (softmax, or one sigmoid)",
         )
     return Network(contract=contract, layers=layers, values=values, output=output)
 

@@ -1,4 +1,4 @@
-"""A file is kept when it computes what the Keras model computes, on real pictures."""
+"""A file is kept when it computes what the Keras model computes, on real images."""
 
 from __future__ import annotations
 
@@ -34,9 +34,9 @@ class Proof:
     """SampleImages, and what Keras computes for them.
 
     Attributes:
-        pictures: N decoded pictures, N >= 1.
+        pictures: N decoded images, N >= 1.
         expected: what Keras computes, float32 (N, K).
-        batch: how many pictures a file is given at a time, beside one.
+        batch: how many images a file is given at a time, beside one.
     """
 
     pictures: SampleImages
@@ -62,7 +62,7 @@ def open_runner(path: Path, kind: Format, runtime: Runtime = Runtime.AUTO) -> Ru
 
 
 def verify(run: Runner, proof: Proof, quantize: Quantize | None) -> Verification:
-    """Run the file on the pictures, at batch 1 and N, and compare it with what Keras computed.
+    """Run the file on the images, at batch 1 and N, and compare it with what Keras computed.
 
     Args:
         run: the file.
@@ -110,14 +110,14 @@ def verify(run: Runner, proof: Proof, quantize: Quantize | None) -> Verification
 
 
 def _run(run: Runner, proof: Proof) -> tuple[Probabilities | None, tuple[str, ...]]:
-    """The file's probabilities for all pictures, and what is wrong with their form."""
+    """The file's probabilities for all images, and what is wrong with their form."""
     images, n = proof.pictures.images_u8, proof.batch
     found = np.concatenate([run(images[at : at + n]) for at in range(0, len(images), n)])
     if found.shape != proof.expected.shape or found.dtype != np.float32:
         return None, (f"it gives {found.dtype} {found.shape}, expected float32 {proof.expected.shape}",)
     singles = np.concatenate([run(images[at : at + 1]) for at in range(min(N_SINGLE, len(images)))])
     apart = float(np.abs(singles - found[: len(singles)]).max())
-    misses = (f"one picture alone and in a batch of {n} differ by {apart:.2g}",) if apart > 1e-3 else ()
+    misses = (f"one image alone and in a batch of {n} differ by {apart:.2g}",) if apart > 1e-3 else ()
     return found, misses
 
 

@@ -1,6 +1,6 @@
 """Bytes -> pixels: the one decoder. Nothing else in this project calls an image decoder.
 
-Training, calibration, verification, evaluation and inference all read pictures through `decode`, so that a network
+Training, calibration, verification, evaluation and inference all read images through `decode`, so that a network
 sees at the edge what it saw in training.
 """
 
@@ -30,10 +30,10 @@ DEFAULT_LIMITS: Final = Limits()
 
 
 def decode(data: bytes, spec: Preprocess, *, limits: Limits = DEFAULT_LIMITS) -> Image:
-    """Decode the bytes of one picture file to what a network with `spec` is fed.
+    """Decode the bytes of one image file to what a network with `spec` is fed.
 
     EXIF orientation is applied, alpha dropped, CMYK converted, 16 bits scaled down, the first frame of an animation
-    taken. The picture is first reduced by the largest p of 1, 2, 4, 8 for which both sides divided by p still cover
+    taken. The image is first reduced by the largest p of 1, 2, 4, 8 for which both sides divided by p still cover
     the target (a JPEG in the DCT domain while it is decoded, every other format by area averaging), then resized
     bilinearly with half-pixel centres.
 
@@ -111,7 +111,7 @@ def verify(data: bytes, *, limits: Limits = DEFAULT_LIMITS) -> Header:
 
 
 def _content_size(upright: tuple[int, int], spec: Preprocess) -> tuple[int, int]:
-    """(height, width) of the picture within the target: all of it but for `pad`."""
+    """(height, width) of the image within the target: all of it but for `pad`."""
     if spec.resize is not Resize.PAD:
         return spec.height, spec.width
     height, width = upright
@@ -120,7 +120,7 @@ def _content_size(upright: tuple[int, int], spec: Preprocess) -> tuple[int, int]
 
 
 def _covered(upright: tuple[int, int], spec: Preprocess) -> tuple[float, float]:
-    """(height, width) of the part of the picture that is used: all of it but for `crop`."""
+    """(height, width) of the part of the image that is used: all of it but for `crop`."""
     height, width = upright
     if spec.resize is not Resize.CROP:
         return height, width
@@ -145,7 +145,7 @@ def _centre(pixels: Image, aspect: float) -> Image:
 
 
 def encode_png(image_u8: Image) -> bytes:
-    """A decoded picture as a PNG file, without loss.
+    """A decoded image as a PNG file, without loss.
 
     Args:
         image_u8: uint8 (H, W, C), RGB (C=3) or grey (C=1).

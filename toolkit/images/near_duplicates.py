@@ -1,10 +1,10 @@
-"""Near copies of pictures: recompressed, resized, slightly cropped or made brighter.
+"""Near copies of images: recompressed, resized, slightly cropped or made brighter.
 
-Each picture is kept as a sketch, 32x32 grey levels with their histogram equalised (so that brightness and contrast do
+Each image is kept as a sketch, 32x32 grey levels with their histogram equalised (so that brightness and contrast do
 not count). Candidates are found by a perceptual hash, the low frequencies of the sketch's cosine transform, weighted
-so that what all pictures of the collection share (a black border, a centred object) does not count either. Each
+so that what all images of the collection share (a black border, a centred object) does not count either. Each
 candidate is then laid over its partner, shifted and scaled by up to a seventh until it fits best; what decides is the
-correlation of the two. Flipped and rotated pictures are no near copies here: augmentation makes them on purpose.
+correlation of the two. Flipped and rotated images are no near copies here: augmentation makes them on purpose.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from toolkit.images.spec import Colour, Preprocess
 SIDE: Final = 32
 THRESHOLD: Final = 0.95
 """Correlation of two sketches, -1..1, from which on they are near copies. On photos of cats, dogs and flowers, near
-copies lie above 0.96 and different pictures below 0.93."""
+copies lie above 0.96 and different images below 0.93."""
 
 _FREQUENCIES: Final = 10
 _CANDIDATE: Final = 0.4
@@ -38,7 +38,7 @@ _SURE: Final = 0.99
 """Pairs that fit worse than the one, or better than the other, as they are need no fitting."""
 _STEPS: Final = (2, 6)
 _GAIN: Final = 0.08
-"""Near copies are this near to the threshold, or nearer, after the first steps; on photos and on small pictures none
+"""Near copies are this near to the threshold, or nearer, after the first steps; on photos and on small images none
 was further than 0.04."""
 _BLOCK: Final = 2048
 _PAIRS: Final = 256
@@ -71,7 +71,7 @@ class Pair:
 
 
 def sketch(data: bytes, limits: Limits = DEFAULT_LIMITS) -> Sketch:
-    """The sketch of one picture file.
+    """The sketch of one image file.
 
     Raises:
         DecodeError: as `preprocess.decode`.
@@ -85,13 +85,13 @@ def sketch_of(grey: Image) -> Sketch:
 
 
 def near_pairs(sketches: Sequence[Sketch], threshold: float = THRESHOLD, workers: int = 2) -> list[Pair]:
-    """The pairs of near copies among many sketches, each picture with its likeliest partners.
+    """The pairs of near copies among many sketches, each image with its likeliest partners.
 
     Time grows with the square of their number, at some seconds for 100,000; memory with their number.
 
     Args:
         sketches: uint8 (32, 32) each.
-        threshold: the correlation from which on two pictures are near copies.
+        threshold: the correlation from which on two images are near copies.
         workers: threads.
 
     Returns:
@@ -150,7 +150,7 @@ def _candidates(hashes: Hashes) -> Indices:
 
 
 def _similar(hashes: Hashes, start: int) -> tuple[Indices, Indices, npt.NDArray[np.float32]]:
-    """Row, column and similarity wherever rows `start`.. of one block resemble any other picture."""
+    """Row, column and similarity wherever rows `start`.. of one block resemble any other image."""
     parts = []
     block = hashes[start : start + _BLOCK]
     for low in range(0, len(hashes), 4 * _BLOCK):

@@ -1,4 +1,4 @@
-"""How one picture looks, in a few numbers: what `check` judges darkness, blur, blankness and greyness by."""
+"""How one image looks, in a few numbers: what `check` judges darkness, blur, blankness and greyness by."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from toolkit.images.near_duplicates import Sketch, sketch_of
 from toolkit.images.spec import Preprocess
 
 LEAST_SIDE: Final = 128
-"""Sharpness says nothing about pictures with a shorter side."""
+"""Sharpness says nothing about images with a shorter side."""
 
 _SIDE: Final = 256
 _SMALL: Final = 64
@@ -24,7 +24,7 @@ _SMALL: Final = 64
 
 @dataclass(frozen=True, slots=True)
 class Looks:
-    """Measures of one picture, scaled to 256x256, or to 64x64 where a side is shorter than `LEAST_SIDE`.
+    """Measures of one image, scaled to 256x256, or to 64x64 where a side is shorter than `LEAST_SIDE`.
 
     Attributes:
         low, high: the grey levels, 0..255, under which 5 % and 95 % of the pixels lie.
@@ -43,7 +43,7 @@ class Looks:
 
 
 def look(data: bytes, header: Header, limits: Limits = DEFAULT_LIMITS) -> Looks:
-    """Measure one picture file, whose header is read already.
+    """Measure one image file, whose header is read already.
 
     Raises:
         DecodeError: as `preprocess.decode`.

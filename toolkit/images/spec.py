@@ -17,7 +17,7 @@ class Colour(StrEnum):
 
 
 class Resize(StrEnum):
-    """How a picture's shape becomes the network's.
+    """How an image's shape becomes the network's.
 
     squash: both sides to the target, the aspect changes (what Keras' directory loader does).
     crop: the shorter side to the target, then the centre.
@@ -56,5 +56,5 @@ class Preprocess:
 
     @property
     def shape(self) -> tuple[int, int, int]:
-        """(height, width, channels) of one decoded picture."""
+        """(height, width, channels) of one decoded image."""
         return self.height, self.width, self.channels

@@ -52,7 +52,7 @@ def small_webp(path: Path | str, longest: int = THUMBNAIL_PIXELS) -> Webp | None
 
 
 def thumbnail(path: str) -> tuple[str, int, int] | None:
-    """A small picture as a data URI, with its width and height; None where the file can no longer be read."""
+    """A small image as a data URI, with its width and height; None where the file can no longer be read."""
     found = small_webp(path)
     return (found.uri, found.width, found.height) if found else None
 

@@ -20,7 +20,7 @@ from toolkit.images.decode import DecodeError, Image, decode, fit
 from toolkit.images.limits import Limits
 from toolkit.sessions.session import Probabilities, Session
 
-NO_NUMBER: Final = "the model gave no number for this picture"
+NO_NUMBER: Final = "the model gave no number for this image"
 
 IN_MEMORY: Final = Sample(path="", name="", size=-1, mtime_ns=0)
 """Stands for an image that comes from no file."""
@@ -48,7 +48,7 @@ class Labeller:
         session: an open session that may be shared between threads.
         limits: how large an image may be, and what decoding it may cost.
         batch_size: the most samples that a call is given.
-        run_size: the most pictures that the session is given at once; None: all of a call's.
+        run_size: the most images that the session is given at once; None: all of a call's.
     """
 
     def __init__(self, session: Session, *, limits: Limits, batch_size: int, run_size: int | None = None) -> None:

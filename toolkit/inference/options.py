@@ -59,7 +59,7 @@ class InferOptions:
         max_failures: `InferResult.check` raises above it; None: only if every file fails.
         batch_size, workers: None chooses from the machine and the model.
         processes: workers may be forked where that is faster; only for a program without other threads.
-        max_pixels: larger pictures are refused from their header.
+        max_pixels: larger images are refused from their header.
         max_memory: bytes that all decoding of the run may take at once, also as text (`2GB`); None is half of the
             machine's or the container's memory.
     """

@@ -32,10 +32,10 @@ CPU_BATCH_VALUES: Final = 500_000
 """About how many input values a run on the CPU is given, so that its activations stay in the cache."""
 
 CPU_WEIGHT_BYTES: Final = 4 << 20
-"""About how many bytes of weights a picture may cost: a large network is given more pictures at once."""
+"""About how many bytes of weights an image may cost: a large network is given more images at once."""
 
 FORK_VALUES: Final = 16_000
-"""Input values a worker below which its Python holds the others up: about 50 us a picture, at 30 ns a value."""
+"""Input values a worker below which its Python holds the others up: about 50 us an image, at 30 ns a value."""
 
 GPU_BATCH: Final = 128
 
@@ -52,7 +52,7 @@ def open_model(model: Path, options: InferOptions) -> Session:
 def make_labeller(session: Session, options: InferOptions) -> Labeller:
     """A labeller whose batches suit the device and the model. Their sizes are never a matter of the load.
 
-    On the CPU the session is given 4..64 pictures at once, fewer the larger they are and the smaller the network, and a
+    On the CPU the session is given 4..64 images at once, fewer the larger they are and the smaller the network, and a
     worker decodes four times as many before it runs them: going to and fro between the two empties the caches.
     """
     if options.batch_size is not None:

@@ -1,4 +1,4 @@
-"""A model for Python programs: pictures in, probabilities out, in memory."""
+"""A model for Python programs: images in, probabilities out, in memory."""
 
 from __future__ import annotations
 

@@ -2,9 +2,9 @@
 
 How a row without an answer counts is defined here, once, for `train`, `infer` and `evaluate`:
 
-- An `error` row (the picture could not be read) and an `unsure` row (confidence under the limit) are no answer. They
+- An `error` row (the image could not be read) and an `unsure` row (confidence under the limit) are no answer. They
   are left out of precision, recall, accuracy and every other figure, are counted per true class beside the matrix, and
-  are shown in every report. `coverage` is the share of the readable pictures that got an answer.
+  are shown in every report. `coverage` is the share of the readable images that got an answer.
 - A row whose true class the model does not know is not added at all.
 - Averages run over the classes that occur in the truth or the predictions, as scikit-learn's do.
 """
@@ -30,11 +30,11 @@ class ClassFigures:
     Attributes:
         label: the class's name.
         precision, recall, f1: 0 where nothing was predicted or nothing is true but the other side has some.
-        support: pictures of this class that got an answer.
-        predicted: pictures that were taken for this class.
-        correct: pictures of this class that were taken for it.
+        support: images of this class that got an answer.
+        predicted: images that were taken for this class.
+        correct: images of this class that were taken for it.
         precision_interval, recall_interval: Wilson score intervals at 95 %, (low, high).
-        unsure, errors: pictures of this class without an answer; not in `support`.
+        unsure, errors: images of this class without an answer; not in `support`.
     """
 
     label: str
@@ -61,16 +61,16 @@ class Average:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Report:
-    """The figures of one confusion matrix, the same as scikit-learn's. Rates are NaN where there is no picture.
+    """The figures of one confusion matrix, the same as scikit-learn's. Rates are NaN where there is no image.
 
     Attributes:
         classes: one entry per class, in the model's order.
-        support: pictures that got an answer; every figure is about them.
-        correct: answered pictures whose class is right.
-        unsure, errors: pictures without an answer.
+        support: images that got an answer; every figure is about them.
+        correct: answered images whose class is right.
+        unsure, errors: images without an answer.
         coverage: support / (support + unsure).
         accuracy: correct / support, with its Wilson score interval at 95 %.
-        balanced_accuracy: mean recall of the classes that have pictures.
+        balanced_accuracy: mean recall of the classes that have images.
         macro, weighted: averages over the classes that occur, plain and weighted by support.
         cohen_kappa: agreement beyond chance, -1..1; NaN where it is undefined (one class on both sides).
         matthews_correlation: -1..1; 0 where truth or prediction is constant.

@@ -9,10 +9,10 @@ import numpy as np
 import numpy.typing as npt
 
 UNSURE: Final = -1
-"""Predicted index of a picture whose confidence is under the limit."""
+"""Predicted index of an image whose confidence is under the limit."""
 
 ERROR: Final = -2
-"""Predicted index of a picture that could not be read."""
+"""Predicted index of an image that could not be read."""
 
 Counts = npt.NDArray[np.int64]
 Indices = npt.NDArray[np.integer[Any]] | Sequence[int]
@@ -23,9 +23,9 @@ class ConfusionMatrix:
 
     Attributes:
         labels: class names; index i everywhere means labels[i]. K = len(labels).
-        counts: int64 (K, K), `counts[t, p]` pictures of class t were taken for class p.
-        unsure: int64 (K,), pictures of each class that were left without an answer.
-        errors: int64 (K,), pictures of each class that could not be read.
+        counts: int64 (K, K), `counts[t, p]` images of class t were taken for class p.
+        unsure: int64 (K,), images of each class that were left without an answer.
+        errors: int64 (K,), images of each class that could not be read.
 
     >>> confusion = ConfusionMatrix(["cat", "dog"])
     >>> confusion.add([0, 0, 1, 1, 1], [0, 1, 1, 1, UNSURE])
@@ -45,7 +45,7 @@ class ConfusionMatrix:
         """Count a batch.
 
         Args:
-            truth: integers (N,), true class of each picture, 0..K-1.
+            truth: integers (N,), true class of each image, 0..K-1.
             predicted: integers (N,), predicted class 0..K-1, or `UNSURE`, or `ERROR`.
 
         Raises:
@@ -87,12 +87,12 @@ class ConfusionMatrix:
 
 
 def taken_for(confusion: ConfusionMatrix, index: int, limit: int = 3) -> list[tuple[int, int]]:
-    """The classes that pictures of class `index` were most often taken for: (class, count), largest first."""
+    """The classes that images of class `index` were most often taken for: (class, count), largest first."""
     return _largest(confusion.counts[index], index, limit)
 
 
 def mistaken_for(confusion: ConfusionMatrix, index: int, limit: int = 3) -> list[tuple[int, int]]:
-    """The classes whose pictures were most often taken for class `index`: (class, count), largest first."""
+    """The classes whose images were most often taken for class `index`: (class, count), largest first."""
     return _largest(confusion.counts[:, index], index, limit)
 
 

@@ -78,7 +78,7 @@ CONFUSION_SUMMARY: Final = ("(unsure)", "(error)", "(support)", "(taken for)", "
 def write_confusion_csv(confusion: ConfusionMatrix, path: Path) -> None:
     """Write the counts as CSV: a row per true class, a column per predicted class, then a summary of the class.
 
-    The summary names the three classes that its pictures were most often taken for, and the three whose pictures were
+    The summary names the three classes that its images were most often taken for, and the three whose images were
     most often mistaken for it, with counts: `dog 12; fox 3`.
     """
     labels = [printable(label) for label in confusion.labels]

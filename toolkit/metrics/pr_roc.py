@@ -1,7 +1,7 @@
 """Precision-recall and ROC curves of each class against the others, and the areas under them.
 
 A curve needs every score, so this is the one part of the figures whose memory grows with the data: 4 bytes for each
-picture and class, up to `LIMIT` of them; beyond that the curves are left out and the reports say so.
+image and class, up to `LIMIT` of them; beyond that the curves are left out and the reports say so.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import numpy.typing as npt
 from toolkit.metrics.classification import NAN
 
 LIMIT: Final = 100_000_000
-"""Pictures x classes up to which curves are kept (0.4 GB)."""
+"""Images x classes up to which curves are kept (0.4 GB)."""
 
 GRID: Final = np.linspace(0, 1, 201)
 """Where curves are sampled for plots: recall of the one, false positive rate of the other."""
@@ -28,8 +28,8 @@ class ClassCurves:
     """One class against all others.
 
     Attributes:
-        average_precision: area under the precision-recall steps; NaN where the class has no picture.
-        roc_auc: area under the ROC curve; NaN where the class has no picture, or all of them.
+        average_precision: area under the precision-recall steps; NaN where the class has no image.
+        roc_auc: area under the ROC curve; NaN where the class has no image, or all of them.
         precision: float32 (201,), precision where recall first reaches each point of `GRID`.
         true_positive_rate: float32 (201,), at the false positive rates of `GRID`.
     """
@@ -92,7 +92,7 @@ def class_curves(positive: npt.NDArray[np.bool_], scores: Floats) -> ClassCurves
     """The curves of one class.
 
     Args:
-        positive: bool (N,), whether the picture is of this class.
+        positive: bool (N,), whether the image is of this class.
         scores: float (N,), the probability of this class.
     """
     n_positive = int(np.count_nonzero(positive))

@@ -1,6 +1,6 @@
 """Truth and probabilities -> top-k accuracy, log loss, calibration and the threshold table. Pure numpy, streamed.
 
-These figures are about every readable picture whose true class the model knows, whatever limit of confidence was set.
+These figures are about every readable image whose true class the model knows, whatever limit of confidence was set.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ Floats = npt.NDArray[np.floating[Any]]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CalibrationBin:
-    """One bar of the reliability diagram: the pictures whose confidence lies in (low, high].
+    """One bar of the reliability diagram: the images whose confidence lies in (low, high].
 
     Attributes:
         low, high: limits of the confidence.
-        n: how many pictures.
+        n: how many images.
         confidence: their mean confidence, NaN where there are none.
         accuracy: the share of them that is right, NaN where there are none.
     """
@@ -43,13 +43,13 @@ class CalibrationBin:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Threshold:
-    """What `--min-confidence` would do: pictures of at least that confidence are answered, the others are unsure.
+    """What `--min-confidence` would do: images of at least that confidence are answered, the others are unsure.
 
     Attributes:
         min_confidence: the limit, 0..1.
-        answered: how many pictures keep their answer.
+        answered: how many images keep their answer.
         correct: how many of these answers are right.
-        coverage: answered / all readable pictures.
+        coverage: answered / all readable images.
         accuracy: correct / answered with its Wilson interval at 95 %; NaN where nothing is answered.
     """
 
@@ -62,10 +62,10 @@ class Threshold:
 
 
 class ProbabilityTally:
-    """Sums over (truth, probabilities), fed batch by batch; 0.01 MB for 1,000 classes, however many pictures.
+    """Sums over (truth, probabilities), fed batch by batch; 0.01 MB for 1,000 classes, however many images.
 
     Attributes:
-        n: pictures counted.
+        n: images counted.
         right, wrong: int64 (100,), right and wrong answers whose confidence c lies in [i/100, (i+1)/100).
 
     >>> tally = ProbabilityTally(3)
@@ -88,7 +88,7 @@ class ProbabilityTally:
         """Count a batch.
 
         Args:
-            truth: integers (N,), true class of each picture, 0..K-1.
+            truth: integers (N,), true class of each image, 0..K-1.
             probabilities: float (N, K), 0..1, rows sum to 1.
 
         Raises:
@@ -119,22 +119,22 @@ class ProbabilityTally:
         self._bin_confidence += np.bincount(coarse, confidence, minlength=CALIBRATION_BINS)
 
     def top_k_accuracy(self, k: int) -> float:
-        """The share of the pictures whose true class is among the `k` most probable; NaN where there is none."""
+        """The share of the images whose true class is among the `k` most probable; NaN where there is none."""
         return int(self._ranks[:k].sum()) / self.n if self.n else NAN
 
     @property
     def log_loss(self) -> float:
-        """Mean of -ln(probability of the true class), clipped as scikit-learn does; NaN where there is no picture."""
+        """Mean of -ln(probability of the true class), clipped as scikit-learn does; NaN where there is no image."""
         return self._loss / self.n if self.n else NAN
 
     @property
     def expected_calibration_error(self) -> float:
-        """Mean gap between confidence and accuracy over the bins, weighted by their pictures (Guo et al., 2017)."""
+        """Mean gap between confidence and accuracy over the bins, weighted by their images (Guo et al., 2017)."""
         return float(np.abs(self._bin_right - self._bin_confidence).sum()) / self.n if self.n else NAN
 
     @property
     def mean_confidence(self) -> float:
-        """Mean probability of the predicted class; NaN where there is no picture."""
+        """Mean probability of the predicted class; NaN where there is no image."""
         return float(self._bin_confidence.sum()) / self.n if self.n else NAN
 
     def calibration(self) -> tuple[CalibrationBin, ...]:

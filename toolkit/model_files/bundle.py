@@ -4,7 +4,7 @@
     bundle.json      contract, settings, data counts, metrics, versions; written last
     recipe.toml      the recipe as it was used
     data.csv         every source file: path, label, subset, and why it was left out
-    check.npz        decoded validation pictures with the network's own probabilities
+    check.npz        decoded validation images with the network's own probabilities
     history.csv, summary.txt, last.weights.h5, report and confusion, plots
 
 A folder without `bundle.json` is not a bundle.
@@ -50,7 +50,7 @@ LEFT_OUT: Final = "left_out"
 
 @dataclass(frozen=True, slots=True)
 class LabeledPath:
-    """A picture file and the class it was trained or validated as. The file may be gone by now."""
+    """An image file and the class it was trained or validated as. The file may be gone by now."""
 
     path: Path
     label: str
@@ -107,7 +107,7 @@ class Bundle:
         return self.path / MODEL_KERAS
 
     def check(self) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.float32]]:
-        """Decoded validation pictures and what the network answered when it was trained.
+        """Decoded validation images and what the network answered when it was trained.
 
         Returns:
             images_u8 (N, H, W, C), values 0..255; probabilities float32 (N, K), K = len(contract.labels).
@@ -125,9 +125,9 @@ class Bundle:
             raise _broken(path, f"not readable ({error})") from None
         shape = self.contract.preprocess.shape
         if images.dtype != np.uint8 or images.shape[1:] != shape:
-            raise _broken(path, f"holds {images.dtype} pictures of shape {images.shape[1:]}, expected uint8 {shape}")
+            raise _broken(path, f"holds {images.dtype} images of shape {images.shape[1:]}, expected uint8 {shape}")
         if probabilities.shape != (len(images), len(self.contract.labels)):
-            raise _broken(path, f"probabilities of shape {probabilities.shape} for {len(images)} pictures")
+            raise _broken(path, f"probabilities of shape {probabilities.shape} for {len(images)} images")
         return images, probabilities.astype(np.float32, copy=False)
 
     def samples(self, subset: Subset) -> list[LabeledPath]:

@@ -16,8 +16,8 @@ class Epoch:
     """The figures of one finished epoch, counted from 1; a row of `history.csv`.
 
     Attributes:
-        loss, accuracy: on the training pictures, while the weights changed.
-        val_loss, val_accuracy: on the validation pictures, afterwards.
+        loss, accuracy: on the training images, while the weights changed.
+        val_loss, val_accuracy: on the validation images, afterwards.
         seconds, images_per_s: of the training subset, without the validation.
         stage: "head" for the layers above a backbone alone, "tuning" for those with the backbone's; "" where a
             training has one stage.

@@ -47,7 +47,7 @@ def reliability(tally: ProbabilityTally, theme: Theme) -> Figure:
     above.set_title(f"Reliability: expected calibration error {tally.expected_calibration_error:.3f}")
     above.legend(loc="upper left")
     below.bar(centre, [bar.n for bar in bars], width, color=theme.muted)
-    below.set(xlabel="confidence of the answer", ylabel="pictures")
+    below.set(xlabel="confidence of the answer", ylabel="images")
     for axes in (above, below):
         axes.grid(visible=False, axis="x")
     above.yaxis.set_major_formatter(PercentFormatter(1, 0))
@@ -66,7 +66,7 @@ def confidence(tally: ProbabilityTally, theme: Theme) -> Figure:
     width = 1 / len(right) * 0.9
     axes.bar(left, right, width, align="edge", color=theme.right, label=f"right ({int(right.sum()):,})")
     axes.bar(left, wrong, width, bottom=right, align="edge", color=theme.wrong, label=f"wrong ({int(wrong.sum()):,})")
-    axes.set(xlim=(0, 1), xlabel="confidence of the answer", ylabel="pictures")
+    axes.set(xlim=(0, 1), xlabel="confidence of the answer", ylabel="images")
     axes.set_title("Confidence of right and wrong answers")
     axes.grid(visible=False, axis="x")
     axes.xaxis.set_major_formatter(PercentFormatter(1, 0))

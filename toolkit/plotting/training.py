@@ -1,6 +1,6 @@
-"""Pictures of a training: what it saw, what augmentation makes of it, what it answers.
+"""Images of a training: what it saw, what augmentation makes of it, what it answers.
 
-Each figure is one sheet, measured in inches from its upper left corner; a pair of axes per picture would take seconds.
+Each figure is one sheet, measured in inches from its upper left corner; a pair of axes per image would take seconds.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ Images = npt.NDArray[np.uint8]
 SAMPLES: Final = 25
 AUGMENTED: Final = 9
 PREDICTIONS: Final = 15
-_BARS: Final = 10  # classes that a picture's bars show at most
-_SIDE: Final = 1.38  # of the square that a picture is fitted into
+_BARS: Final = 10  # classes that an image's bars show at most
+_SIDE: Final = 1.38  # of the square that an image is fitted into
 _TITLE: Final = 0.5  # height of the words over the whole
 
 
 def write_samples(path: Path, images_u8: Images, names: Sequence[str]) -> None:
-    """A grid of training pictures, each under its class.
+    """A grid of training images, each under its class.
 
     Args:
         images_u8: uint8 (n, H, W, C), n <= 25.
@@ -33,7 +33,7 @@ def write_samples(path: Path, images_u8: Images, names: Sequence[str]) -> None:
     """
     with style() as theme:
         sheet = _Sheet(5 * 1.5 + 0.12, _TITLE + -(-len(names) // 5) * 1.7, theme)
-        sheet.title("Training pictures, as the network is fed")
+        sheet.title("Training images, as the network is fed")
         for i, (image, name) in enumerate(zip(images_u8, names, strict=True)):
             left, top = 0.12 + i % 5 * 1.5, _TITLE + 0.2 + i // 5 * 1.7
             sheet.picture(image, left, top, _narrow(name, 18), theme.text)
@@ -41,7 +41,7 @@ def write_samples(path: Path, images_u8: Images, names: Sequence[str]) -> None:
 
 
 def write_augmented(path: Path, original_u8: Images, augmented: npt.NDArray[np.float32], name: str) -> None:
-    """One picture and what augmentation makes of it.
+    """One image and what augmentation makes of it.
 
     Args:
         original_u8: uint8 (H, W, C).
@@ -50,7 +50,7 @@ def write_augmented(path: Path, original_u8: Images, augmented: npt.NDArray[np.f
     images = [original_u8, *np.clip(augmented, 0, 255).astype(np.uint8)]
     with style() as theme:
         sheet = _Sheet(5 * 1.5 + 0.12, _TITLE + 2 * 1.7, theme)
-        sheet.title(f"One picture ({short(name)}), augmented nine times")
+        sheet.title(f"One image ({short(name)}), augmented nine times")
         for i, image in enumerate(images):
             caption = f"augmented {i}" if i else "original"
             sheet.picture(image, 0.12 + i % 5 * 1.5, _TITLE + 0.2 + i // 5 * 1.7, caption, theme.muted)
@@ -64,7 +64,7 @@ def write_predictions(
     probabilities: npt.NDArray[np.float32],
     labels: Sequence[str],
 ) -> None:
-    """Validation pictures with the predicted and the true class and the class bars; right in blue, wrong in red.
+    """Validation images with the predicted and the true class and the class bars; right in blue, wrong in red.
 
     Args:
         images_u8: uint8 (n, H, W, C), n <= 15.
@@ -75,7 +75,7 @@ def write_predictions(
         sheet = _Sheet(3 * 3.4 + 0.12, _TITLE + -(-len(truth) // 3) * 1.85, theme)
         predicted = probabilities.argmax(axis=1)
         right = int((predicted == truth).sum())
-        sheet.title(f"Validation pictures: {right} of {len(truth)} right (blue), the others wrong (red)")
+        sheet.title(f"Validation images: {right} of {len(truth)} right (blue), the others wrong (red)")
         for i, image in enumerate(images_u8):
             left, top = 0.12 + i % 3 * 3.4, _TITLE + 0.35 + i // 3 * 1.85
             best, true = int(predicted[i]), int(truth[i])
@@ -103,7 +103,7 @@ class _Sheet:
         self._axes.text(0.12, 0.12, text, va="top", fontsize=12, fontweight="bold")
 
     def picture(self, image_u8: Images, left: float, top: float, caption: str, colour: str) -> None:
-        """A picture in the square whose upper left corner is given, and its caption above."""
+        """An image in the square whose upper left corner is given, and its caption above."""
         grey = image_u8.shape[2] == 1
         colours: dict[str, Any] = {"cmap": "gray", "vmin": 0, "vmax": 255} if grey else {}
         height, width = (_SIDE * side / max(image_u8.shape[:2]) for side in image_u8.shape[:2])
@@ -119,7 +119,7 @@ class _Sheet:
     def bars(
         self, names: Sequence[str], values: npt.NDArray[np.float32], colours: Sequence[str], left: float, top: float
     ) -> None:
-        """Names and bars (0..1) beside a picture, in 1.8 inches from `left` and the height of the picture."""
+        """Names and bars (0..1) beside an image, in 1.8 inches from `left` and the height of the image."""
         step = _SIDE / max(len(names), 4)
         middles = top + step * (np.arange(len(names)) + 0.5)
         self._axes.barh(middles, values * 0.75, left=left + 1.0, height=step * 0.7, color=colours)

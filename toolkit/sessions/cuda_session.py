@@ -51,7 +51,7 @@ class CudaSession:
         """Probabilities of a batch. One that does not fit into the device's memory is halved, and so are all after it.
 
         Raises:
-            MachineError: not even one picture fits.
+            MachineError: not even one image fits.
         """
         size = min(len(images_u8), self._most or len(images_u8))
         parts = []
@@ -67,7 +67,7 @@ class CudaSession:
                     ) from None
                 if size == 1:
                     raise MachineError(
-                        f"{self.device} has too little memory for one picture", hint="free its memory, or --device cpu"
+                        f"{self.device} has too little memory for one image", hint="free its memory, or --device cpu"
                     ) from None
                 self._most = size = size // 2
             else:

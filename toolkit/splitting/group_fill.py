@@ -16,17 +16,17 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
 Sizes = Mapping[str, int]
-"""Class -> number of pictures."""
+"""Class -> number of images."""
 
 _SWAP_CELLS = 4_000_000
 
 
 def fill(units: Sequence[Sizes], wanted: Sizes) -> list[int]:
-    """Indices of the units to take so that each class gets the wanted number of pictures, or as near as they allow.
+    """Indices of the units to take so that each class gets the wanted number of images, or as near as they allow.
 
     Args:
         units: in order of preference; of equally good choices the one nearest to the first units is taken.
-        wanted: class -> number of pictures.
+        wanted: class -> number of images.
 
     >>> fill([{"a": 3}, {"a": 3}, {"a": 2}, {"a": 2}], {"a": 5})
     [0, 2]

@@ -35,7 +35,7 @@ def refuse_overwriting(out: Path, rows: list[SplitRow], earlier: EarlierSplit | 
 
 
 def check_counts(source: Source, counts: dict[str, dict[str, int]], rows: list[SplitRow], progress: Progress) -> None:
-    """A split without a picture is an error; a class without one in a part is worth a warning.
+    """A split without an image is an error; a class without one in a part is worth a warning.
 
     Raises:
         InputError: no file is in any part.
@@ -43,14 +43,14 @@ def check_counts(source: Source, counts: dict[str, dict[str, int]], rows: list[S
     if not any(n for parts in counts.values() for n in parts.values()):
         reasons = Counter(row.reason for row in rows).most_common(3)
         raise InputError(
-            f"{printable(str(source.path))}: not one picture can be placed "
+            f"{printable(str(source.path))}: not one image can be placed "
             f"({', '.join(f'{n:,} {reason}' for reason, n in reasons)})",
-            hint="pictures must lie in a folder with the name of their class; toolkit check names what is wrong",
+            hint="images must lie in a folder with the name of their class; toolkit check names what is wrong",
         )
     for label, parts in counts.items():
         empty = [subset for subset, n in parts.items() if not n]
         if empty and sum(parts.values()):
-            progress.warn(f"class {printable(label)} has no picture for {' and '.join(empty)}; it needs more of them")
+            progress.warn(f"class {printable(label)} has no image for {' and '.join(empty)}; it needs more of them")
 
 
 def refuse_source(source: Source, options: SplitOptions) -> None:

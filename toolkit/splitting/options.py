@@ -17,7 +17,7 @@ from toolkit.splitting.plan import parse_ratio
 
 
 class Mode(StrEnum):
-    """How a picture comes into the split.
+    """How an image comes into the split.
 
     copy: its bytes and times. hardlink: one file under two names (same disk). symlink: a pointer to the original.
     move: the original itself.
@@ -37,8 +37,8 @@ class SplitOptions:
         ratio: the parts of train and validation, or of train, validation and test; see `split_plan.parse_ratio`.
         seed: another seed, another split.
         out: the folder to make; None is `<source name>-split` in the working directory.
-        mode: how pictures come into it: copy, hardlink, symlink or move.
-        group_by: regular expression searched in each path; pictures for which its groups (or, without any, the whole
+        mode: how images come into it: copy, hardlink, symlink or move.
+        group_by: regular expression searched in each path; images for which its groups (or, without any, the whole
             match) are equal stay on one side.
         keep_duplicates: keep exact copies of one label, together on one side.
         near_duplicates: keep near copies on one side.
@@ -47,7 +47,7 @@ class SplitOptions:
         dry_run: plan only; write nothing.
         strict: raise where any file would be left out; write nothing.
         verify: decode every pixel; False trusts the headers.
-        max_pixels: larger pictures are left out.
+        max_pixels: larger images are left out.
         max_memory: bytes that all decoding of the run may take at once, also as text (`2GB`); None is half of the
             machine's or the container's memory.
         workers: threads; None is one per processor.

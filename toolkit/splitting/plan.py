@@ -1,6 +1,6 @@
-"""Which picture goes where: the stable rule of `split`, pure.
+"""Which image goes where: the stable rule of `split`, pure.
 
-Within a class, pictures are ranked by a hash of their content and the seed, never by name or order. The first
+Within a class, images are ranked by a hash of their content and the seed, never by name or order. The first
 `floor(n * ratio)` are the training part. `subsets` is the rule for one class; `train` holds out its validation part of
 plain class folders with it, too.
 """
@@ -21,7 +21,7 @@ SUBSETS: Final = ("train", "validation", "test")
 
 
 def rank(digest: str, seed: int) -> bytes:
-    """The place of a picture among those of its class: smaller comes first.
+    """The place of an image among those of its class: smaller comes first.
 
     Args:
         digest: SHA-256 of the file's bytes, hex.
@@ -34,13 +34,13 @@ def rank(digest: str, seed: int) -> bytes:
 
 
 def subsets(digests: Sequence[str], ratio: Sequence[Decimal], seed: int = 0) -> list[str]:
-    """The subset of each picture of one class, by the stable rule.
+    """The subset of each image of one class, by the stable rule.
 
-    The same contents give the same subsets, whatever their order or names; one more picture moves at most one other
+    The same contents give the same subsets, whatever their order or names; one more image moves at most one other
     over each border. Equal digests (copies) always go to one side.
 
     Args:
-        digests: SHA-256 of the bytes of each picture, hex.
+        digests: SHA-256 of the bytes of each image, hex.
         ratio: as `parse_ratio` returns it.
         seed: another seed, another split.
 
@@ -55,7 +55,7 @@ def subsets(digests: Sequence[str], ratio: Sequence[Decimal], seed: int = 0) -> 
 
 
 def borders(n: int, ratio: Sequence[Decimal]) -> list[int]:
-    """Where each part ends among `n` ranked pictures: `floor(n * (ratio so far))`, the last at n.
+    """Where each part ends among `n` ranked images: `floor(n * (ratio so far))`, the last at n.
 
     >>> borders(90, parse_ratio("0.7")), borders(25, parse_ratio("0.8,0.1,0.1"))
     ([63, 90], [20, 22, 25])
@@ -92,13 +92,13 @@ def _bad_ratio(text: str, why: str) -> UsageError:
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """One readable picture to be placed.
+    """One readable image to be placed.
 
     Attributes:
         path: its place in the source; names it in notes and breaks ties between copies.
         label: its class.
         digest: SHA-256 of its bytes, hex.
-        group: pictures of one group, "" apart, go to the same side, across classes.
+        group: images of one group, "" apart, go to the same side, across classes.
         assigned: the subset it has in an earlier split, "" where it is new.
     """
 
@@ -111,7 +111,7 @@ class Picture:
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """Where one picture goes.
+    """Where one image goes.
 
     Attributes:
         subset: "train", "validation", "test", or "" where it is left out.
@@ -134,14 +134,14 @@ def plan(
     keep_duplicates: bool = False,
     near: Iterable[tuple[int, int]] = (),
 ) -> list[Choice]:
-    """Where each picture goes; one choice for each, in the same order.
+    """Where each image goes; one choice for each, in the same order.
 
     Of exact copies the one with the shortest path is kept; copies under two labels are all left out. Per class, train
     gets exactly `floor(n * ratio)` of the n that are kept, unless groups forbid it: then as close as they allow. What
-    an earlier split assigned stays; the new pictures make up for what its counts lack.
+    an earlier split assigned stays; the new images make up for what its counts lack.
 
     Args:
-        pictures: readable pictures, in any order.
+        pictures: readable images, in any order.
         ratio: as `parse_ratio` returns it.
         seed: another seed, another split.
         keep_duplicates: keep exact copies of one label, all on one side.
@@ -162,7 +162,7 @@ def plan(
 
 
 def _copies(pictures: Sequence[Picture], keep_duplicates: bool) -> list[Choice]:
-    """Which pictures are left out because their very bytes occur again."""
+    """Which images are left out because their very bytes occur again."""
     choices = [Choice()] * len(pictures)
     same: dict[str, list[int]] = defaultdict(list)
     for i, picture in enumerate(pictures):
@@ -175,7 +175,7 @@ def _copies(pictures: Sequence[Picture], keep_duplicates: bool) -> list[Choice]:
         for i in copies:
             others = [pictures[j].path for j in copies if pictures[j].label != pictures[i].label]
             if others and not pictures[i].assigned:
-                choices[i] = Choice(reason="two_labels", note=f"the same picture as {others[0]}, under another label")
+                choices[i] = Choice(reason="two_labels", note=f"the same image as {others[0]}, under another label")
             elif i != copies[0] and not keep_duplicates and not pictures[i].assigned:
                 choices[i] = Choice(reason="duplicate", note=f"a copy of {first.path}")
     return choices
@@ -184,7 +184,7 @@ def _copies(pictures: Sequence[Picture], keep_duplicates: bool) -> list[Choice]:
 def _units(
     pictures: Sequence[Picture], kept: list[int], near: Iterable[tuple[int, int]]
 ) -> tuple[list[list[int]], list[str]]:
-    """The pictures that go together (same bytes, same group, near copies), and a name for each such unit."""
+    """The images that go together (same bytes, same group, near copies), and a name for each such unit."""
     leader = {i: i for i in kept}
 
     def find(i: int) -> int:

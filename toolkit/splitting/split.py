@@ -63,7 +63,7 @@ class SplitResult:
         return SUBSETS[: len(self.ratio)]
 
     def counts(self) -> dict[str, dict[str, int]]:
-        """Class -> subset -> number of pictures."""
+        """Class -> subset -> number of images."""
         counted = Counter((row.label, row.subset) for row in self.rows if row.subset)
         labels = sorted({row.label for row in self.rows} - {""})
         return {label: {subset: counted[label, subset] for subset in self.subsets} for label in labels}
@@ -91,10 +91,10 @@ class SplitResult:
 
 
 def split(source: Path, options: SplitOptions | None = None, progress: Progress = SILENT) -> SplitResult:
-    """Split class folders, or an archive of them, into training and validation pictures.
+    """Split class folders, or an archive of them, into training and validation images.
 
-    Every file is read, hashed and decoded first; files that are no readable picture are left out and named, as are
-    copies, and pictures that lie under two labels. The same pictures give the same split, whatever they are called.
+    Every file is read, hashed and decoded first; files that are no readable image are left out and named, as are
+    copies, and images that lie under two labels. The same images give the same split, whatever they are called.
     Nothing in `source` is changed (but for `move`), and an earlier split only with `update` or `force`. A run that
     was interrupted is completed by the next.
 

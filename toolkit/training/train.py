@@ -1,6 +1,6 @@
 """Recipe + data -> bundle.
 
-TensorFlow is imported while the pictures are decoded: either takes seconds, and they hardly disturb each other.
+TensorFlow is imported while the images are decoded: either takes seconds, and they hardly disturb each other.
 """
 
 from __future__ import annotations

@@ -94,7 +94,7 @@ def evaluate(
 def summary(evaluation: Evaluation) -> str:
     """The one line that a run leaves in a log."""
     report, data = evaluation.report, evaluation.data
-    parts = [f"{data.n_labelled:,} pictures", f"accuracy {report.accuracy:.4f}", f"macro F1 {report.macro.f1:.4f}"]
+    parts = [f"{data.n_labelled:,} images", f"accuracy {report.accuracy:.4f}", f"macro F1 {report.macro.f1:.4f}"]
     if report.unsure:
         parts.append(f"{report.unsure:,} unsure")
     if data.n_failures:
@@ -113,7 +113,7 @@ def compared_lines(compared: Sequence[Compared]) -> list[str]:
         lines.append(
             f"{c.name:<{width}}  accuracy {c.evaluation.report.accuracy:.4f}  "
             f"{c.difference:+.4f} ({low:+.4f} to {high:+.4f})  {c.changed:,} changed  "
-            f"{model.size_bytes / 1e6:,.2f} MB  {model.pictures_per_s:,.0f} pictures/s  {model.run_ms:.2g} ms"
+            f"{model.size_bytes / 1e6:,.2f} MB  {model.pictures_per_s:,.0f} images/s  {model.run_ms:.2g} ms"
         )
     return lines
 

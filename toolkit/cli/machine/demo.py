@@ -37,7 +37,7 @@ STEPS: Final = (
     DemoStep(why="split the class folders", arguments=("split", PICTURES, "--ratio", "0.8", "--out", "data")),
     DemoStep(why="train on them", arguments=("train", "data", "--effort", "quick")),
     DemoStep(why="export it, each file verified", arguments=("export", "model", "--onnx", "--tflite")),
-    DemoStep(why="label the held-out pictures", arguments=("infer", "data/validation", "--out", "labels.csv")),
+    DemoStep(why="label the held-out images", arguments=("infer", "data/validation", "--out", "labels.csv")),
     DemoStep(why="report on them", arguments=("evaluate", "data/validation", "--out", "report")),
 )
 
@@ -82,7 +82,7 @@ def demo(
     """
     started = time.monotonic()
     unpack_pictures(directory)
-    console.say(f"2,000 Fashion-MNIST pictures in ten class folders: {directory / 'fashion'}\n$ cd {directory}")
+    console.say(f"2,000 Fashion-MNIST images in ten class folders: {directory / 'fashion'}\n$ cd {directory}")
     for step in STEPS:
         console.say(f"\n# {step.why}\n$ toolkit {shlex.join(step.arguments)}")
         code = _run(step.arguments, directory)

@@ -83,7 +83,7 @@ def export(
 
 
 def _say_result(result: ExportResult) -> None:
-    rows = [("file", "size", "pictures", "largest difference", "same top-1", "accuracy (Keras)")]
+    rows = [("file", "size", "images", "largest difference", "same top-1", "accuracy (Keras)")]
     for artefact in result.artefacts:
         found = artefact.verification
         accuracy = f"{found.accuracy[0]:.4f} ({found.accuracy[1]:.4f})" if found.accuracy else "-"
@@ -106,7 +106,7 @@ def _say_result(result: ExportResult) -> None:
         console.suggest("toolkit", "infer", "photos/", "--out", "labels.csv", *chosen)
     if result.kit_path:
         console.say(
-            f"{result.kit_path}: model, samples and clients; try: python {result.kit_path / 'classify.py'} PICTURE"
+            f"{result.kit_path}: model, samples and clients; try: python {result.kit_path / 'classify.py'} IMAGE"
         )
 
 

@@ -37,7 +37,7 @@
       card.hidden = Object.entries(choices).some(([key, select]) => select.value && select.value !== card.dataset[key]);
       shown += !card.hidden;
     }
-    byId("shown").textContent = `${shown} of ${cards.length} pictures`;
+    byId("shown").textContent = `${shown} of ${cards.length} images`;
     byId("none-shown").hidden = shown > 0;
   };
   const form = document.querySelector(".filters");

@@ -35,7 +35,7 @@ def convert(network: Network, opset: int) -> onnx.ModelProto:
     model: onnx.ModelProto = converted[0]
     _name_batch(model)
     model.producer_name = "toolkit"
-    model.doc_string = "uint8 pictures (batch, height, width, channels), 0..255 -> class probabilities"
+    model.doc_string = "uint8 images (batch, height, width, channels), 0..255 -> class probabilities"
     return model
 
 

@@ -33,7 +33,7 @@ def convert(
     Args:
         network: the network.
         quantize: None for float32.
-        calibration: for int8, pictures uint8 (N, H, W, C) that the network was trained on.
+        calibration: for int8, images uint8 (N, H, W, C) that the network was trained on.
         takes_float: the input is float32, values 0..255; for comparison with an int8 file, layer by layer.
 
     Raises:
@@ -49,7 +49,7 @@ def convert(
         converter.target_spec.supported_types = [tf.float16]
     elif quantize is Quantize.INT8:
         if calibration is None:
-            raise ValueError("int8 needs calibration pictures")
+            raise ValueError("int8 needs calibration images")
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
         converter.representative_dataset = lambda: _representative(calibration)
         converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
@@ -67,7 +67,7 @@ def convert(
 
 
 def _representative(calibration: Images) -> Iterator[list[np.ndarray[Any, np.dtype[np.float32]]]]:
-    """Each picture as float32 (1, H, W, C). The first reaches 0 and 255, so that the input's scale becomes 1."""
+    """Each image as float32 (1, H, W, C). The first reaches 0 and 255, so that the input's scale becomes 1."""
     for at in range(len(calibration)):
         picture = calibration[at : at + 1].astype(np.float32)
         if at == 0:
@@ -93,7 +93,7 @@ def with_metadata(model: bytes, contract: Contract) -> bytes:
     graph = tree.subgraphs[0]
     source, target = graph.inputs[0], graph.outputs[0]
     graph.tensors[source].name, graph.tensors[target].name = INPUT.encode(), OUTPUT.encode()
-    tree.description = b"uint8 pictures (batch, height, width, channels), 0..255 -> class probabilities"
+    tree.description = b"uint8 images (batch, height, width, channels), 0..255 -> class probabilities"
     signature = schema.SignatureDefT()
     signature.signatureKey, signature.subgraphIndex = SIGNATURE.encode(), 0
     signature.inputs, signature.outputs = [_tensor_map(schema, INPUT, source)], [_tensor_map(schema, OUTPUT, target)]
@@ -120,7 +120,7 @@ def _tensor_map(schema: Any, name: str, index: int) -> Any:
 def tflite_metadata(contract: Contract) -> bytes:
     """The flatbuffer that TFLite's metadata convention puts into "TFLITE_METADATA".
 
-    It says that the input is a picture, and that `labels.txt`, packed beside it, names the output's columns.
+    It says that the input is an image, and that `labels.txt`, packed beside it, names the output's columns.
     """
     builder = flatbuffers.Builder(1024)
     labels = _table(builder, 5, {0: LABELS_ASSET, 1: "Class names, one a line"}, {2: (2, "b")})  # TENSOR_AXIS_LABELS
@@ -130,7 +130,7 @@ def tflite_metadata(contract: Contract) -> bytes:
     space = 1 if spec.colour is Colour.RGB else 2
     properties = _table(builder, 2, {}, {0: (space, "b")}, {1: size})
     content = _table(builder, 3, {}, {0: (2, "B")}, {1: properties})  # ImageProperties
-    description = f"Picture, {spec.colour}, values 0..255, brought to size by '{spec.resize}'"
+    description = f"Image, {spec.colour}, values 0..255, brought to size by '{spec.resize}'"
     image = _table(builder, 7, {0: INPUT, 1: description}, {}, {3: content})
     graph = _table(builder, 6, {}, {}, {2: _vector(builder, [image]), 3: _vector(builder, [output])})
     texts = {0: contract.recipe or "image classifier", 1: "Image classifier", 7: "1.0.0"}

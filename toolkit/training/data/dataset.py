@@ -1,4 +1,4 @@
-"""A folder of labelled pictures -> its classes and files, and which of them are for validation.
+"""A folder of labelled images -> its classes and files, and which of them are for validation.
 
 Two shapes are understood: a split tree (`train/` beside `validation/`, `val/`, `test/` or `testing/`, each with one
 folder per class), and plain class folders, from which a validation part is held out.
@@ -156,13 +156,13 @@ def _same_classes(root: Path, sides: dict[str, Path], folders: dict[str, dict[st
                 raise InputError(
                     f"{printable(str(root))}: {', '.join(map(repr, missing))} is in {sides[one].name}, "
                     f"but not in {sides[other].name}; both must hold the same classes",
-                    hint=f"put pictures of it into {printable(str(sides[other]))}, or split again: toolkit split",
+                    hint=f"put images of it into {printable(str(sides[other]))}, or split again: toolkit split",
                 )
     found = sorted(next(iter(names.values())))
     if len(found) < 2:
         raise InputError(
             f"{printable(str(root))}: expected two classes or more, found {', '.join(found)}",
-            hint="put the pictures of each class into a folder with the class's name",
+            hint="put the images of each class into a folder with the class's name",
         )
     return found
 

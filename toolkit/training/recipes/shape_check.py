@@ -1,7 +1,7 @@
 """What a recipe's layers do to shapes, parameters and memory, told without TensorFlow.
 
 Each layer class that a recipe may name has its rule here, so that a network that cannot be built, or would not fit into
-memory, is refused before a picture is decoded.
+memory, is refused before an image is decoded.
 """
 
 from __future__ import annotations
@@ -115,7 +115,7 @@ def check_classes(recipe: Recipe, n_classes: int) -> None:
 
 
 def batch_bytes(recipe: Recipe, n_classes: int) -> tuple[int, int]:
-    """Estimated memory of a training: bytes that do not depend on the batch, and bytes per picture of a batch.
+    """Estimated memory of a training: bytes that do not depend on the batch, and bytes per image of a batch.
 
     A layer's output is kept for the way back, where its gradient is as large; convolutions also take working space.
     The factors were measured: 1.7 to 2.0 for dense layers on pixels, 1.5 to 2.5 for convolutions.
@@ -152,7 +152,7 @@ def check_memory(recipe: Recipe, n_classes: int, available: int | None) -> None:
         sizes = [max(16, int(side * scale) // 16 * 16) for side in (spec.height, spec.width)]
         advice = f"--image-size {sizes[0]}x{sizes[1]} --batch-size {min(batch, 8)}"
     raise MachineError(
-        f"recipe {recipe.name!r} at {spec.height}x{spec.width} and {batch} pictures a batch needs about "
+        f"recipe {recipe.name!r} at {spec.height}x{spec.width} and {batch} images a batch needs about "
         f"{needed / 2**30:.1f} GiB of memory; {available / 2**30:.1f} GiB are free here",
         hint=f"{advice} would fit",
     )
