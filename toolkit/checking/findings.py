@@ -10,7 +10,7 @@ from typing import Final
 from toolkit.core.errors import UsageError
 from toolkit.core.files import fill_csv
 from toolkit.core.ownership import has_columns
-from toolkit.core.text import printable
+from toolkit.core.text import no_formula, printable
 
 KINDS: Final[dict[str, str]] = {
     "empty": "files of 0 bytes",
@@ -87,9 +87,14 @@ def parse_kinds(text: str) -> frozenset[str]:
     return kinds
 
 
-def write_findings(findings: Sequence[Finding], path: Path) -> None:
-    """Write the table (RFC 4180, UTF-8) into a file that its caller puts in its place."""
-    fill_csv(path, COLUMNS, (map(printable, astuple(finding)) for finding in findings))
+def write_findings(findings: Sequence[Finding], path: Path, *, csv_safe: bool = False) -> None:
+    """Write the table (RFC 4180, UTF-8) into a file that its caller puts in its place.
+
+    Args:
+        csv_safe: an apostrophe before each cell that a spreadsheet would take for a formula.
+    """
+    shown = no_formula if csv_safe else str
+    fill_csv(path, COLUMNS, ([shown(printable(cell)) for cell in astuple(finding)] for finding in findings))
 
 
 def is_findings(path: Path) -> bool:

@@ -17,7 +17,7 @@ Write = Callable[[CheckResult], None]
 
 
 @contextmanager
-def outputs(table: Path | None, page: Path | None, *, force: bool = False) -> Iterator[Write]:
+def outputs(table: Path | None, page: Path | None, *, force: bool = False, csv_safe: bool = False) -> Iterator[Write]:
     """Yield the function that writes the table of the findings and their page; either may be None.
 
     Both are whole before either takes the place of an older one.
@@ -40,7 +40,7 @@ def outputs(table: Path | None, page: Path | None, *, force: bool = False) -> It
 
             with ExitStack() as whole:
                 if table:
-                    write_findings(result.findings, whole.enter_context(atomic_write(table)))
+                    write_findings(result.findings, whole.enter_context(atomic_write(table)), csv_safe=csv_safe)
                 if page:
                     write_page(result, whole.enter_context(atomic_write(page)))
 

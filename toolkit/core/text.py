@@ -46,6 +46,23 @@ def _escaped(letter: str) -> str:
     return letter.encode("unicode_escape").decode()
 
 
+_FORMULA = re.compile(r"'*[=+\-@\t\r]")
+
+
+def no_formula(cell: str) -> str:
+    """`cell` as a spreadsheet shows it and never computes it: what begins like a formula is begun with an apostrophe.
+
+    >>> no_formula("=1+1"), no_formula("a=1")
+    ("'=1+1", 'a=1')
+    """
+    return f"'{cell}" if _FORMULA.match(cell) else cell
+
+
+def with_formula(cell: str) -> str:
+    """The inverse of `no_formula`: what `cell` was before."""
+    return cell[1:] if cell[:1] == "'" and _FORMULA.match(cell) else cell
+
+
 def first_line(error: BaseException, limit: int = 300) -> str:
     """The first line of an error of another library, cut to `limit` characters; its type where it says nothing.
 

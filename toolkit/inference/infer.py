@@ -19,7 +19,7 @@ from toolkit.data.walk import Sample, require_read
 from toolkit.inference.inputs import Inputs, PassedOver
 from toolkit.inference.options import InferOptions, MaxFailures
 from toolkit.inference.predict import RowWorkers, batches, layout, make_labeller, open_model, row_workers
-from toolkit.inference.result_formats import format_of, is_result
+from toolkit.inference.result_formats import CSV, format_of, is_result
 from toolkit.inference.result_table import ERROR, OK, UNSURE, Layout, ResultRow, side_path
 from toolkit.inference.resume import EarlierRows, Partial, finished
 from toolkit.metrics.classification import report
@@ -128,7 +128,11 @@ def infer(
             f"{printable(str(out))}: expected the name of a file, found a folder",
             hint=f"--out {printable(str(out / 'labels.csv'))}",
         )
-    format_of(out)
+    if format_of(out) != CSV and options.csv_safe:
+        raise UsageError(
+            f"--csv-safe is for a table that ends in {CSV}, found {printable(str(out))}",
+            hint="leave --csv-safe out: the cells of other tables have types, and none is a formula",
+        )
     _claim(out, force=options.force)
     inputs.check()
     session = open_model(model, options)

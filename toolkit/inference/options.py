@@ -56,6 +56,7 @@ class InferOptions:
         min_confidence: below it a row is `unsure`.
         update: rows of unchanged files in the result file are kept.
         force: replace a file that is no result of ours.
+        csv_safe: no cell of a CSV is a formula to a spreadsheet: an apostrophe stands before `= + - @`, tab and return.
         max_failures: `InferResult.check` raises above it; None: only if every file fails.
         batch_size, workers: None chooses from the machine and the model.
         processes: workers may be forked where that is faster; only for a program without other threads.
@@ -72,6 +73,7 @@ class InferOptions:
     min_confidence: float = 0.0
     update: bool = False
     force: bool = False
+    csv_safe: bool = False
     max_failures: MaxFailures | None = None
     batch_size: int | None = None
     workers: int | None = None

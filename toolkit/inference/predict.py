@@ -19,7 +19,7 @@ from toolkit.images.limits import Limits
 from toolkit.images.opencv_threads import one_opencv_thread
 from toolkit.inference.labeller import Labeller, Prediction
 from toolkit.inference.options import InferOptions
-from toolkit.inference.result_table import Layout, ResultRow
+from toolkit.inference.result_table import CSV_SAFE, Layout, ResultRow
 from toolkit.sessions.open_session import open_session
 from toolkit.sessions.session import Session
 
@@ -112,10 +112,11 @@ def layout(session: Session, options: InferOptions) -> Layout:
     digest = hashlib.sha256(json.dumps([ROWS_VERSION, session.fingerprint, *settings]).encode()).hexdigest()
     return Layout(
         contract=contract,
-        model=digest[:12],
+        model=digest[:12] + (CSV_SAFE if options.csv_safe else ""),
         top_k=options.top_k,
         probabilities=options.probabilities,
         min_confidence=options.min_confidence,
+        csv_safe=options.csv_safe,
     )
 
 

@@ -16,7 +16,7 @@ from typing import BinaryIO, Final, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from toolkit.core.text import printable
+from toolkit.core.text import no_formula, printable, with_formula
 from toolkit.inference.labeller import Prediction
 from toolkit.model_files.contract import Contract
 from toolkit.sessions.session import Probabilities
@@ -24,6 +24,9 @@ from toolkit.sessions.session import Probabilities
 OK: Final = "ok"
 UNSURE: Final = "unsure"
 ERROR: Final = "error"
+
+CSV_SAFE: Final = "-csv-safe"
+"""How the fingerprint in a row ends whose texts have an apostrophe before what a spreadsheet would compute."""
 
 Cells = list[str]
 """A line of a result file, as text."""
@@ -76,6 +79,7 @@ class Layout:
         top_k: how many labels with their confidence, 1..K.
         probabilities: whether every class has a column of its own.
         min_confidence: below it a row is `unsure` and its labels stay empty.
+        csv_safe: no text in a row begins like a formula of a spreadsheet.
     """
 
     contract: Contract
@@ -83,6 +87,7 @@ class Layout:
     top_k: int = 1
     probabilities: bool = False
     min_confidence: float = 0.0
+    csv_safe: bool = False
 
     @cached_property
     def labels(self) -> tuple[str, ...]:
@@ -132,12 +137,14 @@ class Layout:
 
     def cells(self, row: ResultRow) -> Cells:
         """The row as a file holds it: probabilities with six decimals, nothing where something is not known."""
+        shown = no_formula if self.csv_safe else str
         scores: Cells = []
         for label, confidence in row.ranked:
-            scores += (label, f"{confidence:.6f}")
+            scores += (shown(label), f"{confidence:.6f}")
         scores += [f"{p:.6f}" for p in row.probabilities]
         state = [str(row.size), str(row.mtime_ns)] if row.size >= 0 else ["", ""]
-        return [row.path, *(scores or self._no_scores), row.truth, row.status, row.error, *state, row.model]
+        texts = (shown(row.truth), row.status, shown(row.error))
+        return [shown(row.path), *(scores or self._no_scores), *texts, *state, row.model]
 
     @cached_property
     def _no_scores(self) -> Cells:
@@ -152,6 +159,9 @@ class Layout:
         path, *scores, where, status, error, size, mtime_ns, model = cells
         if len(scores) != len(self._no_scores):
             raise ValueError(f"{len(cells)} cells, expected {len(self.columns)}")
+        if self.csv_safe:
+            path, where, error = map(with_formula, (path, where, error))
+            scores[0 : 2 * self.top_k : 2] = map(with_formula, scores[0 : 2 * self.top_k : 2])
         ranked: tuple[tuple[str, float], ...] = ()
         every: tuple[float, ...] = ()
         if status != ERROR:

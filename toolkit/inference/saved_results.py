@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Final
 
 from toolkit.core.errors import InputError
-from toolkit.core.text import printable
+from toolkit.core.text import printable, with_formula
 from toolkit.inference.result_formats import CSV, format_of, read_table
-from toolkit.inference.result_table import ERROR, OK, UNSURE, Cells, read_lines
+from toolkit.inference.result_table import CSV_SAFE, ERROR, OK, UNSURE, Cells, read_lines
 from toolkit.splitting.table import unprintable
 
 NEEDED: Final = ("path", "label", "confidence", "status")
@@ -117,6 +117,8 @@ class SavedResults:
 
 
 def _row(cells: Cells, place: dict[str, int]) -> SavedRow:
+    if "model" in place and cells[place["model"]].endswith(CSV_SAFE):
+        cells = [with_formula(cell) for cell in cells]
     status, label = cells[place["status"]], cells[place["label"]]
     if status not in (OK, UNSURE, ERROR):
         raise ValueError(f"status {status!r} is none of {OK}, {UNSURE}, {ERROR}")

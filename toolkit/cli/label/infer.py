@@ -10,7 +10,7 @@ import typer
 
 from toolkit.cli import answers, console
 from toolkit.cli.completion import devices
-from toolkit.cli.options import Log, MaxMemory, Quiet, Verbose
+from toolkit.cli.options import Log, MaxMemory, Quiet, Verbose, switch
 from toolkit.core.errors import UsageError
 from toolkit.core.progress import SILENT
 
@@ -89,6 +89,9 @@ def infer(
     force: Annotated[
         bool, typer.Option("--force", help="Replace OUT although it is no result of toolkit.", show_default=False)
     ] = False,
+    csv_safe: Annotated[
+        bool, switch("An apostrophe before each cell that a spreadsheet would compute.", "--csv-safe")
+    ] = False,
     log_format: Log = console.LogFormat.TEXT,
     quiet: Quiet = False,
     verbose: Verbose = False,
@@ -114,6 +117,7 @@ def infer(
         min_confidence=min_confidence,
         update=update,
         force=force,
+        csv_safe=csv_safe,
         max_failures=MaxFailures.parse(max_failures) if max_failures is not None else None,
         batch_size=batch_size,
         workers=workers,
@@ -135,6 +139,8 @@ def infer(
                 f"{'--update' if update else '--html'} needs a result file", hint="toolkit infer … --out labels.csv"
             )
         form = form or ("csv" if out is not None else None)
+        if csv_safe and form != "csv":
+            raise UsageError("--csv-safe is for CSV", hint="give --format csv, or --out labels.csv")
         _answer(files, model, options, form or "text", answers.LABELS if top_k is None and form is None else None)
         return
     if form:

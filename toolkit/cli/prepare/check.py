@@ -35,6 +35,9 @@ def check(
     odd_shape: Annotated[float, typer.Option(help="Odd shape: so many times longer than wide.")] = 3,
     few: Annotated[int, typer.Option(help="Few images: a class with fewer.")] = 20,
     imbalance: Annotated[float, typer.Option(help="Imbalance: so many times smaller than the largest.")] = 5,
+    csv_safe: Annotated[
+        bool, switch("An apostrophe before each cell that a spreadsheet would compute.", "--csv-safe")
+    ] = False,
     force: Annotated[bool, switch("Replace files that toolkit did not write.", "--force")] = False,
     max_pixels: MaxPixels = 200_000_000,
     max_memory: MaxMemory = None,
@@ -66,7 +69,7 @@ def check(
         max_memory=max_memory,
         workers=workers,
     )
-    with outputs(out, html, force=force) as write:
+    with outputs(out, html, force=force, csv_safe=csv_safe) as write:
         result = checking.check(source, options, console.progress())
         if model is not None:
             result = _with_suspects(result, model, folds)
