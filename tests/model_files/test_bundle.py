@@ -117,7 +117,8 @@ def test_folders_beside_the_bundle_that_no_training_made_stay(tmp_path: Path) ->
     new.mkdir()
     (new / "fresh").write_text("x")
     bundle_folder.publish(new, out)
-    assert [p.name for p in out.iterdir()] == ["fresh"]
+    assert {p.name for p in out.iterdir()} == {"fresh", "old"}  # what no training made moves into the new bundle
+    assert (out / "old").read_text() == "precious"
     assert (partial / "mine.txt").read_text() == "precious"
     assert (tmp_path / "model.old" / "weights-of-last-week").read_text() == "precious"
     assert {p.name for p in tmp_path.iterdir()} == {"model", "model.old", "model.partial"}

@@ -104,6 +104,49 @@ def test_truncated_onnx_is_refused(tmp_path: Path, keep: float) -> None:
         read_contract(path)
 
 
+def hostile(path: Path, change: str) -> Path:
+    """An ONNX file that protobuf can read, with something absurd in it."""
+    model = onnx.load(write_onnx(path, {METADATA_KEY: CONTRACT.to_json()}))
+    spare = model.graph.initializer[0]
+    if change == "dims":
+        spare.dims[:] = [2**62] * 400
+    elif change == "type":
+        spare.data_type = 99
+    elif change == "external":
+        spare.data_location = TensorProto.EXTERNAL
+        spare.external_data.add(key="location", value="/dev/zero")
+    data = model.SerializeToString()
+    if change == "name":
+        data = data.replace(b"Cast", b"\xff\xfe\xfd\xfc")
+    elif change == "metadata":
+        data += b"\x72\x04\x0a\x02\xff\xfe"
+    path.write_bytes(data)
+    return path
+
+
+@pytest.mark.parametrize("change", ["dims", "type", "external", "name", "metadata"])
+def test_absurd_onnx_is_looked_into_or_refused(tmp_path: Path, change: str) -> None:
+    path = hostile(tmp_path / "m.onnx", change)
+    try:
+        found = inspect(path)
+    except ModelError as error:
+        assert change in ("name", "metadata")
+        assert str(path) in error.message
+        return
+    assert found.contract == CONTRACT
+    assert str(found.weights)
+    if change == "type":
+        assert found.weights == {"type 99": 6}
+
+
+def test_an_onnx_file_larger_than_protobuf_allows_is_refused_unread(tmp_path: Path) -> None:
+    path = tmp_path / "m.onnx"
+    with path.open("wb") as file:
+        file.truncate(1 << 40)
+    with pytest.raises(ModelError, match="more than an ONNX file has"):
+        read_contract(path)
+
+
 @given(st.binary(max_size=200))
 def test_wire_reads_anything_or_says_why(data: bytes) -> None:
     try:

@@ -1,4 +1,4 @@
-"""The contract in each kind of model file, read with nothing but the bytes: no onnx, no TensorFlow, no runtime.
+"""The contract in each kind of model file, read without TensorFlow and without a runtime.
 
 ONNX         metadata_props["toolkit.contract"], metadata_props["labels"]
 TFLite       metadata entry "toolkit.contract"; `labels.txt` packed as an associated file
@@ -10,12 +10,15 @@ from __future__ import annotations
 
 import mmap
 from pathlib import Path
-from typing import Final, Literal
+from typing import TYPE_CHECKING, Final, Literal
 
 from toolkit.core.errors import ModelError
+from toolkit.core.text import first_line
 from toolkit.model_files import flatbuffer_reader as flatbuffer
-from toolkit.model_files import protobuf_reader as wire
 from toolkit.model_files.contract import METADATA_KEY, Contract, NoContractError
+
+if TYPE_CHECKING:
+    import onnx
 
 Format = Literal["onnx", "tflite", "savedmodel", "bundle"]
 TFLITE_IDENTIFIER: Final = b"TFL3"
@@ -23,9 +26,10 @@ SAVED_MODEL_PB: Final = "saved_model.pb"
 CONTRACT_ASSET: Final = "contract.json"
 LABELS_ASSET: Final = "labels.txt"
 MAX_CONTRACT_BYTES: Final = 16 << 20
+MAX_ONNX_BYTES: Final = (2 << 30) - 1
+"""No protobuf message is larger; the weights of a larger model lie in files of their own."""
 
-# Numbers of fields in onnx.proto, and places of fields in TFLite's schema.fbs.
-ONNX_GRAPH, ONNX_METADATA = 7, 14
+# Places of fields in TFLite's schema.fbs.
 _TFLITE_BUFFERS, _TFLITE_METADATA = 4, 6
 
 
@@ -42,8 +46,7 @@ def read_contract(path: Path) -> Contract:
         return load_bundle(path).contract
     if kind == "savedmodel":
         return _savedmodel_contract(path)
-    data = mapped(path)
-    text = onnx_metadata(data, path).get(METADATA_KEY) if kind == "onnx" else tflite_contract(data, path)
+    text = _onnx_contract(path) if kind == "onnx" else tflite_contract(mapped(path), path)
     return parse_contract(text, path)
 
 
@@ -125,27 +128,36 @@ def mapped(path: Path) -> memoryview:
         raise ModelError(f"{path}: the file is empty", hint="copy or export it again") from None
 
 
-def onnx_metadata(data: memoryview, path: Path) -> dict[str, str]:
-    """`metadata_props` of an ONNX file.
+def read_onnx(path: Path) -> onnx.ModelProto:
+    """The ONNX file at `path` as it is: weights in other files are not read, and nothing of it is checked.
 
     Raises:
-        ModelError: no ONNX file, or a damaged one.
+        ModelError: empty, too large, no ONNX file, or a damaged one.
     """
-    found: dict[str, str] = {}
-    has_graph = False
+    import onnx  # 0.1 s and 20 MB, which `infer` does without: onnxruntime gives it the contract
+    from google.protobuf.message import DecodeError
+
     try:
-        for number, value in wire.fields(data):
-            if number == ONNX_GRAPH and isinstance(value, memoryview):
-                has_graph = True
-            elif number == ONNX_METADATA and isinstance(value, memoryview):
-                if len(value) > MAX_CONTRACT_BYTES:
-                    raise wire.WireError("a metadata entry of more than 16 MiB")
-                found[wire.text(value, 1)] = wire.text(value, 2)
-    except wire.WireError as error:
-        raise ModelError(f"{path}: no ONNX file, or a damaged one ({error})", hint="copy or export it again") from None
-    if not has_graph:
+        if not 0 < (size := path.stat().st_size) <= MAX_ONNX_BYTES:
+            found = f"{size:,} bytes are more than an ONNX file has" if size else "the file is empty"
+            raise ModelError(f"{path}: {found}", hint="copy or export it again")
+        model = onnx.load(path, format="protobuf", load_external_data=False)
+    except OSError as error:
+        raise ModelError(f"{path}: cannot be read ({error.strerror})", hint="check who may read it") from None
+    except (DecodeError, ValueError) as error:
+        raise ModelError(
+            f"{path}: no ONNX file, or a damaged one ({first_line(error)})", hint="copy or export it again"
+        ) from None
+    if not model.HasField("graph"):
         raise ModelError(f"{path}: no ONNX file (there is no graph in it)", hint="copy or export it again")
-    return found
+    return model
+
+
+def _onnx_contract(path: Path) -> str | None:
+    try:
+        return next((entry.value for entry in read_onnx(path).metadata_props if entry.key == METADATA_KEY), None)
+    except UnicodeDecodeError as error:
+        raise ModelError(f"{path}: damaged metadata ({first_line(error)})", hint="copy or export it again") from None
 
 
 def tflite_contract(data: memoryview, path: Path) -> str | None:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import math
+import sys
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -13,16 +16,16 @@ from toolkit.model_files import flatbuffer_reader as flatbuffer
 from toolkit.model_files import protobuf_reader as wire
 from toolkit.model_files.contract import Contract, NoContractError
 from toolkit.model_files.contract_io import (
-    ONNX_GRAPH,
     SAVED_MODEL_PB,
     TFLITE_IDENTIFIER,
     Format,
     file_format,
     mapped,
     read_contract,
+    read_onnx,
 )
 from toolkit.model_files.imagenet import imagenet_file, is_imagenet
-from toolkit.model_files.tflite_schema import ONNX_TYPES, TFLITE_OPERATORS, TFLITE_TYPES
+from toolkit.model_files.tflite_schema import TFLITE_OPERATORS, TFLITE_TYPES
 
 # Operations with weights, by the names that each format gives them: what people count as layers.
 _LAYERS: Final = {
@@ -116,22 +119,24 @@ def _content(path: Path, kind: Format) -> tuple[Counter[str], Counter[str]]:
     """Operations and weights of the file."""
     if kind == "bundle":
         return Counter(), Counter()
-    data = mapped(path / SAVED_MODEL_PB if kind == "savedmodel" else path)
     try:
-        return {"onnx": _onnx, "tflite": _tflite, "savedmodel": _savedmodel}[kind](data)
-    except (wire.WireError, flatbuffer.FlatbufferError) as error:
+        if kind == "onnx":
+            return _onnx(path)
+        data = mapped(path / SAVED_MODEL_PB if kind == "savedmodel" else path)
+        return _tflite(data) if kind == "tflite" else _savedmodel(data)
+    except (wire.WireError, flatbuffer.FlatbufferError, UnicodeDecodeError) as error:
         raise ModelError(f"{path}: damaged ({error})", hint="copy or export it again") from None
 
 
-def _onnx(data: memoryview) -> tuple[Counter[str], Counter[str]]:
-    operations: Counter[str] = Counter()
+def _onnx(path: Path) -> tuple[Counter[str], Counter[str]]:
+    from onnx import TensorProto  # here as in `read_onnx`
+
+    graph = read_onnx(path).graph
+    names = {number: name.lower() for name, number in TensorProto.DataType.items()}
     weights: Counter[str] = Counter()
-    for graph in wire.submessages(data, ONNX_GRAPH):
-        operations.update(wire.text(node, 4) for node in wire.submessages(graph, 1))
-        for tensor in wire.submessages(graph, 5):
-            kind = wire.integer(tensor, 2)
-            weights[ONNX_TYPES.get(kind, f"type {kind}")] += _product(wire.integers(tensor, 1))
-    return operations, weights
+    for tensor in graph.initializer:
+        weights[names.get(tensor.data_type, f"type {tensor.data_type}")] += _product(tensor.dims)
+    return Counter(node.op_type for node in graph.node), weights
 
 
 def _tflite(data: memoryview) -> tuple[Counter[str], Counter[str]]:
@@ -166,8 +171,6 @@ def _savedmodel(data: memoryview) -> tuple[Counter[str], Counter[str]]:
     return operations, Counter()
 
 
-def _product(sides: list[int]) -> int:
-    product = 1
-    for side in sides:
-        product *= max(0, side)
-    return product
+def _product(sides: Iterable[int]) -> int:
+    """The number of values in a tensor; a file may declare any number, and not all of them can be printed."""
+    return min(math.prod(max(0, side) for side in sides), sys.maxsize)

@@ -6,13 +6,12 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
 import onnx
-from google.protobuf.message import DecodeError
 from onnx import external_data_helper
 
 from toolkit.core.errors import ModelError
 from toolkit.core.text import first_line
 from toolkit.model_files.contract import LABELS_KEY, METADATA_KEY, Contract
-from toolkit.model_files.contract_io import labels_text, mapped, onnx_metadata
+from toolkit.model_files.contract_io import labels_text, read_onnx
 
 
 def load_onnx(path: Path) -> onnx.ModelProto:
@@ -24,15 +23,14 @@ def load_onnx(path: Path) -> onnx.ModelProto:
     if not path.is_file():
         found = "a folder" if path.is_dir() else "nothing"
         raise ModelError(f"{path}: expected an ONNX file, found {found}", hint="check the path")
-    onnx_metadata(mapped(path), path)
+    model = read_onnx(path)
     try:
-        model = onnx.load(path, load_external_data=False)
         for tensor in stored_tensors(model.graph):
             if external_data_helper.uses_external_data(tensor):
                 _check_external(tensor, path)
         external_data_helper.load_external_data_for_model(model, str(path.parent))
         onnx.checker.check_model(model)
-    except (DecodeError, OSError, ValueError, onnx.checker.ValidationError) as error:
+    except (OSError, ValueError, onnx.checker.ValidationError) as error:
         raise ModelError(
             f"{path}: no ONNX file, or a damaged one ({first_line(error)})", hint="copy or export it again"
         ) from None

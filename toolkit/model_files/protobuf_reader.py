@@ -1,4 +1,4 @@
-"""The protobuf wire format, read without a schema: enough to look into ONNX and SavedModel files.
+"""The protobuf wire format, read without a schema: enough to look into a SavedModel without TensorFlow.
 
 Nothing is allocated by what a file declares: every length is checked against the bytes that are there.
 """
@@ -65,29 +65,6 @@ def text(message: memoryview, number: int) -> str:
     for at, value in fields(message):
         if at == number and isinstance(value, memoryview):
             found = bytes(value).decode("utf-8", "backslashreplace")
-    return found
-
-
-def integer(message: memoryview, number: int) -> int:
-    """The last integer in field `number`, 0 where there is none."""
-    found = 0
-    for at, value in fields(message):
-        if at == number and isinstance(value, int):
-            found = value
-    return found
-
-
-def integers(message: memoryview, number: int) -> list[int]:
-    """All integers in the repeated field `number`, packed or not."""
-    found: list[int] = []
-    for at, value in fields(message):
-        if at == number and isinstance(value, int):
-            found.append(value)
-        elif at == number and isinstance(value, memoryview):
-            position = 0
-            while position < len(value):
-                one, position = _varint(value, position)
-                found.append(one)
     return found
 
 

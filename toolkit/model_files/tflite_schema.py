@@ -1,4 +1,4 @@
-"""Numbers in model files and the names they stand for, in the order of the formats' own schemas."""
+"""Numbers in TFLite files and the names they stand for, in the order of the format's own schema."""
 
 from __future__ import annotations
 
@@ -36,17 +36,8 @@ float32 float16 int32 uint8 int64 string bool int16 complex64 int8 float64 compl
 uint16 int4 bfloat16 int2 uint4 float8_e4m3fn float8_e5m2
 """
 
-_ONNX_TYPES = """
-undefined float uint8 int8 uint16 int16 int32 int64 string bool float16 double uint32 uint64 complex64 complex128
-bfloat16 float8e4m3fn float8e4m3fnuz float8e5m2 float8e5m2fnuz uint4 int4 float4e2m1 float8e8m0 uint2 int2 float6e2m3
-float6e3m2
-"""
-
 TFLITE_OPERATORS: Final = tuple(_TFLITE_OPERATORS.split())
 """BuiltinOperator of TFLite's schema.fbs, from 0."""
 
 TFLITE_TYPES: Final = dict(enumerate(_TFLITE_TYPES.split()))
 """TensorType of TFLite's schema.fbs, from 0."""
-
-ONNX_TYPES: Final = dict(enumerate(_ONNX_TYPES.split()))
-"""TensorProto.DataType of onnx.proto, from 0."""
