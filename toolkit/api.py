@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from toolkit.checking.check import CheckOptions, CheckResult
     from toolkit.embedding.embed import EmbedResult
     from toolkit.evaluation.result import EvaluateOptions, Evaluation
-    from toolkit.exporting.options import ExportOptions, ExportResult
+    from toolkit.exporting.options import ExportOptions
+    from toolkit.exporting.results import ExportResult
     from toolkit.inference.infer import InferResult
     from toolkit.inference.inputs import Inputs
     from toolkit.inference.options import InferOptions

@@ -13,7 +13,7 @@ from onnx import TensorProto, helper, numpy_helper
 from toolkit.exporting import artefacts
 from toolkit.exporting.calibration import N_SAMPLED, Calibration, Observer, observe
 from toolkit.exporting.formats.quantize_onnx import _dequantized, to_int8, with_corrected_biases
-from toolkit.exporting.options import Verification
+from toolkit.exporting.results import Verification
 
 
 def test_ranges_hold_zero_and_leave_outliers_out_where_they_should() -> None:

@@ -22,7 +22,8 @@ from toolkit.exporting.formats import quantize_onnx, to_onnx, to_savedmodel, to_
 from toolkit.exporting.formats.tflite_biases import with_corrected_biases
 from toolkit.exporting.kit import KIT, write_kit
 from toolkit.exporting.load import ExportSource, open_model
-from toolkit.exporting.options import Artefact, ExportOptions, ExportResult, Format, Quantize, Verification
+from toolkit.exporting.options import ExportOptions, Format, Quantize
+from toolkit.exporting.results import Artefact, ExportResult, Verification
 from toolkit.exporting.sample_images import SampleImages, load_sample_images
 from toolkit.exporting.serving_graph import Images
 from toolkit.exporting.verification import Proof, open_runner, verify

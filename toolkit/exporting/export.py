@@ -8,7 +8,8 @@ from pathlib import Path
 from toolkit.core.errors import missing_extra
 from toolkit.core.progress import SILENT, Progress
 from toolkit.core.tensorflow_import import without_collector
-from toolkit.exporting.options import ExportOptions, ExportResult
+from toolkit.exporting.options import ExportOptions
+from toolkit.exporting.results import ExportResult
 
 
 def export(model: Path, options: ExportOptions, progress: Progress = SILENT) -> ExportResult:

@@ -12,7 +12,8 @@ from typing import Any, Final
 import numpy as np
 
 from toolkit.core.files import atomic_folder
-from toolkit.exporting.options import Artefact, Format
+from toolkit.exporting.options import Format
+from toolkit.exporting.results import Artefact
 from toolkit.exporting.verification import Proof, open_runner
 from toolkit.images.decode import Image, encode_png
 from toolkit.images.spec import Colour

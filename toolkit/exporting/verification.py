@@ -10,7 +10,8 @@ from typing import Final
 import numpy as np
 
 from toolkit.exporting.formats import to_savedmodel
-from toolkit.exporting.options import Format, Quantize, Verification
+from toolkit.exporting.options import Format, Quantize
+from toolkit.exporting.results import Verification
 from toolkit.exporting.sample_images import SampleImages
 from toolkit.exporting.serving_graph import Images, Probabilities
 from toolkit.sessions.backend import Runtime

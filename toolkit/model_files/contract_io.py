@@ -153,11 +153,14 @@ def read_onnx(path: Path) -> onnx.ModelProto:
     return model
 
 
+def onnx_text(value: str | bytes) -> str:
+    """A string of an ONNX file; where it is not UTF-8, protobuf gives its bytes."""
+    return value if isinstance(value, str) else value.decode("utf-8", "backslashreplace")
+
+
 def _onnx_contract(path: Path) -> str | None:
-    try:
-        return next((entry.value for entry in read_onnx(path).metadata_props if entry.key == METADATA_KEY), None)
-    except UnicodeDecodeError as error:
-        raise ModelError(f"{path}: damaged metadata ({first_line(error)})", hint="copy or export it again") from None
+    entries = read_onnx(path).metadata_props
+    return next((onnx_text(entry.value) for entry in entries if entry.key == METADATA_KEY), None)
 
 
 def tflite_contract(data: memoryview, path: Path) -> str | None:

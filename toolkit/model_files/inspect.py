@@ -21,6 +21,7 @@ from toolkit.model_files.contract_io import (
     Format,
     file_format,
     mapped,
+    onnx_text,
     read_contract,
     read_onnx,
 )
@@ -124,7 +125,7 @@ def _content(path: Path, kind: Format) -> tuple[Counter[str], Counter[str]]:
             return _onnx(path)
         data = mapped(path / SAVED_MODEL_PB if kind == "savedmodel" else path)
         return _tflite(data) if kind == "tflite" else _savedmodel(data)
-    except (wire.WireError, flatbuffer.FlatbufferError, UnicodeDecodeError) as error:
+    except (wire.WireError, flatbuffer.FlatbufferError) as error:
         raise ModelError(f"{path}: damaged ({error})", hint="copy or export it again") from None
 
 
@@ -136,7 +137,7 @@ def _onnx(path: Path) -> tuple[Counter[str], Counter[str]]:
     weights: Counter[str] = Counter()
     for tensor in graph.initializer:
         weights[names.get(tensor.data_type, f"type {tensor.data_type}")] += _product(tensor.dims)
-    return Counter(node.op_type for node in graph.node), weights
+    return Counter(onnx_text(node.op_type) for node in graph.node), weights
 
 
 def _tflite(data: memoryview) -> tuple[Counter[str], Counter[str]]:

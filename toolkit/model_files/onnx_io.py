@@ -11,7 +11,7 @@ from onnx import external_data_helper
 from toolkit.core.errors import ModelError
 from toolkit.core.text import first_line
 from toolkit.model_files.contract import LABELS_KEY, METADATA_KEY, Contract
-from toolkit.model_files.contract_io import labels_text, read_onnx
+from toolkit.model_files.contract_io import labels_text, onnx_text, read_onnx
 
 
 def load_onnx(path: Path) -> onnx.ModelProto:
@@ -39,7 +39,7 @@ def load_onnx(path: Path) -> onnx.ModelProto:
 
 def embed(model: onnx.ModelProto, contract: Contract) -> None:
     """Put the contract into `model`, in place of one that it carries."""
-    kept = {entry.key: entry.value for entry in model.metadata_props}
+    kept = {onnx_text(entry.key): onnx_text(entry.value) for entry in model.metadata_props}
     kept |= {METADATA_KEY: contract.to_json(), LABELS_KEY: labels_text(contract)}
     onnx.helper.set_model_props(model, kept)
 
@@ -55,7 +55,7 @@ def stored_tensors(graph: onnx.GraphProto) -> Iterator[onnx.TensorProto]:
 
 
 def _check_external(tensor: onnx.TensorProto, path: Path) -> None:
-    entries = {entry.key: entry.value for entry in tensor.external_data}
+    entries = {onnx_text(entry.key): onnx_text(entry.value) for entry in tensor.external_data}
     location = entries.get("location", "")
     place = path.parent / location
     inside = location and not PurePosixPath(location).is_absolute() and ".." not in PurePosixPath(location).parts

@@ -12,7 +12,7 @@ from toolkit.cli import console
 from toolkit.cli.options import Quiet, Verbose
 
 if TYPE_CHECKING:
-    from toolkit.exporting.options import ExportResult
+    from toolkit.exporting.results import ExportResult
 
 
 def export(
