@@ -35,7 +35,8 @@ if TYPE_CHECKING:
     from toolkit.model_files.contract import NoContractError
     from toolkit.model_files.conventions import Channels, Output, TensorLayout, Values
     from toolkit.sessions.backend import Precision, Runtime
-    from toolkit.splitting.options import Mode, SplitOptions
+    from toolkit.splitting.mode import Mode
+    from toolkit.splitting.options import SplitOptions
     from toolkit.training.train import TrainOptions
 
 __version__ = "0.1.0"
@@ -104,7 +105,7 @@ _HOMES = {
     "MachineError": "toolkit.core.errors",
     "MaxFailures": "toolkit.inference.options",
     "MismatchError": "toolkit.core.errors",
-    "Mode": "toolkit.splitting.options",
+    "Mode": "toolkit.splitting.mode",
     "Answer": "toolkit.inference.predictor",
     "Model": "toolkit.inference.predictor",
     "ModelError": "toolkit.core.errors",

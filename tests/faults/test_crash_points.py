@@ -22,7 +22,8 @@ from toolkit.exporting.export_folder import export_folder
 from toolkit.inference.infer import infer
 from toolkit.inference.inputs import Inputs
 from toolkit.inference.options import InferOptions
-from toolkit.splitting.options import Mode, SplitOptions
+from toolkit.splitting.mode import Mode
+from toolkit.splitting.options import SplitOptions
 from toolkit.splitting.split import split
 
 Record = Callable[[str, object], None]

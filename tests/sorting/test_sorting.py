@@ -19,7 +19,7 @@ from toolkit.core.errors import InputError, UsageError
 from toolkit.core.files import file_digest
 from toolkit.sorting import SortOptions, sort, undo
 from toolkit.sorting.plan import folder_names
-from toolkit.splitting.options import Mode
+from toolkit.splitting.mode import Mode
 
 
 def files_of(folder: Path) -> dict[str, str]:

@@ -18,7 +18,8 @@ from support.command_line import run_cli
 
 from toolkit.core.errors import InputError, UsageError
 from toolkit.splitting import place as split_folder
-from toolkit.splitting.options import Mode, SplitOptions
+from toolkit.splitting.mode import Mode
+from toolkit.splitting.options import SplitOptions
 from toolkit.splitting.plan import parse_ratio
 from toolkit.splitting.split import split
 

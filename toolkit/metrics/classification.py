@@ -91,12 +91,12 @@ class Report:
     matthews_correlation: float
 
 
-def report(confusion: ConfusionMatrix) -> Report:
+def classification_report(confusion: ConfusionMatrix) -> Report:
     """The figures of `confusion`.
 
     >>> confusion = ConfusionMatrix(["cat", "dog"])
     >>> confusion.add([0, 0, 1, 1], [0, 1, 1, 1])
-    >>> figures = report(confusion)
+    >>> figures = classification_report(confusion)
     >>> figures.accuracy, figures.classes[0].recall, figures.classes[0].precision
     (0.75, 0.5, 1.0)
     """

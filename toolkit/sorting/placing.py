@@ -14,7 +14,7 @@ from typing import Final
 from toolkit.core.files import file_digest
 from toolkit.core.text import printable
 from toolkit.sorting.journal import Placement
-from toolkit.splitting.options import Mode
+from toolkit.splitting.mode import Mode
 
 _STRAY: Final = ".sorting-"
 """How the name of a file begins that is not whole yet."""

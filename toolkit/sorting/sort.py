@@ -17,7 +17,7 @@ from toolkit.inference.saved_results import SavedResults
 from toolkit.sorting.journal import JOURNAL, Journal, Placement, read_journal, write_journal
 from toolkit.sorting.placing import NotPlacedError, place, remove_strays, take_back
 from toolkit.sorting.plan import choose, place_names
-from toolkit.splitting.options import Mode
+from toolkit.splitting.mode import Mode
 
 SYNC_FILES: Final = 256
 """Lines of the journal that reach the disk together."""

@@ -11,7 +11,8 @@ from toolkit.core.errors import InputError, UsageError
 from toolkit.core.progress import Progress
 from toolkit.core.text import printable
 from toolkit.data.class_source import Source
-from toolkit.splitting.options import Mode, SplitOptions
+from toolkit.splitting.mode import Mode
+from toolkit.splitting.options import SplitOptions
 from toolkit.splitting.place import EarlierSplit
 from toolkit.splitting.table import SplitRow, State
 

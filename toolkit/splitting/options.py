@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 from decimal import Decimal
-from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
@@ -13,20 +12,8 @@ from toolkit.core.coerce import coerce
 from toolkit.core.errors import UsageError
 from toolkit.data.label_table import LabelTables
 from toolkit.images.header import MAX_PIXELS
+from toolkit.splitting.mode import Mode
 from toolkit.splitting.plan import parse_ratio
-
-
-class Mode(StrEnum):
-    """How an image comes into the split.
-
-    copy: its bytes and times. hardlink: one file under two names (same disk). symlink: a pointer to the original.
-    move: the original itself.
-    """
-
-    COPY = "copy"
-    HARDLINK = "hardlink"
-    SYMLINK = "symlink"
-    MOVE = "move"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

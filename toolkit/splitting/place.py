@@ -23,7 +23,7 @@ from toolkit.core.progress import Progress
 from toolkit.core.text import printable
 from toolkit.data.class_source import Load, Source, SourceFile
 from toolkit.data.probe import parallel_map
-from toolkit.splitting.options import Mode
+from toolkit.splitting.mode import Mode
 from toolkit.splitting.table import (
     PLAN,
     STATE,

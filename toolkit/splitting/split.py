@@ -20,7 +20,8 @@ from toolkit.data.probe import Examination, Examined, examine_all
 from toolkit.images.limits import Limits
 from toolkit.splitting import guards
 from toolkit.splitting import rows as split_rows
-from toolkit.splitting.options import Mode, SplitOptions
+from toolkit.splitting.mode import Mode
+from toolkit.splitting.options import SplitOptions
 from toolkit.splitting.place import EarlierSplit, apply, finish_move, hold, read_earlier
 from toolkit.splitting.plan import SUBSETS, borders, plan
 from toolkit.splitting.table import SplitRow, State

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from toolkit.metrics.classification import report
+from toolkit.metrics.classification import classification_report
 from toolkit.metrics.confusion import ConfusionMatrix
 from toolkit.metrics.csv_files import write_confusion_csv, write_report_csv
 from toolkit.model_files import bundle as bundles
@@ -58,7 +58,7 @@ def write_bundle(
     probabilities = network.probabilities(predict(net, validation), recipe.output)
     confusion = ConfusionMatrix(dataset.labels)
     confusion.add(validation.labels, probabilities.argmax(axis=1))
-    figures = report(confusion)
+    figures = classification_report(confusion)
     write_report_csv(figures, folder / bundles.REPORT_CSV)
     write_confusion_csv(confusion, folder / bundles.CONFUSION_CSV)
     picked = np.array(spread(range(len(validation.rows)), CHECK_PICTURES), np.int64)  # they are shuffled

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,6 +10,7 @@ import typer
 from toolkit.cli import console
 from toolkit.cli.options import Quiet, Verbose
 from toolkit.core.errors import UsageError
+from toolkit.splitting.mode import Mode
 
 if TYPE_CHECKING:
     from toolkit.sorting import SortResult, Undone
@@ -19,19 +19,12 @@ SHOWN = 12
 """How many files of one kind are named."""
 
 
-class _Mode(StrEnum):
-    COPY = "copy"
-    HARDLINK = "hardlink"
-    SYMLINK = "symlink"
-    MOVE = "move"
-
-
 def sort(
     into: Annotated[Path, typer.Option("--into", help="Folder to make, with a folder for each label in it.")],
     table: Annotated[
         Path | None, typer.Argument(metavar="[TABLE]", help="Result file of toolkit infer.", show_default=False)
     ] = None,
-    mode: Annotated[_Mode, typer.Option(help="How files come into it.")] = _Mode.COPY,
+    mode: Annotated[Mode, typer.Option(help="How files come into it.")] = Mode.COPY,
     min_confidence: Annotated[float, typer.Option(min=0, max=1, help="Below it a file goes to unsure/.")] = 0.0,
     top: Annotated[
         int | None,
@@ -54,7 +47,6 @@ def sort(
     Unsure files go to unsure/, unreadable ones to error/. Nothing is ever replaced, and --undo takes all back.
     """
     from toolkit import sorting
-    from toolkit.splitting.options import Mode
 
     if undo:
         if table is not None:
@@ -65,7 +57,7 @@ def sort(
         raise UsageError("the table of results is missing", hint=f"toolkit sort labels.csv --into {into}")
     options = sorting.SortOptions(
         into=into,
-        mode=Mode(mode.value),
+        mode=mode,
         min_confidence=min_confidence,
         top=top,
         root=root,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,16 +10,10 @@ import typer
 
 from toolkit.cli import console
 from toolkit.cli.options import COLUMNS, SHOWN, Columns, Labels, MaxMemory, MaxPixels, Quiet, Verbose, Workers, switch
+from toolkit.splitting.mode import Mode
 
 if TYPE_CHECKING:
     from toolkit.splitting.split import SplitResult
-
-
-class _Mode(StrEnum):
-    COPY = "copy"
-    HARDLINK = "hardlink"
-    SYMLINK = "symlink"
-    MOVE = "move"
 
 
 Source = Annotated[
@@ -35,7 +28,7 @@ def split(
     ratio: Annotated[str, typer.Option(help="Share for training, or three shares: train,validation,test.")] = "0.9",
     seed: Annotated[int, typer.Option(help="Another seed, another split.")] = 0,
     out: Annotated[Path | None, typer.Option(help="Folder to make.", show_default="SOURCE-split")] = None,
-    mode: Annotated[_Mode, typer.Option(help="How images get into the split.")] = _Mode.COPY,
+    mode: Annotated[Mode, typer.Option(help="How images get into the split.")] = Mode.COPY,
     group_by: Annotated[
         str | None, typer.Option(metavar="REGEX", help="Keep in one subset what this finds equal in the paths.")
     ] = None,
@@ -55,7 +48,7 @@ def split(
     """Split class folders into training and validation images; what is no image is left out and named."""
     from toolkit.data.label_table import LabelTables
     from toolkit.data.walk import require_read
-    from toolkit.splitting.options import Mode, SplitOptions
+    from toolkit.splitting.options import SplitOptions
     from toolkit.splitting.plan import parse_ratio
     from toolkit.splitting.split import split as run
 
@@ -64,7 +57,7 @@ def split(
         ratio=parse_ratio(ratio),
         seed=seed,
         out=out,
-        mode=Mode(mode.value),
+        mode=mode,
         group_by=group_by,
         keep_duplicates=keep_duplicates,
         near_duplicates=near_duplicates,

@@ -1,0 +1,18 @@
+"""How an image comes into a folder that we make; apart from the options, so that `--help` loads nothing else."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class Mode(StrEnum):
+    """How an image comes into the split.
+
+    copy: its bytes and times. hardlink: one file under two names (same disk). symlink: a pointer to the original.
+    move: the original itself.
+    """
+
+    COPY = "copy"
+    HARDLINK = "hardlink"
+    SYMLINK = "symlink"
+    MOVE = "move"
