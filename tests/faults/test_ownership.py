@@ -11,7 +11,7 @@ from support import small
 from support.command_line import Cli
 
 from toolkit.core.errors import InputError
-from toolkit.core.ownership import claim, has_columns
+from toolkit.core.ownership import claim, has_columns, is_page
 from toolkit.evaluation import report, report_page
 from toolkit.evaluation.report import evaluate
 from toolkit.exporting.export_folder import export_folder
@@ -165,3 +165,50 @@ def test_any_bytes_may_stand_in_a_table(text: bytes, tmp_path: Path) -> None:
     with pytest.raises(InputError):
         claim(path, lambda path: has_columns(path, ("model",), first="path"))
     assert path.read_bytes() == b"x" + text
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["view", "labels.csv", "--out", "page.html"],
+        ["infer", "photos", "--model", "model.onnx", "--out", "other.csv", "--html", "page.html"],
+    ],
+)
+def test_a_page_of_images_follows_the_rule(command: list[str], place: Path, run: Cli) -> None:
+    assert run(*COMMANDS["labels.csv"]).code == 0
+    page, precious = place / "page.html", place / "precious.html"
+    page.write_bytes(FOREIGN)
+    before = small.tree(place)
+    refused = run(*command)
+    assert refused.code == 3, refused.err
+    assert "with --html" in refused.err or command[0] == "view"
+    assert small.tree(place) == before
+    assert run(*command, "--force").code == 0
+    assert is_page(page)
+    assert run(*command).code == 0
+    page.rename(precious)
+    page.symlink_to(precious)
+    assert run(*command).code == 3
+    assert run("check", "photos", "--html", "precious.html").code == 0  # a page of ours, by the same marker
+
+
+@pytest.mark.parametrize("kind", ["file inside", "foreign journal", "file", "dangling link", "pipe"])
+def test_a_folder_for_sorted_files_follows_the_rule(kind: str, place: Path, run: Cli) -> None:
+    assert run(*COMMANDS["labels.csv"]).code == 0
+    into = place / "sorted"
+    if kind in ("file inside", "foreign journal"):
+        into.mkdir()
+        (into / ("sort.csv" if kind == "foreign journal" else "notes.txt")).write_bytes(FOREIGN)
+    elif kind == "file":
+        into.write_bytes(FOREIGN)
+    elif kind == "pipe":
+        os.mkfifo(into)
+    else:
+        into.symlink_to("nowhere")
+    before = sorted(str(path) for path in place.rglob("*"))
+    refused = run("sort", "labels.csv", "--into", "sorted")
+    assert refused.code == 3, refused.err
+    assert "--into" in refused.err
+    assert sorted(str(path) for path in place.rglob("*")) == before
+    assert run("sort", "labels.csv", "--into", "other").code == 0
+    assert run("sort", "labels.csv", "--into", "other").code == 0

@@ -169,7 +169,7 @@ def test_command_and_foreign_files(tmp_path: Path) -> None:
         done = run_cli("view", table, cwd=tmp_path)
         assert (done.returncode, done.stderr) == (0, f"{tmp_path / 'labels.html'}: 1 of 1 files shown\n")
     (tmp_path / "mine.html").write_text("<p>mine")
-    with pytest.raises(InputError, match="not written by toolkit"):
+    with pytest.raises(InputError, match="toolkit did not write it"):
         view(table, tmp_path / "mine.html", root=tmp_path)
     assert (tmp_path / "mine.html").read_text() == "<p>mine"
     view(table, tmp_path / "mine.html", root=tmp_path, force=True)

@@ -85,7 +85,7 @@ def test_dry_run_writes_nothing(table: Path, tmp_path: Path) -> None:
 def test_nothing_is_replaced(table: Path) -> None:
     Path("sorted").mkdir()
     Path("sorted/mine.txt").write_text("mine")
-    with pytest.raises(InputError, match="expected a new or an empty folder"):
+    with pytest.raises(InputError, match="toolkit did not write it"):
         sort(table, SortOptions(into=Path("sorted")))
     sort(table, SortOptions(into=Path("other"), top=1))
     Path("other/Cat/1.jpg").write_text("mine")

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -174,6 +176,39 @@ def test_a_batch_that_does_not_fit_is_refused_with_what_would() -> None:
     with pytest.raises(MachineError) as caught:
         check_memory(places, 3, 1 << 30)
     assert "--image-size" in caught.value.hint
+
+
+@pytest.mark.parametrize("name", ["places", "flowers", "cats-dogs-150", "fashion"])
+@pytest.mark.parametrize("available", [1 << 29, 1 << 30, 5 << 28, 3 << 29, 1 << 31, 1 << 33])
+@pytest.mark.parametrize("units", [None, 4096, 99_999_999])
+def test_what_is_said_to_fit_does(name: str, available: int, units: int | None) -> None:
+    recipe = load_recipe(name)
+    if units:
+        dense = next(i for i, layer in enumerate(recipe.layers) if layer.kind == "Dense")
+        wide = replace(recipe.layers[dense], arguments={**recipe.layers[dense].arguments, "units": units})
+        last = recipe.layers[-1]
+        layers = (*recipe.layers[:dense], wide, *(recipe.layers[dense + 1 :] or (last,)))
+        recipe = replace(recipe, layers=layers)
+    n_classes = 3
+    try:
+        check_memory(recipe, n_classes, available)
+    except MachineError as error:
+        hint = error.hint
+    else:
+        return
+    fits = re.fullmatch(r"(?:--image-size (\d+)x(\d+) )?--batch-size (\d+) would fit", hint)
+    if fits is None:
+        assert "fewer units" in hint
+        assert units == 99_999_999 or available <= 3 << 29
+        return
+    spec = recipe.preprocess
+    height, width = (int(fits[i] or side) for i, side in ((1, spec.height), (2, spec.width)))
+    smaller = replace(
+        recipe,
+        preprocess=replace(spec, height=height, width=width),
+        train=replace(recipe.train, batch_size=int(fits[3])),
+    )
+    check_memory(smaller, n_classes, available)
 
 
 def test_classes_that_the_last_layer_cannot_tell_apart_are_refused() -> None:

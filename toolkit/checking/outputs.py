@@ -30,9 +30,9 @@ def outputs(table: Path | None, page: Path | None, *, force: bool = False, csv_s
     if table and page and table.resolve() == page.resolve():
         raise UsageError(f"--out and --html both name {table}", hint="--out findings.csv --html findings.html")
     with ExitStack() as held:
-        for path, is_ours in ((table, is_findings), (page, is_page)):
+        for path, is_ours, option in ((table, is_findings, "--out"), (page, is_page, "--html")):
             if path:
-                claim(path, is_ours, force=force)
+                claim(path, is_ours, force=force, option=option)
                 held.enter_context(lock(path))
 
         def write(result: CheckResult) -> None:

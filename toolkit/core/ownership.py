@@ -27,12 +27,13 @@ PAGE_MARKER: Final = '<meta name="generator" content="toolkit">'
 """Stands in the head of every page that we write."""
 
 
-def claim(path: Path, is_ours: Callable[[Path], bool], *, force: bool | None = False) -> None:
+def claim(path: Path, is_ours: Callable[[Path], bool], *, force: bool | None = False, option: str = "--out") -> None:
     """Make sure that `path` may be written.
 
     Args:
         is_ours: whether a regular file that is not empty is one of ours.
         force: replace a foreign file, too; None where the command has no such option.
+        option: names the file on the command line.
 
     Raises:
         InputError: it exists and is not ours, is a link, or is no file at all; it is untouched.
@@ -46,11 +47,11 @@ def claim(path: Path, is_ours: Callable[[Path], bool], *, force: bool | None = F
             return
         raise InputError(
             f"{printable(str(path))}: exists, and toolkit did not write it; it is left untouched",
-            hint="choose another name with --out" + ("" if force is None else ", or replace it with --force"),
+            hint=f"choose another name with {option}" + ("" if force is None else ", or replace it with --force"),
         )
     if force and stat.S_ISLNK(status.st_mode):
         return
-    hint = "choose another name with --out"
+    hint = f"choose another name with {option}"
     if stat.S_ISLNK(status.st_mode):
         hint = "give the name of the file itself, or replace the link with --force"
     raise InputError(
@@ -60,13 +61,19 @@ def claim(path: Path, is_ours: Callable[[Path], bool], *, force: bool | None = F
 
 
 def claim_folder(
-    path: Path, names: Iterable[str], is_ours: Callable[[Path], bool], *, force: bool | None = False
+    path: Path,
+    names: Iterable[str],
+    is_ours: Callable[[Path], bool],
+    *,
+    force: bool | None = False,
+    option: str = "--out",
 ) -> None:
     """Make sure that the files `names` may be written into the folder `path`.
 
     Args:
         names: of the files and folders that will be written; others in the folder stay as they are.
         is_ours: whether a folder is one that we wrote; then its files of these names are ours, too.
+        option: names the folder on the command line.
 
     Raises:
         InputError: one of them is there already, in a folder that is not ours; or `path` is no folder.
@@ -75,7 +82,8 @@ def claim_folder(
         return
     if not path.is_dir():
         raise InputError(
-            f"{printable(str(path))}: expected a folder, found {kind_of(path)}", hint="choose another name with --out"
+            f"{printable(str(path))}: expected a folder, found {kind_of(path)}",
+            hint=f"choose another name with {option}",
         )
     if force or _asked(is_ours, path):
         return
@@ -84,7 +92,7 @@ def claim_folder(
         raise InputError(
             f"{printable(str(path))}: holds {printable(', '.join(taken[:5]))}, and toolkit did not write it; "
             "nothing in it is touched",
-            hint="choose another folder with --out" + ("" if force is None else ", or replace them with --force"),
+            hint=f"choose another folder with {option}" + ("" if force is None else ", or replace them with --force"),
         )
 
 

@@ -13,9 +13,6 @@ if TYPE_CHECKING:
 PAGE_CSS: Final = ("toolkit.core", "page.css")
 """The style of every page."""
 
-MARK: Final = '<meta name="generator" content="toolkit '
-"""Stands in the head of every page, by which one of ours is known."""
-
 
 def environment(package: str) -> jinja2.Environment:
     """The templates of `package`; what they are given is escaped."""

@@ -15,9 +15,9 @@ from typing import Any, Final
 
 from toolkit import __version__
 from toolkit.core import pages
-from toolkit.core.errors import InputError
 from toolkit.core.files import atomic_write
 from toolkit.core.machine import usable_cpus
+from toolkit.core.ownership import PAGE_MARKER, claim, is_page
 from toolkit.core.progress import SILENT, Progress
 from toolkit.core.text import printable
 from toolkit.images.thumbnail import Webp, small_webp
@@ -91,21 +91,13 @@ def view(
     return ViewResult(out=out, n_rows=selection.n_rows, n_shown=len(selection.rows), n_unreadable=sources.count(""))
 
 
-def check_page(out: Path, *, force: bool = False) -> None:
+def check_page(out: Path, *, force: bool = False, option: str = "--out") -> None:
     """Make sure that writing the page replaces nothing but a page of ours.
 
     Raises:
         InputError: something else is there.
     """
-    if out.is_dir():
-        raise InputError(f"{printable(str(out))}: expected the name of a page, found a folder", hint="--out view.html")
-    if not force and out.exists():
-        with out.open("rb") as file:
-            if pages.MARK.encode() not in file.read(4096):
-                raise InputError(
-                    f"{printable(str(out))}: this file was not written by toolkit, it is not replaced",
-                    hint="choose another name with --out, or replace it with --force",
-                )
+    claim(out, is_page, force=force, option=option)
 
 
 def _thumbnail(results: SavedResults, row: SavedRow) -> Webp | None:
@@ -153,6 +145,7 @@ def render(shown: Shown) -> str:
             server=shown.server,
             any_truth=any(row.truth for row in shown.selection.rows),
             version=__version__,
+            marker=PAGE_MARKER,
             style=pages.resource(*pages.PAGE_CSS) + pages.resource(__package__, "results.css"),
             script=script,
             script_hash=pages.script_hash(script),

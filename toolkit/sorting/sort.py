@@ -11,6 +11,7 @@ from typing import Final
 
 from toolkit.core.errors import InputError, UsageError
 from toolkit.core.locking import lock
+from toolkit.core.ownership import claim_folder
 from toolkit.core.progress import SILENT, Progress
 from toolkit.core.text import printable
 from toolkit.inference.saved_results import SavedResults
@@ -130,15 +131,9 @@ def _earlier(into: Path) -> list[Placement]:
     Raises:
         InputError: the folder holds something that no sort put there.
     """
-    if into.exists() and not into.is_dir():
-        raise InputError(f"{printable(str(into))}: expected a folder, found a file", hint="choose another with --into")
-    earlier = read_journal(into)
-    if earlier is None and into.is_dir() and any(into.iterdir()):
-        raise InputError(
-            f"{printable(str(into))}: expected a new or an empty folder, or one that toolkit sort made",
-            hint="choose another folder with --into",
-        )
-    return earlier or []
+    inside = os.listdir(into) if into.is_dir() else []
+    claim_folder(into, inside, lambda folder: read_journal(folder) is not None, force=None, option="--into")
+    return read_journal(into) or []
 
 
 def _refuse_other_sort(into: Path, placements: list[Placement], earlier: list[Placement]) -> None:

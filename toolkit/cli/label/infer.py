@@ -148,7 +148,7 @@ def infer(
     if html:
         from toolkit.reviewing.page import check_page
 
-        check_page(html)
+        check_page(html, force=force, option="--html")
     with console.StopSignals() as signals:
         result = run(files, out, model, options, progress=console.progress(), stop=signals.event)
     console.say(summary(result), **fields(result))
@@ -157,7 +157,7 @@ def infer(
     if html and result.n_files:
         from toolkit.reviewing.page import view
 
-        view(out, html, progress=console.progress())
+        view(out, html, force=force, progress=console.progress())
     result.check(options.max_failures)
 
 
@@ -180,10 +180,10 @@ def _answer(files: Inputs, model: Path, options: InferOptions, form: str, most: 
 def summary(result: InferResult) -> str:
     """The one line that a run leaves in a log."""
     if not result.complete and str(result.out) == "-":
-        return f"stopped after {result.n_files:,} files"
+        return f"stopped after {_files(result)}"
     if not result.complete:
         return (
-            f"stopped after {result.n_files:,} files, which are kept in {result.out}.partial; "
+            f"stopped after {_files(result)}, which are kept in {result.out}.partial; "
             "the same command goes on from there"
         )
     parts = [counts_by_label(result)]
@@ -196,8 +196,11 @@ def summary(result: InferResult) -> str:
     device = f"{result.device}, {result.arithmetic}" if result.arithmetic else result.device
     note = result.note if console.Settings.verbose or not result.note.startswith("no NVIDIA") else ""
     device = f"{device}: {note}" if note else device
-    files = "1 file" if result.n_files == 1 else f"{result.n_files:,} files"
-    return f"{files}: {'; '.join(parts)} ({device}){'' if str(result.out) == '-' else f' -> {result.out}'}"
+    return f"{_files(result)}: {'; '.join(parts)} ({device}){'' if str(result.out) == '-' else f' -> {result.out}'}"
+
+
+def _files(result: InferResult) -> str:
+    return "1 file" if result.n_files == 1 else f"{result.n_files:,} files"
 
 
 def counts_by_label(result: InferResult) -> str:

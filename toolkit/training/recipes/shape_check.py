@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -35,6 +35,7 @@ _APPLICATIONS: Final = {  # channels of the last layer, parameters: as Keras bui
     "EfficientNetV2B3": (1536, 12_930_622),
     "ConvNeXtTiny": (768, 27_820_128),
 }
+_SMALL_BATCH: Final = 8
 _TENSORFLOW: Final = 800 << 20  # bytes that TensorFlow takes with no network at all
 
 
@@ -143,18 +144,33 @@ def check_memory(recipe: Recipe, n_classes: int, available: int | None) -> None:
     if available is None or needed <= available:
         return
     spec = recipe.preprocess
-    fitting = (available - fixed) // each
-    if fitting >= 1:
-        power = 1 << (fitting.bit_length() - 1)
-        advice = f"--batch-size {power}"
-    else:
-        scale = math.sqrt(max(available - fixed, available // 8) / (each * min(batch, 8)))
-        sizes = [max(16, int(side * scale) // 16 * 16) for side in (spec.height, spec.width)]
-        advice = f"--image-size {sizes[0]}x{sizes[1]} --batch-size {min(batch, 8)}"
     raise MachineError(
         f"recipe {recipe.name!r} at {spec.height}x{spec.width} and {batch} images a batch needs about "
         f"{needed / 2**30:.1f} GiB of memory; {available / 2**30:.1f} GiB are free here",
-        hint=f"{advice} would fit",
+        hint=_what_fits(recipe, n_classes, available),
+    )
+
+
+def _what_fits(recipe: Recipe, n_classes: int, available: int) -> str:
+    """A smaller batch, or smaller images, by the same estimate; where none fits, what is too large."""
+    fixed, each = batch_bytes(recipe, n_classes)
+    fitting = (available - fixed) // each
+    if fitting >= 1:
+        return f"--batch-size {1 << (fitting.bit_length() - 1)} would fit"
+    batch, spec = min(recipe.train.batch_size, _SMALL_BATCH), recipe.preprocess
+    for share in range(15, 0, -1):
+        height, width = (max(16, side * share // 256 * 16) for side in (spec.height, spec.width))
+        smaller = replace(recipe, preprocess=replace(spec, height=height, width=width))
+        try:
+            fixed, each = batch_bytes(smaller, n_classes)
+        except RecipeError:
+            break
+        if fixed + each * batch <= available:
+            return f"--image-size {height}x{width} --batch-size {batch} would fit"
+    largest = max(trace(recipe, n_classes), key=lambda step: step.parameters)
+    return (
+        f"no smaller batch or image would fit: {largest.kind} alone has {largest.parameters:,} parameters; give layers "
+        "fewer units or filters in a copy of the recipe (toolkit recipe copy)"
     )
 
 
