@@ -195,4 +195,4 @@ def test_a_stopped_training_says_how_to_go_on() -> None:
         [sys.executable, "-c", code], env=environment(PYTHONPATH=str(ROOT)), capture_output=True, check=False
     )
     assert done.returncode == 130
-    assert b"night: stopped; the same command with --resume goes on" in done.stderr
+    assert b"night: stopped; the same command with --resume continues" in done.stderr

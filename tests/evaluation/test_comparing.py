@@ -75,7 +75,7 @@ def test_gates_are_read(text: str, expected: list[Gate]) -> None:
 
 @pytest.mark.parametrize("text", ["accuracy", "accuracy=high", "=0.5", "accuracy=0.9,", "accuracy=0.9;f1=1", "0.9"])
 def test_what_is_no_gate_is_refused(text: str) -> None:
-    with pytest.raises(UsageError, match="expected FIGURE=LIMIT"):
+    with pytest.raises(UsageError, match="expected METRIC=LIMIT"):
         parse_gates(text + " x" if text.endswith(",") else text)
 
 
@@ -86,7 +86,7 @@ def test_what_is_no_gate_is_refused(text: str) -> None:
         ("accuracy=0.5,recall:Shirt=0.99", 6, "recall:Shirt is 0."),
         ("acuracy=0.5", 2, "did you mean 'accuracy'"),
         ("recall:Bagg=0.5", 2, "did you mean 'Bag'"),
-        ("log_loss=0.5", 2, "there is no figure 'log_loss'"),
+        ("log_loss=0.5", 2, "there is no metric 'log_loss'"),
     ],
 )
 def test_gate_command(folder: Path, tmp_path: Path, gate: str, code: int, said: str) -> None:

@@ -383,7 +383,7 @@ def test_signals(many: Path, number: int, code: int) -> None:
     process.send_signal(number)
     stderr = process.communicate(timeout=30)[1]
     assert process.returncode == code
-    assert "the same command goes on from there" in stderr
+    assert "the same command continues from there" in stderr
     assert len(stderr.splitlines()) == 1
     n_kept = len(rows(partial)) - 1
     assert f"stopped after {n_kept:,} files" in stderr

@@ -136,7 +136,7 @@ def check(source: Path, options: CheckOptions | None = None, progress: Progress 
 
 
 def _with_parts(source: Source) -> Source:
-    """A split tree's files with their part, and the folder below it as the class."""
+    """A split tree's files with their subset, and the folder below it as the class."""
     if not source.is_split:
         return source
     return replace(source, files=[_parted(file) for file in source.files])
@@ -189,7 +189,7 @@ def _unusable(one: _Seen) -> Iterator[Finding]:
 
 
 def _copies(pictures: Sequence[_Seen]) -> Iterator[Finding]:
-    """Of equal files, each but the first names the first; labels and parts that differ have findings of their own."""
+    """Of equal files, each but the first names the first; labels and subsets that differ have findings of their own."""
     same: dict[str, list[_Seen]] = defaultdict(list)
     for one in pictures:
         same[one.digest].append(one)

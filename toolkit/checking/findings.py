@@ -29,7 +29,7 @@ KINDS: Final[dict[str, str]] = {
     "duplicate": "exact copies",
     "near_duplicate": "near copies",
     "two_labels": "one image under two labels",
-    "leak": "one image in two parts of a split",
+    "leak": "one image in two subsets of a split",
     "odd_size": "far smaller or larger than the others",
     "odd_shape": "far narrower or wider than usual",
     "dark": "very dark",

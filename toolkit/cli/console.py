@@ -193,7 +193,7 @@ class PlainProgress(SilentProgress):
 
 
 class TerminalProgress(SilentProgress):
-    """Bars on a terminal: one per stage, with rate and time left, and a line of figures below it."""
+    """Bars on a terminal: one per stage, with rate and time left, and a line of metrics below it."""
 
     def __init__(self) -> None:
         self.draws = True

@@ -48,7 +48,7 @@ class MismatchError(ToolkitError):
 
 
 class GateError(ToolkitError):
-    """The work is finished, but found what it was told to fail on (failed files, findings, low figures)."""
+    """The work is finished, but found what it was told to fail on (failed files, findings, low metrics)."""
 
     exit_code = 6
 

@@ -123,7 +123,7 @@ class ForkedBudget(MemoryBudget):
         fcntl.flock(self._own(), fcntl.LOCK_UN)
 
     def _shrink(self, n_bytes: int) -> None:
-        """What is left over is given back with the rest: who runs alone does so to the end."""
+        """What remains is given back with the rest: who runs alone does so to the end."""
 
     def _own(self) -> int:
         """The file, opened by this very process: a lock belongs to who opened it."""

@@ -134,7 +134,7 @@ class Processes(Generic[Item, Result]):
         how = f"was ended by signal {-code}" if code < 0 else f"ended with {code}"
         return MachineError(
             f"a worker process {how}; too little memory, or a fault in a library",
-            hint="the same command goes on from there; --workers 1 needs the least memory and no such process",
+            hint="the same command continues from there; --workers 1 needs the least memory and no such process",
         )
 
 

@@ -136,7 +136,7 @@ def _limit(path: Path) -> int:
 def _damaged(path: Path, error: Exception) -> InputError:
     return InputError(
         f"{path}: this archive is damaged, cut off, or not what its name says ({error})",
-        hint="fetch it again, or unpack what is left of it and give the folder",
+        hint="fetch it again, or unpack what can be read of it and give the folder",
     )
 
 
@@ -230,7 +230,7 @@ def _tar(path: Path, wanted: frozenset[int]) -> Iterator[tuple[Member, bytes | I
         for _ in range(MAX_TAIL_BYTES >> 20):  # what gzip knows of its bytes is compared at the very end
             if not stream.read(1 << 20):
                 return
-        raise tarfile.ReadError("it goes on behind its end")
+        raise tarfile.ReadError("there is data behind its end")
 
 
 def _tar_mtime_ns(seconds: float) -> int:

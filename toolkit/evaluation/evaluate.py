@@ -195,7 +195,7 @@ class _Tally:
             )
 
     def evaluation(self, model: ModelCard, options: EvaluateOptions) -> Evaluation:
-        """The sums as figures."""
+        """The metrics, from the sums."""
         confusion, data = self._confusion, self.data
         present = confusion.counts.sum(axis=1) + confusion.unsure + confusion.errors
         data.missing = tuple(label for label, n in zip(confusion.labels, present.tolist(), strict=True) if not n)
@@ -221,9 +221,9 @@ class _Tally:
             yield f"Classes of the model without an image here: {_some(data.missing)}."
         if data.extra:
             named = _some([f"{folder} ({n:,})" for folder, n in sorted(data.extra.items())])
-            yield f"Images in folders that are no class of the model, not counted in any figure: {named}."
+            yield f"Images in folders that are no class of the model, not counted in any metric: {named}."
         if data.n_failures:
-            yield f"{data.n_failures:,} images could not be read; they have a row, and no figure counts them."
+            yield f"{data.n_failures:,} images could not be read; they have a row, and no metric counts them."
         if self._scores.full:
             size = f"{self._probabilities.n:,} images x {len(self._index):,} classes"
             yield f"Average precision, ROC AUC and their curves are left out: {size} is more than {LIMIT:,} scores."

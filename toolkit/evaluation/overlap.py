@@ -48,7 +48,7 @@ def describe(n: int, n_readable: int) -> str:
         return "none of the images is one that the model was trained on (compared by their bytes)"
     return (
         f"{n:,} of {n_readable:,} images are among those that the model was trained on; "
-        "its figures are no estimate for new images"
+        "its metrics do not tell how it does on new images"
     )
 
 

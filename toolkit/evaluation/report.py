@@ -26,7 +26,7 @@ def evaluate(
 
     Args:
         data: a folder with one folder of images per class, named like the model's classes; or a split tree, whose
-            held-out part is used.
+            held-out subset is used.
         model: a bundle, a .onnx or a .tflite file.
         out: made where it is missing; reports of an earlier run are replaced, all at once when the new ones are whole.
         options: how.

@@ -92,7 +92,7 @@ def metrics(evaluation: Evaluation) -> dict[str, Any]:
 
 
 def _plain(value: Any) -> Any:
-    """Numbers with ten decimals at most, None where a figure is undefined."""
+    """Numbers with ten decimals at most, None where a metric is undefined."""
     if isinstance(value, float):
         return None if math.isnan(value) else round(value, 10)
     if isinstance(value, dict):
@@ -124,7 +124,7 @@ def report_text(evaluation: Evaluation) -> str:
 
 
 def classification_report(report: Report, decimals: int = 4) -> str:
-    """The layout of scikit-learn's function of this name; `-` for classes that occur on neither side."""
+    """The layout of scikit-learn's function of this name; `-` for classes that are neither true nor predicted."""
     names = [one_line(c.label) for c in report.classes]
     width = max(*map(_columns, names), len("weighted avg"))
     head = " ".join(["", *(f"{name:>9}" for name in ("precision", "recall", "f1-score", "support"))])

@@ -109,7 +109,7 @@ def percent(value: float) -> str:
 
 
 def number(name: str, value: float) -> str:
-    """A figure as people read it: rates in per cent, the others with three decimals."""
+    """A metric as people read it: rates in per cent, the others with three decimals."""
     if value != value:  # noqa: PLR0124
         return "–"
     if name in ("log_loss", "cohen_kappa", "matthews_correlation", "expected_calibration_error"):

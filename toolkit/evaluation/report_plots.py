@@ -28,7 +28,7 @@ class Plot:
     Attributes:
         name: of its file, without the suffix.
         alt: what it shows, in words, for people who cannot see it.
-        figure: the drawing.
+        figure: the plot.
     """
 
     name: str

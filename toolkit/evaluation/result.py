@@ -99,7 +99,7 @@ class DataCard:
         n_files: images in it, a row in `predictions.csv` for each.
         n_labelled: those of a class that the model knows.
         missing: classes of the model without an image.
-        extra: folders that are no class of the model -> their images, which no figure counts.
+        extra: folders that are no class of the model -> their images, which no metric counts.
         passed_over: files that are no images.
         failures: the first unreadable files, (name, reason).
         n_failures: all of them.
@@ -132,7 +132,7 @@ class Evaluation:
         model, data: what was evaluated on what.
         options: how.
         labels: class names in the model's order, as text.
-        confusion, report: answers against truth, and their figures.
+        confusion, report: predictions against truth, and their metrics.
         probabilities: top-k, log loss, calibration, thresholds.
         curves: one entry per class, () where they were left out.
         notes: what was left out, and other things to know, in sentences.

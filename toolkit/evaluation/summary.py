@@ -30,14 +30,14 @@ TITLES: Final = {
     "macro_average_precision": "Mean average precision",
     "macro_roc_auc": "Mean ROC AUC",
 }
-"""What reports call the figures that stand alone; top-k accuracies are added by `title`."""
+"""What reports call the metrics that stand alone; top-k accuracies are added by `title`."""
 
 _NOT_GATED: Final = ("log_loss", "expected_calibration_error", "accuracy_low", "accuracy_high")
 _CLASS_GATES: Final = ("precision", "recall", "f1", "average_precision", "roc_auc")
 
 
 def overall(evaluation: Evaluation) -> dict[str, float]:
-    """Every figure about the whole, by its name in `metrics.json`; NaN where it is undefined."""
+    """Every metric about the whole, by its name in `metrics.json`; NaN where it is undefined."""
     report, tally = evaluation.report, evaluation.probabilities
     figures = single_figures(report)
     for name, average in (("macro", report.macro), ("weighted", report.weighted)):
@@ -55,7 +55,7 @@ def overall(evaluation: Evaluation) -> dict[str, float]:
 
 
 def per_class(evaluation: Evaluation) -> list[dict[str, Any]]:
-    """Every figure of each class, in the model's order; NaN where it is undefined."""
+    """Every metric of each class, in the model's order; NaN where it is undefined."""
     rows: list[dict[str, Any]] = []
     for index, c in enumerate(evaluation.report.classes):
         row: dict[str, Any] = {
@@ -79,7 +79,7 @@ def per_class(evaluation: Evaluation) -> list[dict[str, Any]]:
 
 
 def title(name: str) -> str:
-    """What reports call the figure `name`.
+    """What reports call the metric `name`.
 
     >>> title("cohen_kappa"), title("top_5_accuracy")
     ("Cohen's kappa", 'Top-5 accuracy')
@@ -93,10 +93,10 @@ def title(name: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Gate:
-    """A limit that a figure may not fall under.
+    """A limit that a metric must not fall below.
 
     Attributes:
-        figure: name of a figure about the whole, or of a figure of a class.
+        figure: name of a metric about the whole, or of a metric of a class.
         label: the class, "" for the whole.
         limit: the least that passes.
     """
@@ -128,13 +128,13 @@ def parse_gates(text: str) -> list[Gate]:
         match = _GATE.match(text, at)
         if match is None:
             raise UsageError(
-                f"--fail-under {text!r}: expected FIGURE=LIMIT or FIGURE:CLASS=LIMIT, found {text[at:]!r}",
+                f"--fail-under {text!r}: expected METRIC=LIMIT or METRIC:CLASS=LIMIT, found {text[at:]!r}",
                 hint="for example --fail-under accuracy=0.9,recall:Dog=0.85",
             )
         gate = Gate(match[1], match[2] or "", float(match[3]))
         if not gate.limit <= 1:
             raise UsageError(
-                f"--fail-under {gate}={gate.limit:g}: can never hold, for no figure is larger than 1",
+                f"--fail-under {gate}={gate.limit:g}: can never hold, because no metric is larger than 1",
                 hint=f"90 % is 0.9: --fail-under {gate}=0.9",
             )
         gates.append(gate)
@@ -143,10 +143,10 @@ def parse_gates(text: str) -> list[Gate]:
 
 
 def check_names(gates: list[Gate], labels: tuple[str, ...]) -> None:
-    """Refuse gates on figures or classes that there are none of, before hours of work.
+    """Refuse gates on unknown metrics or classes, before hours of work.
 
     Raises:
-        UsageError: an unknown figure or class.
+        UsageError: an unknown metric or class.
     """
     from difflib import get_close_matches
 
@@ -155,7 +155,7 @@ def check_names(gates: list[Gate], labels: tuple[str, ...]) -> None:
     whole = tuple(name for name in dict.fromkeys((*TITLES, *averages, *tops)) if name not in _NOT_GATED)
     for gate in gates:
         known = _CLASS_GATES if gate.label else whole
-        for value, names, what in ((gate.figure, known, "figure"), (gate.label, labels, "class")):
+        for value, names, what in ((gate.figure, known, "metric"), (gate.label, labels, "class")):
             if value and value not in names:
                 close = get_close_matches(value, names, 1)
                 meant = f"did you mean {close[0]!r}? " if close else ""
@@ -164,7 +164,7 @@ def check_names(gates: list[Gate], labels: tuple[str, ...]) -> None:
 
 
 def failed_gates(gates: list[Gate], evaluation: Evaluation) -> list[str]:
-    """What each gate that does not hold found; an undefined figure does not hold."""
+    """What each gate that fails has found; a gate on an undefined metric fails."""
     classes = {row["label"]: row for row in per_class(evaluation)}
     whole = overall(evaluation)
     failed = []

@@ -28,7 +28,7 @@ class ExportSource:
         network: the network in its exported form.
         out: the folder that files go to where none is named.
         verification: labelled images, none of which was trained on.
-        calibration: images from the training part.
+        calibration: images from the training subset.
         bundle: the bundle, None for a `.keras` file.
     """
 

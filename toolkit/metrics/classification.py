@@ -1,9 +1,9 @@
-"""Truth and prediction -> a confusion matrix -> figures. Pure numpy, streamed: memory does not grow with the data.
+"""Truth and prediction -> a confusion matrix -> metrics. Pure numpy, streamed: memory does not grow with the data.
 
 How a row without an answer counts is defined here, once, for `train`, `infer` and `evaluate`:
 
 - An `error` row (the image could not be read) and an `unsure` row (confidence under the limit) are no answer. They
-  are left out of precision, recall, accuracy and every other figure, are counted per true class beside the matrix, and
+  are left out of precision, recall, accuracy and every other metric, are counted per true class beside the matrix, and
   are shown in every report. `coverage` is the share of the readable images that got an answer.
 - A row whose true class the model does not know is not added at all.
 - Averages run over the classes that occur in the truth or the predictions, as scikit-learn's do.
@@ -25,11 +25,11 @@ NAN: Final = float("nan")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ClassFigures:
-    """The figures of one class. Rates are 0..1, and NaN where the class occurs on neither side.
+    """The metrics of one class. Rates are 0..1, and NaN where the class is neither true nor predicted anywhere.
 
     Attributes:
         label: the class's name.
-        precision, recall, f1: 0 where nothing was predicted or nothing is true but the other side has some.
+        precision, recall, f1: 0 where the class was never predicted, or is never true, but not both.
         support: images of this class that got an answer.
         predicted: images that were taken for this class.
         correct: images of this class that were taken for it.
@@ -61,18 +61,18 @@ class Average:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Report:
-    """The figures of one confusion matrix, the same as scikit-learn's. Rates are NaN where there is no image.
+    """The metrics of one confusion matrix, the same as scikit-learn's. Rates are NaN where there is no image.
 
     Attributes:
         classes: one entry per class, in the model's order.
-        support: images that got an answer; every figure is about them.
+        support: images that got an answer; every metric is about them.
         correct: answered images whose class is right.
         unsure, errors: images without an answer.
         coverage: support / (support + unsure).
         accuracy: correct / support, with its Wilson score interval at 95 %.
         balanced_accuracy: mean recall of the classes that have images.
         macro, weighted: averages over the classes that occur, plain and weighted by support.
-        cohen_kappa: agreement beyond chance, -1..1; NaN where it is undefined (one class on both sides).
+        cohen_kappa: agreement beyond chance, -1..1; NaN where it is undefined (only one class occurs).
         matthews_correlation: -1..1; 0 where truth or prediction is constant.
     """
 
@@ -92,7 +92,7 @@ class Report:
 
 
 def classification_report(confusion: ConfusionMatrix) -> Report:
-    """The figures of `confusion`.
+    """The metrics of `confusion`.
 
     >>> confusion = ConfusionMatrix(["cat", "dog"])
     >>> confusion.add([0, 0, 1, 1], [0, 1, 1, 1])
@@ -191,7 +191,7 @@ def _matthews(true: Counts, predicted: Counts, n_correct: int) -> float:
 
 
 def single_figures(figures: Report) -> dict[str, float]:
-    """The figures that are one number, by the name that every report file gives them."""
+    """The metrics that are one number, by the name that every report file gives them."""
     return {
         "accuracy": figures.accuracy,
         "accuracy_low": figures.accuracy_interval[0],

@@ -32,7 +32,7 @@ REPORT_COLUMNS: Final = (
 
 
 def write_report_csv(figures: Report, path: Path) -> None:
-    """Write `figures` as CSV: a row per class, the averages, then the single figures. Undefined numbers are empty."""
+    """Write `figures` as CSV: a row per class, the averages, then the single metrics. Undefined numbers are empty."""
     write_csv(path, REPORT_COLUMNS, _report_rows(figures))
 
 
@@ -63,7 +63,7 @@ def _report_rows(figures: Report) -> Iterator[list[str | int]]:
 
 
 def digits(value: float) -> str:
-    """A figure as every file writes it: ten decimals at most, nothing where it is undefined.
+    """A metric as every file writes it: ten decimals at most, nothing where it is undefined.
 
     >>> digits(2 / 3), digits(1.0), digits(float("nan"))
     ('0.6666666667', '1.0', '')

@@ -1,6 +1,6 @@
 """Precision-recall and ROC curves of each class against the others, and the areas under them.
 
-A curve needs every score, so this is the one part of the figures whose memory grows with the data: 4 bytes for each
+A curve needs every score, so these are the only metrics whose memory grows with the data: 4 bytes for each
 image and class, up to `LIMIT` of them; beyond that the curves are left out and the reports say so.
 """
 

@@ -1,6 +1,6 @@
 """Truth and probabilities -> top-k accuracy, log loss, calibration and the threshold table. Pure numpy, streamed.
 
-These figures are about every readable image whose true class the model knows, whatever limit of confidence was set.
+These metrics are about every readable image whose true class the model knows, whatever limit of confidence was set.
 """
 
 from __future__ import annotations

@@ -87,7 +87,7 @@ class Bundle:
         output: what the network in `model.keras` gives: "logits", "softmax", or "sigmoid" (one unit for two classes).
         training: the settings of the training (seed, epochs, batch size, ...).
         data: `root` (the data's folder at training time), counts per class and subset, fingerprint of the data.
-        metrics: figures on the validation part, such as `accuracy` and `loss`.
+        metrics: metrics on the validation subset, such as `accuracy` and `loss`.
         versions: packages that trained it.
     """
 

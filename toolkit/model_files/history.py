@@ -13,7 +13,7 @@ from toolkit.core.files import write_csv
 
 @dataclass(frozen=True, slots=True)
 class Epoch:
-    """The figures of one finished epoch, counted from 1; a row of `history.csv`.
+    """The metrics of one finished epoch, counted from 1; a row of `history.csv`.
 
     Attributes:
         loss, accuracy: on the training images, while the weights changed.

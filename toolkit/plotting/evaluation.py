@@ -1,4 +1,4 @@
-"""Figures -> plots. Each function draws one figure within `plot_style.style(theme)`; none of them writes a file."""
+"""Metrics -> plots. Each function draws one figure within `plot_style.style(theme)`; none of them writes a file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Groups that must stay whole -> which of them make up a part of a given size, exactly where that is possible.
+"""Groups that must stay whole -> which of them make up a subset of a given size, exactly where that is possible.
 
 Units of one class are taken in their order; where the last one does not fit, an exact subset sum over the units around
 that border decides, widened until it succeeds. Units that hold several classes (a patient with healthy and infected

@@ -36,10 +36,10 @@ def refuse_overwriting(out: Path, rows: list[SplitRow], earlier: EarlierSplit | 
 
 
 def check_counts(source: Source, counts: dict[str, dict[str, int]], rows: list[SplitRow], progress: Progress) -> None:
-    """A split without an image is an error; a class without one in a part is worth a warning.
+    """A split without an image is an error; a class without one in a subset is worth a warning.
 
     Raises:
-        InputError: no file is in any part.
+        InputError: no file is in any subset.
     """
     if not any(n for parts in counts.values() for n in parts.values()):
         reasons = Counter(row.reason for row in rows).most_common(3)
@@ -59,7 +59,8 @@ def refuse_source(source: Source, options: SplitOptions) -> None:
     if source.is_split:
         raise InputError(
             f"{path}: holds {', '.join(source.labels)}: this is split already",
-            hint=f"train on it as it is, or split one part: toolkit split {shlex.quote(f'{path}/{source.labels[0]}')}",
+            hint="train on it as it is, or split one subset: "
+            f"toolkit split {shlex.quote(f'{path}/{source.labels[0]}')}",
         )
     if source.root is None and options.mode is not Mode.COPY:
         raise UsageError(

@@ -21,14 +21,14 @@ class SplitOptions:
     """How to split.
 
     Attributes:
-        ratio: the parts of train and validation, or of train, validation and test; see `split_plan.parse_ratio`.
+        ratio: the shares of train and validation, or of train, validation and test; see `split_plan.parse_ratio`.
         seed: another seed, another split.
         out: the folder to make; None is `<source name>-split` in the working directory.
         mode: how images come into it: copy, hardlink, symlink or move.
         group_by: regular expression searched in each path; images for which its groups (or, without any, the whole
-            match) are equal stay on one side.
-        keep_duplicates: keep exact copies of one label, together on one side.
-        near_duplicates: keep near copies on one side.
+            match) are equal stay in one subset.
+        keep_duplicates: keep exact copies of one label, together in one subset.
+        near_duplicates: keep near copies in one subset.
         update: add what is new to the split in `out`; nothing that it has assigned moves.
         force: replace the split in `out`.
         dry_run: plan only; write nothing.

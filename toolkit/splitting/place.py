@@ -241,7 +241,7 @@ def place(origin: str, target: str, mode: Mode) -> None:
 
 
 def _temporary(target: str) -> str:
-    """Beside `target`, of a fixed length, and the same in the run that goes on after a crash, which replaces it."""
+    """Beside `target`, of a fixed length, and the same in the run that continues after a crash, which replaces it."""
     folder, name = os.path.split(target)
     return os.path.join(folder, f"{_PLACING}{hashlib.blake2b(os.fsencode(name), digest_size=16).hexdigest()}")
 

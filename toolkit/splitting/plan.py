@@ -1,8 +1,8 @@
 """Which image goes where: the stable rule of `split`, pure.
 
 Within a class, images are ranked by a hash of their content and the seed, never by name or order. The first
-`floor(n * ratio)` are the training part. `subsets` is the rule for one class; `train` holds out its validation part of
-plain class folders with it, too.
+`floor(n * ratio)` are the training subset. `subsets` is the rule for one class; `train` uses it, too, to hold out
+a validation subset of plain class folders.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def subsets(digests: Sequence[str], ratio: Sequence[Decimal], seed: int = 0) -> 
     """The subset of each image of one class, by the stable rule.
 
     The same contents give the same subsets, whatever their order or names; one more image moves at most one other
-    over each border. Equal digests (copies) always go to one side.
+    over each border. Equal digests (copies) always go to one subset.
 
     Args:
         digests: SHA-256 of the bytes of each image, hex.
@@ -55,7 +55,7 @@ def subsets(digests: Sequence[str], ratio: Sequence[Decimal], seed: int = 0) -> 
 
 
 def borders(n: int, ratio: Sequence[Decimal]) -> list[int]:
-    """Where each part ends among `n` ranked images: `floor(n * (ratio so far))`, the last at n.
+    """Where each subset ends among `n` ranked images: `floor(n * (ratio so far))`, the last at n.
 
     >>> borders(90, parse_ratio("0.7")), borders(25, parse_ratio("0.8,0.1,0.1"))
     ([63, 90], [20, 22, 25])
@@ -68,7 +68,7 @@ def parse_ratio(text: str) -> tuple[Decimal, ...]:
     """`0.9` -> train and validation, `0.8,0.1,0.1` -> train, validation and test. Exact decimals.
 
     Raises:
-        UsageError: no number, a part that would be empty, or parts that do not add up to 1.
+        UsageError: no number, a share that would be empty, or shares that do not add up to 1.
 
     >>> parse_ratio("0.9")
     (Decimal('0.9'), Decimal('0.1'))
@@ -78,16 +78,16 @@ def parse_ratio(text: str) -> tuple[Decimal, ...]:
     except InvalidOperation:
         raise _bad_ratio(text, "that is no decimal number") from None
     if not all(part.is_finite() and 0 < part < 1 for part in parts):
-        raise _bad_ratio(text, "each part must be more than 0 and less than 1, or one of them would be empty")
+        raise _bad_ratio(text, "each share must be more than 0 and less than 1, or a subset would be empty")
     if len(parts) == 1:
         parts = (parts[0], 1 - parts[0])
     if not 2 <= len(parts) <= 3 or sum(parts) != 1:
-        raise _bad_ratio(text, "two or three parts must add up to 1")
+        raise _bad_ratio(text, "two or three shares must add up to 1")
     return parts
 
 
 def _bad_ratio(text: str, why: str) -> UsageError:
-    return UsageError(f"--ratio {text}: {why}", hint="give the part for training, as in --ratio 0.9 or 0.8,0.1,0.1")
+    return UsageError(f"--ratio {text}: {why}", hint="give the share for training, as in --ratio 0.9 or 0.8,0.1,0.1")
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +98,7 @@ class Picture:
         path: its place in the source; names it in notes and breaks ties between copies.
         label: its class.
         digest: SHA-256 of its bytes, hex.
-        group: images of one group, "" apart, go to the same side, across classes.
+        group: images of one group, "" apart, go to the same subset, across classes.
         assigned: the subset it has in an earlier split, "" where it is new.
     """
 
@@ -144,8 +144,8 @@ def plan(
         pictures: readable images, in any order.
         ratio: as `parse_ratio` returns it.
         seed: another seed, another split.
-        keep_duplicates: keep exact copies of one label, all on one side.
-        near: pairs of indices that are kept on one side.
+        keep_duplicates: keep exact copies of one label, all in one subset.
+        near: pairs of indices that are kept in one subset.
 
     >>> cats = [Picture(f"Cat/{i}.jpg", "Cat", f"{i:064}") for i in range(10)]
     >>> [choice.subset for choice in plan(cats, parse_ratio("0.8"))].count("train")
@@ -223,7 +223,7 @@ def _size(unit: list[int], pictures: Sequence[Picture]) -> dict[str, int]:
 
 
 def _assign(pictures: Sequence[Picture], units: list[list[int]], ratio: Sequence[Decimal], seed: int) -> list[str]:
-    """The side of each unit."""
+    """The subset of each unit."""
     sides = [next((pictures[i].assigned for i in unit if pictures[i].assigned), "") for unit in units]
     totals = Counter(pictures[i].label for unit in units for i in unit)
     ends = {label: borders(n, ratio) for label, n in totals.items()}

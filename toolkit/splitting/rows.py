@@ -88,7 +88,7 @@ def group(samples: Sequence[SplitSample], pattern: str | None) -> None:
     if not any(sample.group for sample in samples):
         raise UsageError(
             f"--group-by {pattern!r}: found in none of {len(samples):,} paths, such as {printable(samples[0].path)!r}",
-            hint="the expression is searched in the path within the source; (…) marks the part that names the group",
+            hint="the expression is searched in the path within the source; (…) marks what names the group",
         )
 
 

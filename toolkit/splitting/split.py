@@ -29,7 +29,7 @@ from toolkit.splitting.table import SplitRow, State
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Deviation:
-    """A class whose part is not as large as the ratio says, because groups stay whole or a split was updated."""
+    """A class whose share is not as large as the ratio says, because groups stay whole or a split was updated."""
 
     label: str
     subset: str
@@ -45,7 +45,7 @@ class SplitResult:
         out: its folder.
         rows: one per source file, sorted by path: what `split.csv` holds.
         outcome: "made", "updated", "completed" (an earlier run's work), "unchanged" or "planned" (a dry run).
-        ratio: the parts asked for.
+        ratio: the shares asked for.
     """
 
     out: Path
@@ -60,7 +60,7 @@ class SplitResult:
 
     @property
     def subsets(self) -> tuple[str, ...]:
-        """The names of the parts: train, validation, and test where the ratio has three."""
+        """The names of the subsets: train, validation, and test where the ratio has three."""
         return SUBSETS[: len(self.ratio)]
 
     def counts(self) -> dict[str, dict[str, int]]:

@@ -91,7 +91,7 @@ def train_several(
 ) -> Trials:
     """Train each recipe on the same subsets, and keep the bundle with the highest accuracy at `options.out`.
 
-    Decoded images are shared by all recipes of one input size. A training that was stopped is gone on with by the same
+    Decoded images are shared by all recipes of one input size. A training that was stopped is continued by the same
     call with `resume`; what is finished then is not trained again.
 
     Args:

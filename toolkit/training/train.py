@@ -47,7 +47,7 @@ class TrainOptions:
         out: the bundle's folder.
         epochs, batch_size, seed: instead of the recipe's.
         image_size: (height, width) instead of the recipe's.
-        resume: go on with the unfinished training of `out`; where it is finished, nothing is done, or with more
+        resume: continue the unfinished training of `out`; where it is finished, nothing is done, or with more
             `epochs` than it has it is trained on.
         force: replace the bundle that is there, once the new one is finished.
         cache_dir: where decoded images are kept; None is the user's cache folder.
@@ -282,7 +282,7 @@ def _named(options: TrainOptions) -> Recipe:
 
 
 def _settings(recipe: Recipe, rows: list[DataRow]) -> dict[str, Any]:
-    """What a training that is to go on must have in common with the one before."""
+    """What a training that is continued must have in common with the one before."""
     spec = recipe.preprocess
     return {
         "recipe": recipe.name,

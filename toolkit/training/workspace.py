@@ -1,7 +1,7 @@
 """The place of a bundle while it is trained: one training at a time, and nothing old touched before the new is whole.
 
-A training works in `<out>.partial`. Its state there is what `--resume` goes on from; when the bundle in it is finished,
-the folder takes the place of `<out>`.
+A training works in `<out>.partial`. Its state there is what `--resume` continues from; when the bundle in it is
+finished, the folder takes the place of `<out>`.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def prepare(partial: Path, settings: dict[str, Any], *, resume: bool, force: boo
     unfinished = (partial / STATE).is_file()
     if unfinished and not resume and not force:
         raise InputError(
-            f"{partial}: an unfinished training is here", hint="--resume goes on with it, --force begins again"
+            f"{partial}: an unfinished training is here", hint="--resume continues it, --force begins again"
         )
     if unfinished and resume:
         try:
@@ -123,7 +123,7 @@ def recover(out: Path) -> None:
 
 
 def prepare_longer(partial: Path, out: Path, settings: dict[str, Any]) -> None:
-    """Begin a training that goes on from the last epoch of the finished bundle `out`, which stays as it is."""
+    """Begin a training that continues from the last epoch of the finished bundle `out`, which stays as it is."""
     prepare(partial, settings, resume=False, force=True)
     for name in (BEST_WEIGHTS, STATE):  # the state last: with it the training has begun
         with atomic_write(partial / name) as temporary:

@@ -100,7 +100,7 @@ def _nearest(like: Path, files: Inputs, out: Path | None, model: Path, options: 
 def summary(result: EmbedResult) -> str:
     """The one line that a run leaves in a log."""
     if not result.complete:
-        return f"stopped after {result.n_files:,} files, which are kept; the same command goes on from there"
+        return f"stopped after {result.n_files:,} files, which are kept; the same command continues from there"
     parts = [f"{result.n_features:,} features each", f"{result.n_errors:,} failed"]
     parts += [f"{result.n_continued:,} of them by an earlier run"] if result.n_continued else []
     parts += [f"{result.counts.others:,} other files passed over"] if result.counts.others else []

@@ -51,7 +51,7 @@ def evaluate(
 ) -> None:
     """Evaluate a model on labelled folders: report, confusion, plots, an HTML page.
 
-    Several models are put side by side. DATA may be a split tree: its held-out part is used.
+    Several models are compared side by side. DATA may be a split tree: its held-out subset is used.
     """
     from toolkit.core.coerce import choice
     from toolkit.data.label_table import LabelTables
@@ -119,7 +119,7 @@ def compared_lines(compared: Sequence[Compared]) -> list[str]:
 
 
 def show(evaluation: Evaluation) -> None:
-    """The compact report on a terminal: figures, the classes, and the confusion where there are few of them."""
+    """The compact report on a terminal: metrics, the classes, and the confusion where there are few of them."""
     if console.Settings.quiet:
         return
     from rich.table import Table

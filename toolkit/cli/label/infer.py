@@ -99,8 +99,8 @@ def infer(
     """Label images: one row for every file, in a deterministic order.
 
     Without --out the answers are printed. With it, files and folders become a table with label, confidence and status.
-    A file that cannot be read is a row too. A run that was stopped or killed goes on where it was when the same command
-    is given again.
+    A file that cannot be read is a row too. A run that was stopped or killed continues where it was when the same
+    command is given again.
     """
     from toolkit.core.coerce import choice
     from toolkit.inference.infer import infer as run
@@ -184,7 +184,7 @@ def summary(result: InferResult) -> str:
     if not result.complete:
         return (
             f"stopped after {_files(result)}, which are kept in {result.out}.partial; "
-            "the same command goes on from there"
+            "the same command continues from there"
         )
     parts = [counts_by_label(result)]
     parts += [f"{result.n_continued:,} of them by an earlier run"] if result.n_continued else []

@@ -54,7 +54,7 @@ def review(
     """Look at results one by one and accept or change labels with the keyboard.
 
     Unsure ones come first, then those that the model finds least likely. Each decision is written at once; the same
-    command goes on with what is not decided yet. The page is served to this machine only. Ctrl-C or its button
+    command continues with what is not decided yet. The page is served to this machine only. Ctrl-C or its button
     "Finish" ends it.
     """
     from toolkit.core.locking import lock

@@ -47,7 +47,7 @@ def train(
     seed: Annotated[int | None, typer.Option(help="Instead of the recipe's.", min=0)] = None,
     weights: Annotated[Path | None, typer.Option(help="A file with the backbone's weights.")] = None,
     resume: Annotated[
-        bool, typer.Option("--resume", help="Go on after the last finished epoch; with more --epochs, train longer.")
+        bool, typer.Option("--resume", help="Continue after the last finished epoch; with more --epochs, train longer.")
     ] = False,
     strict: Annotated[bool, typer.Option("--strict", help="An empty class folder is an error.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Replace a bundle, once the new one is finished.")] = False,
@@ -94,7 +94,7 @@ def train(
             raise UsageError("--time-budget is for several recipes", hint="--recipe transfer --recipe flowers")
         result = training.train(data, options, console.progress())
     except KeyboardInterrupt:
-        console.say(f"{out}: stopped; the same command with --resume goes on after the last finished epoch")
+        console.say(f"{out}: stopped; the same command with --resume continues after the last finished epoch")
         raise
     validation = sum(result.bundle.data["validation"].values())
     summary = (

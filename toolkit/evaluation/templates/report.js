@@ -2,7 +2,7 @@
 (() => {
   const byId = (id) => document.getElementById(id);
 
-  // The table of classes: a heading sorts, again the other way round; undefined figures stay last.
+  // The table of classes: a heading sorts, clicked again the order is reversed; undefined metrics stay last.
   const table = byId("class-table");
   const headings = [...table.tHead.rows[0].cells];
   headings.forEach((heading, column) => {

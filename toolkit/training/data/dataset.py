@@ -1,7 +1,7 @@
 """A folder of labelled images -> its classes and files, and which of them are for validation.
 
 Two shapes are understood: a split tree (`train/` beside `validation/`, `val/`, `test/` or `testing/`, each with one
-folder per class), and plain class folders, from which a validation part is held out.
+folder per class), and plain class folders, from which a validation subset is held out.
 """
 
 from __future__ import annotations
@@ -81,8 +81,8 @@ def find_dataset(
         strict: a class folder without an image is an error, not a warning.
 
     Raises:
-        InputError: no such folder, no classes, a class that is missing on one side of a split tree, or classes that are
-            not those of `labels`.
+        InputError: no such folder, no classes, a class that is missing in one subset of a split tree, or classes that
+            are not those of `labels`.
     """
     found = table_samples(root, tables, progress)
     if found is not None:
@@ -142,13 +142,13 @@ def _sides(root: Path) -> dict[str, Path]:
         names = ", ".join(name for subset, names in FOLDERS.items() if subset != TRAIN for name in names)
         raise InputError(
             f"{printable(str(root))}: a {train.name} folder, but none of {names} beside it",
-            hint=f"to hold out a part of it: toolkit train {printable(str(train))} ...",
+            hint=f"to hold out a share of it: toolkit train {printable(str(train))} ...",
         )
     return {"": root}
 
 
 def _same_classes(root: Path, sides: dict[str, Path], folders: dict[str, dict[str, Path]]) -> list[str]:
-    """The printable class names, which must be the same on every side."""
+    """The printable class names, which must be the same in every subset."""
     names = {side: {printable(name) for name in by_class} for side, by_class in folders.items()}
     if len(names) == 2:
         for one, other in (("train", "validation"), ("validation", "train")):

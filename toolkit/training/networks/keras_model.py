@@ -198,7 +198,7 @@ def _loss(recipe: Recipe) -> Any:
         return keras.losses.BinaryCrossentropy(from_logits=logits, label_smoothing=smoothing)
     if smoothing:
         return _SmoothedCrossentropy(smoothing, from_logits=logits)
-    # Labels are indices here, so the categorical loss is its sparse form: the same figure.
+    # Labels are indices here, so the categorical loss is its sparse form: the same number.
     return keras.losses.SparseCategoricalCrossentropy(from_logits=logits)
 
 

@@ -40,12 +40,12 @@ class Training:
         optimizer, learning_rate: Keras' optimizer and its rate; where a recipe has none, that of Keras.
         epochs, batch_size: batch size is over all devices.
         steps_per_epoch, validation_steps: batches of an epoch at most; 0 means as many as the data have.
-        validation: the part of plain class folders that is held out.
-        seed: of the weights, the shuffling, dropout, augmentation and the held-out part.
+        validation: the share of plain class folders that is held out.
+        seed: of the weights, the shuffling, dropout, augmentation and the held-out subset.
         schedule: "cosine" lets the rate fall to zero over all epochs.
         label_smoothing: the share of each label that is spread over all classes, 0..1.
         class_weights: "balanced" gives every class the same weight in the loss, however many images it has.
-        monitor: the figure by which epochs are compared.
+        monitor: the metric by which epochs are compared.
         patience: stop when `monitor` has not improved for so many epochs; 0 means never.
         keep: the weights that `model.keras` gets: those of the best epoch or of the last.
     """

@@ -89,7 +89,7 @@ def _meaning_problems(fields: dict[str, Any]) -> list[str]:
     found += _backbone_problems(fields)
     monitor = train.get("monitor", "val_loss")
     if not monitor.startswith("val_") and (train.get("keep") == "best" or train.get("patience")):
-        found.append(f"[train]: monitor = {monitor!r}, but the best epoch is chosen on the validation part: val_loss")
+        found.append(f"[train]: monitor = {monitor!r}, but the best epoch is chosen on the validation subset: val_loss")
     return found
 
 
