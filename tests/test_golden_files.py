@@ -18,7 +18,7 @@ from toolkit.images.spec import Preprocess
 from toolkit.inference.labeller import Prediction
 from toolkit.inference.result_formats import write_table
 from toolkit.inference.result_table import Layout, encode
-from toolkit.metrics.classification import classification_report
+from toolkit.metrics.classification import compute_report
 from toolkit.metrics.confusion import ConfusionMatrix
 from toolkit.metrics.csv_files import write_confusion_csv, write_report_csv
 from toolkit.model_files.contract import Contract
@@ -61,7 +61,7 @@ def cells() -> list[list[str]]:
 WRITERS: dict[str, Callable[[Path], object]] = {
     "labels.csv": lambda path: path.write_bytes(encode([LAYOUT.columns, *cells()])),
     "labels.jsonl": lambda path: write_table(path, LAYOUT, cells()),
-    "report.csv": lambda path: write_report_csv(classification_report(matrix()), path),
+    "report.csv": lambda path: write_report_csv(compute_report(matrix()), path),
     "confusion.csv": lambda path: write_confusion_csv(matrix(), path),
     "findings.csv": lambda path: write_findings([Finding("leak", "Cat/1.jpg", "Dog/2.jpg", "1.000", "x", "Cat")], path),
     "split.csv": lambda path: write_rows(path, [SplitRow("Cat/1.jpg", "Cat", "train", "train/Cat/1.jpg", sha256="00")]),

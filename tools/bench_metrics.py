@@ -14,7 +14,7 @@ import time
 
 import numpy as np
 
-from toolkit.metrics.classification import classification_report
+from toolkit.metrics.classification import compute_report
 from toolkit.metrics.confusion import ConfusionMatrix
 from toolkit.metrics.pr_roc import ScoreStore
 from toolkit.metrics.probabilistic import ProbabilityTally
@@ -46,7 +46,7 @@ def main() -> None:
         store.add(truth, probabilities)
         figures_s += time.perf_counter() - started
     started = time.perf_counter()
-    figures = classification_report(confusion)
+    figures = compute_report(confusion)
     n_curves = len(store.curves())
     figures_s += time.perf_counter() - started
     peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024

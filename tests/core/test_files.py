@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -12,7 +13,7 @@ from pathlib import Path
 import pytest
 from support.command_line import environment
 
-from toolkit.core.files import atomic_write
+from toolkit.core.files import atomic_write, write_json
 
 
 def test_what_is_written_becomes_the_file(tmp_path: Path) -> None:
@@ -68,3 +69,9 @@ def test_kill_minus_nine_leaves_the_old_file(tmp_path: Path) -> None:
         process.send_signal(signal.SIGKILL)
     assert process.returncode == -signal.SIGKILL
     assert path.read_text() == "old"
+
+
+def test_json_keeps_the_bytes_of_names_that_are_not_utf8(tmp_path: Path) -> None:
+    content = {"caf\udce9": ["\udcff\udcfe.jpg", "猫\\udce9"]}
+    write_json(tmp_path / "names.json", content)
+    assert json.loads((tmp_path / "names.json").read_text(encoding="utf-8")) == content

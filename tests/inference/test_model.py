@@ -43,6 +43,21 @@ def test_an_array_of_any_size_is_fitted(model_path: Path, pet_images: Path) -> N
     np.testing.assert_allclose(found[0], found[1], atol=0.02)
 
 
+def test_one_array_of_colours_is_one_image(model_path: Path) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (40, 60, 3), np.uint8)
+    model = toolkit.load(model_path)
+    found = model.predict(pixels).probabilities
+    np.testing.assert_array_equal(found, model.predict([pixels]).probabilities)
+    np.testing.assert_array_equal(found, model.predict(pixels[None]).probabilities)
+    assert found.shape == (1, 2)
+
+
+@pytest.mark.parametrize("shape", [(), (9,), (40, 60, 4), (5, 40, 60), (1, 5, 40, 60, 3)])
+def test_an_array_that_is_not_clearly_one_image_or_many_is_refused(model_path: Path, shape: tuple[int, ...]) -> None:
+    with pytest.raises(toolkit.UsageError, match=r"expected \(h, w\), \(h, w, 3\) or"):
+        toolkit.load(model_path).predict(np.zeros(shape, np.uint8))
+
+
 def test_what_cannot_be_read_is_an_error_in_its_place(model_path: Path, pet_images: Path, tmp_path: Path) -> None:
     good = pet_images / "Cat" / "1.jpg"
     pictures: list[Any] = [

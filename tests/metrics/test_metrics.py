@@ -13,7 +13,7 @@ import sklearn.metrics as reference
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from toolkit.metrics.classification import classification_report, wilson
+from toolkit.metrics.classification import compute_report, wilson
 from toolkit.metrics.confusion import ERROR, UNSURE, ConfusionMatrix, mistaken_for, taken_for
 from toolkit.metrics.csv_files import digits, write_confusion_csv, write_report_csv
 
@@ -38,7 +38,7 @@ def test_figures_equal_scikit_learn(case: tuple[int, list[int], list[int]]) -> N
     n_classes, truth, predicted = case
     confusion = ConfusionMatrix(names(n_classes))
     confusion.add(truth, predicted)
-    figures = classification_report(confusion)
+    figures = compute_report(confusion)
     every = list(range(n_classes))
     assert confusion.counts.tolist() == reference.confusion_matrix(truth, predicted, labels=every).tolist()
 
@@ -74,7 +74,7 @@ def test_balanced_accuracy_equals_scikit_learn(rng: np.random.Generator) -> None
     confusion = ConfusionMatrix(names(9))
     confusion.add(truth, predicted)
     expected = reference.balanced_accuracy_score(truth, predicted)
-    assert classification_report(confusion).balanced_accuracy == pytest.approx(expected, abs=1e-9)
+    assert compute_report(confusion).balanced_accuracy == pytest.approx(expected, abs=1e-9)
 
 
 @pytest.fixture
@@ -91,13 +91,13 @@ def test_batches_add_up(rng: np.random.Generator) -> None:
     for t, p in zip(truth.tolist(), predicted.tolist(), strict=True):
         status = {UNSURE: "unsure", ERROR: "error"}.get(p, "ok")
         assert rows.add_row(truth=names(5)[t], label=names(5)[p] if p >= 0 else "", status=status)
-    assert classification_report(whole) == classification_report(parts) == classification_report(rows)
+    assert compute_report(whole) == compute_report(parts) == compute_report(rows)
 
 
 def test_no_answer_is_counted_beside_the_matrix() -> None:
     confusion = ConfusionMatrix(["cat", "dog"])
     confusion.add([0, 0, 0, 1, 1], [0, UNSURE, UNSURE, 1, ERROR])
-    figures = classification_report(confusion)
+    figures = compute_report(confusion)
     assert (figures.support, figures.unsure, figures.errors) == (2, 2, 1)
     assert figures.accuracy == 1
     assert figures.coverage == 0.5
@@ -125,7 +125,7 @@ def test_wrong_indices_are_refused_whole(truth: list[int], predicted: list[int])
 def test_empty_matrix_has_no_figures() -> None:
     confusion = ConfusionMatrix(["cat", "dog"])
     confusion.add([], [])
-    figures = classification_report(confusion)
+    figures = compute_report(confusion)
     assert figures.support == 0
     assert all(map(math.isnan, (figures.accuracy, figures.macro.f1, figures.cohen_kappa, figures.coverage)))
 
@@ -148,7 +148,7 @@ def test_report_csv_holds_the_figures(tmp_path: Path, rng: np.random.Generator) 
     labels = ["cat", "dog, big", 'the "third"', "고양이", "never seen"]
     confusion = ConfusionMatrix(labels)
     confusion.add(rng.integers(0, 4, 500), rng.integers(-2, 4, 500))
-    figures = classification_report(confusion)
+    figures = compute_report(confusion)
     write_report_csv(figures, tmp_path / "report.csv")
     table = pd.read_csv(tmp_path / "report.csv")
     classes = table[table["kind"] == "class"]
@@ -179,7 +179,7 @@ def test_confusion_csv_holds_counts_and_summary(tmp_path: Path) -> None:
 def test_a_failed_write_leaves_the_old_report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "report.csv"
     confusion = ConfusionMatrix(["cat", "dog"])
-    write_report_csv(classification_report(confusion), path)
+    write_report_csv(compute_report(confusion), path)
     before = path.read_bytes()
 
     def fail(_value: float) -> str:
@@ -187,7 +187,7 @@ def test_a_failed_write_leaves_the_old_report(tmp_path: Path, monkeypatch: pytes
 
     monkeypatch.setattr("toolkit.metrics.csv_files.digits", fail)
     with pytest.raises(OSError, match="No space"):
-        write_report_csv(classification_report(confusion), path)
+        write_report_csv(compute_report(confusion), path)
     assert path.read_bytes() == before
     assert [p.name for p in tmp_path.iterdir()] == ["report.csv"]
 

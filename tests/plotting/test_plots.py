@@ -6,7 +6,7 @@ import matplotlib as mpl
 import numpy as np
 import pytest
 
-from toolkit.metrics.classification import classification_report
+from toolkit.metrics.classification import compute_report
 from toolkit.metrics.confusion import ConfusionMatrix
 from toolkit.metrics.pr_roc import ScoreStore
 from toolkit.metrics.probabilistic import ProbabilityTally
@@ -62,7 +62,7 @@ def test_every_plot_draws(n_classes: int) -> None:
             plots.thresholds(tally, theme),
             plots.precision_recall(matrix.labels, curves, theme),
             plots.roc(matrix.labels, curves, theme),
-            plots.class_bars(classification_report(matrix), theme),
+            plots.class_bars(compute_report(matrix), theme),
             plots.training_curves(
                 [Epoch(1, 1.0, 0.5, 1.1, 0.4, 2.0, 50.0), Epoch(2, 0.5, 0.8, 0.9, 0.6, 2.0, 50.0)], theme
             ),
@@ -89,7 +89,7 @@ def test_nothing_to_draw_is_drawn() -> None:
             plots.confidence(tally, theme),
             plots.thresholds(tally, theme),
             plots.precision_recall(matrix.labels, store.curves(), theme),
-            plots.class_bars(classification_report(matrix), theme),
+            plots.class_bars(compute_report(matrix), theme),
         ):
             assert pixels(figure).size
 

@@ -169,12 +169,15 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_json(path: Path, content: object) -> None:
-    """Write `content` as JSON, in the order of its keys, ended by a line break.
+    r"""Write `content` as JSON, in the order of its keys, ended by a line break.
+
+    Bytes of names that are not UTF-8 are written as JSON escapes them: `\udce9` for E9.
 
     Raises:
         ValueError: a number in it is infinite or NaN.
     """
-    write_text(path, json.dumps(content, ensure_ascii=False, indent=1, allow_nan=False) + "\n")
+    text = json.dumps(content, ensure_ascii=False, indent=1, allow_nan=False) + "\n"
+    write_text(path, text.encode("utf-8", "backslashreplace").decode())
 
 
 def write_csv(

@@ -28,7 +28,7 @@ from toolkit.inference.inputs import Inputs, PassedOver
 from toolkit.inference.labeller import Prediction
 from toolkit.inference.predict import batches, layout, open_model, predict
 from toolkit.inference.result_table import Layout, ResultRow, encode
-from toolkit.metrics.classification import classification_report
+from toolkit.metrics.classification import compute_report
 from toolkit.metrics.confusion import ConfusionMatrix
 from toolkit.metrics.pr_roc import LIMIT, ScoreStore
 from toolkit.metrics.probabilistic import ProbabilityTally
@@ -205,7 +205,7 @@ class _Tally:
             options=options,
             labels=confusion.labels,
             confusion=confusion,
-            report=classification_report(confusion),
+            report=compute_report(confusion),
             probabilities=self._probabilities,
             curves=self._scores.curves(),
             notes=tuple(self._notes()),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import math
 import platform
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -14,7 +14,7 @@ from typing import Any, Final
 import numpy as np
 
 from toolkit.core.errors import InputError, MismatchError
-from toolkit.core.files import atomic_write
+from toolkit.core.files import write_json
 from toolkit.core.ownership import json_object
 from toolkit.core.progress import SILENT, Progress
 from toolkit.exporting.export_folder import REPORT_JSON, export_folder
@@ -193,9 +193,8 @@ def _write_report(path: Path, artefacts: list[Artefact], model: Path, out: Path)
     known = known if isinstance(known, dict) else {}
     entries: dict[str, Any] = {name: entry for name, entry in known.items() if (out / name).exists()}
     entries |= {artefact.path.name: _entry(artefact) for artefact in artefacts}
-    fields = {"schema": 1, "model": str(model), "versions": _versions(), "artefacts": entries}
-    with atomic_write(path) as temporary:
-        temporary.write_text(json.dumps(fields, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+    fields = {"schema": 1, "model": str(model), "versions": _versions(), "artefacts": dict(sorted(entries.items()))}
+    write_json(path, fields)
 
 
 def _entry(artefact: Artefact) -> dict[str, Any]:
@@ -207,7 +206,7 @@ def _entry(artefact: Artefact) -> dict[str, Any]:
         "sha256": artefact.sha256,
         "contract": artefact.contract.to_dict(),
         "n_pictures": found.n_pictures,
-        "largest_difference": found.difference,
+        "largest_difference": found.difference if math.isfinite(found.difference) else None,
         "top1_agreement": found.agreement,
         "accuracy": accuracy,
         "keras_accuracy": expected,

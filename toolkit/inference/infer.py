@@ -22,7 +22,7 @@ from toolkit.inference.predict import RowWorkers, batches, layout, make_labeller
 from toolkit.inference.result_formats import CSV, format_of, is_result
 from toolkit.inference.result_table import ERROR, OK, UNSURE, Layout, ResultRow, side_path
 from toolkit.inference.resume import EarlierRows, Partial, finished
-from toolkit.metrics.classification import classification_report
+from toolkit.metrics.classification import compute_report
 from toolkit.metrics.confusion import ConfusionMatrix
 from toolkit.metrics.csv_files import is_confusion_csv, is_report_csv, write_confusion_csv, write_report_csv
 
@@ -294,7 +294,7 @@ class _Run:
     def _report(self) -> None:
         """Write report and confusion beside the result where any row has a truth; else none may lie there."""
         if self._result.confusion is not None:
-            write_report_csv(classification_report(self._confusion), side_path(self._result.out, "report.csv"))
+            write_report_csv(compute_report(self._confusion), side_path(self._result.out, "report.csv"))
             write_confusion_csv(self._confusion, side_path(self._result.out, "confusion.csv"))
         else:  # those of an earlier run would be about other rows
             for kind in ("report.csv", "confusion.csv"):

@@ -106,7 +106,10 @@ class Model:
         Args:
             images: one or many of: paths; uint8 arrays of any size, (h, w, 3) in RGB order or (h, w) grey; images of
                 Pillow, which are turned upright by their EXIF orientation as files are. An array (N, h, w, 3) is N
-                images.
+                images; several grey images are a list.
+
+        Raises:
+            UsageError: an array of another shape, or something that is no image.
         """
         several = [images] if _is_one(images) else images
         found: list[Prediction] = []
@@ -122,8 +125,18 @@ class Model:
 
 
 def _is_one(images: object) -> bool:
+    """Whether it is one image.
+
+    Raises:
+        UsageError: an array that could be one image or many, or is neither.
+    """
     if isinstance(images, np.ndarray):
-        return images.ndim == 2 or (images.ndim == 3 and images.shape[2] in (1, 3))
+        if images.ndim not in (2, 3, 4) or (images.ndim == 3 and images.shape[2] not in (1, 3)):
+            raise UsageError(
+                f"an array of the shape {images.shape}: expected (h, w), (h, w, 3) or (N, h, w, 3)",
+                hint="leave out the alpha channel: array[..., :3]; give several grey images as a list: list(array)",
+            )
+        return images.ndim < 4
     return isinstance(images, (str, os.PathLike)) or _is_pillow(images)
 
 

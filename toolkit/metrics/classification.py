@@ -91,12 +91,12 @@ class Report:
     matthews_correlation: float
 
 
-def classification_report(confusion: ConfusionMatrix) -> Report:
+def compute_report(confusion: ConfusionMatrix) -> Report:
     """The metrics of `confusion`.
 
     >>> confusion = ConfusionMatrix(["cat", "dog"])
     >>> confusion.add([0, 0, 1, 1], [0, 1, 1, 1])
-    >>> figures = classification_report(confusion)
+    >>> figures = compute_report(confusion)
     >>> figures.accuracy, figures.classes[0].recall, figures.classes[0].precision
     (0.75, 0.5, 1.0)
     """

@@ -26,7 +26,7 @@ import numpy as np
 import numpy.typing as npt
 
 from toolkit.core.errors import ModelError
-from toolkit.core.files import atomic_write, write_csv
+from toolkit.core.files import atomic_write, write_csv, write_json
 from toolkit.core.parse import parse_json
 from toolkit.core.text import printable
 from toolkit.model_files.contract import Contract
@@ -220,9 +220,7 @@ def write_bundle_json(bundle: Bundle) -> None:
     """Write `bundle.json`, the last file of a bundle: from then on the folder is one."""
     fields = {name: getattr(bundle, name) for name in _FIELDS if name != "contract"}
     fields |= {"schema": SCHEMA, "contract": bundle.contract.to_dict()}
-    text = json.dumps(fields, indent=2, sort_keys=True) + "\n"
-    with atomic_write(bundle.path / BUNDLE_JSON) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+    write_json(bundle.path / BUNDLE_JSON, dict(sorted(fields.items())))
 
 
 def write_data_csv(path: Path, rows: Iterable[DataRow]) -> None:

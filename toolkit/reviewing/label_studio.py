@@ -6,7 +6,6 @@ The format is Label Studio's basic JSON: a list of tasks with `data`, `predictio
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -14,7 +13,7 @@ from urllib.parse import quote
 from xml.sax.saxutils import quoteattr
 
 from toolkit.core.errors import InputError
-from toolkit.core.files import atomic_write
+from toolkit.core.files import write_json, write_text
 from toolkit.core.parse import parse_json
 from toolkit.core.text import printable
 from toolkit.inference.result_table import ERROR, OK
@@ -43,10 +42,8 @@ def write_tasks(rows: Iterable[SavedRow], labels: Sequence[str], path: Path, pre
         '<View>\n  <Image name="image" value="$image"/>\n'
         f'  <Choices name="label" toName="image" choice="single">{choices}\n  </Choices>\n</View>\n'
     )
-    with atomic_write(path.with_suffix(".xml")) as temporary:
-        temporary.write_text(setup, encoding="utf-8")
-    with atomic_write(path) as temporary:
-        temporary.write_text(json.dumps(tasks, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+    write_text(path.with_suffix(".xml"), setup)
+    write_json(path, tasks)
     return len(tasks)
 
 

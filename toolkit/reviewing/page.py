@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from toolkit import __version__
 from toolkit.core import pages
-from toolkit.core.files import atomic_write
+from toolkit.core.files import write_text
 from toolkit.core.machine import usable_cpus
 from toolkit.core.ownership import PAGE_MARKER, claim, is_page
 from toolkit.core.progress import SILENT, Progress
@@ -86,8 +86,7 @@ def view(
     text = render(
         Shown(title=printable(table.name), selection=selection, labels=known_labels(results, selection), images=sources)
     )
-    with atomic_write(out) as temporary:
-        temporary.write_text(text, encoding="utf-8", newline="\n")
+    write_text(out, text)
     return ViewResult(out=out, n_rows=selection.n_rows, n_shown=len(selection.rows), n_unreadable=sources.count(""))
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 import os
 import re
 from collections.abc import Iterable
@@ -13,7 +12,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from toolkit.core.errors import InputError
-from toolkit.core.files import atomic_write, write_csv
+from toolkit.core.files import write_csv, write_json
 from toolkit.core.parse import parse_json
 from toolkit.core.text import printable
 
@@ -122,10 +121,7 @@ def unprintable(text: str) -> str:
 
 def write_state(out: Path, state: State) -> None:
     """Write `split.json` into the folder of a split."""
-    with atomic_write(out / STATE) as temporary:
-        shown = {**asdict(state), "source": printable(state.source)}
-        text = json.dumps({"schema": SCHEMA, **shown}, indent=2, sort_keys=True)
-        temporary.write_text(text + "\n", encoding="utf-8")
+    write_json(out / STATE, {"schema": SCHEMA, **asdict(state), "source": printable(state.source)})
 
 
 def read_state(out: Path) -> State | None:

@@ -25,6 +25,7 @@ from toolkit.core.errors import MachineError, ModelError
 from toolkit.core.files import atomic_write
 from toolkit.core.parse import parse_json
 from toolkit.core.progress import Progress
+from toolkit.core.text import first_line
 from toolkit.model_files.history import Epoch
 from toolkit.training.data.batches import Batches
 from toolkit.training.features import answering
@@ -104,7 +105,7 @@ def devices(gpus: int | None, progress: Progress, *, names: Sequence[str] = ()) 
             yield
     except tf.errors.ResourceExhaustedError as error:
         raise MachineError(
-            f"a batch does not fit into memory ({str(error.message).splitlines()[0][:120]})",
+            f"a batch does not fit into memory ({first_line(error, 120)})",
             hint="a smaller --batch-size or --image-size",
         ) from None
 

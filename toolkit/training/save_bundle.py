@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -11,7 +12,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from toolkit.metrics.classification import classification_report
+from toolkit.metrics.classification import compute_report
 from toolkit.metrics.confusion import ConfusionMatrix
 from toolkit.metrics.csv_files import write_confusion_csv, write_report_csv
 from toolkit.model_files import bundle as bundles
@@ -58,7 +59,7 @@ def write_bundle(
     probabilities = network.probabilities(predict(net, validation), recipe.output)
     confusion = ConfusionMatrix(dataset.labels)
     confusion.add(validation.labels, probabilities.argmax(axis=1))
-    figures = classification_report(confusion)
+    figures = compute_report(confusion)
     write_report_csv(figures, folder / bundles.REPORT_CSV)
     write_confusion_csv(confusion, folder / bundles.CONFUSION_CSV)
     picked = np.array(spread(range(len(validation.rows)), CHECK_PICTURES), np.int64)  # they are shuffled
@@ -112,7 +113,8 @@ def _accuracy(confusion: ConfusionMatrix) -> float:
 
 def _last_figures(fit: Fit, kept: int) -> dict[str, float]:
     row = fit.epochs[kept]
-    return {name: getattr(row, name) for name in ("loss", "val_loss")} | {"train_accuracy": row.accuracy}
+    found = {"loss": row.loss, "val_loss": row.val_loss, "train_accuracy": row.accuracy}
+    return {name: value for name, value in found.items() if math.isfinite(value)}
 
 
 def data_fields(dataset: Dataset, rows: Sequence[DataRow]) -> dict[str, Any]:

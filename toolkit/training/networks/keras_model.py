@@ -14,6 +14,7 @@ import keras
 import numpy as np
 import numpy.typing as npt
 
+from toolkit.core.text import first_line
 from toolkit.training.networks.backbone import build_backbone, tune_from
 from toolkit.training.recipes.recipe import Layer, Output, Recipe, RecipeError
 from toolkit.training.recipes.shape_check import check_classes
@@ -77,7 +78,7 @@ def build(recipe: Recipe, n_classes: int, *, seed: int, steps: int = 1) -> Netwo
     except ValueError as error:
         size = f"{recipe.preprocess.height}x{recipe.preprocess.width}"
         raise RecipeError(
-            f"recipe {recipe.name!r} cannot be built for images of {size}: {str(error).splitlines()[0]}",
+            f"recipe {recipe.name!r} cannot be built for images of {size}: {first_line(error)}",
             hint="give a larger --image-size, or fewer layers in a copy of the recipe",
         ) from None
     images = keras.Input(shape, dtype="uint8")

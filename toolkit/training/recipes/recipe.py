@@ -10,7 +10,7 @@ from types import MappingProxyType
 from typing import Any, Final, Literal
 
 from toolkit.core.errors import ModelError, UsageError
-from toolkit.core.files import atomic_write
+from toolkit.core.files import write_text
 from toolkit.core.parse import parse_toml
 from toolkit.images.spec import Colour, Preprocess, Resize
 from toolkit.training.recipes.recipe_problems import recipe_problems
@@ -268,6 +268,5 @@ def copy_recipe(name: str | Path, out: Path, *, force: bool = False) -> Path:
         raise UsageError(f"{out}: a recipe file is named .toml", hint=f"toolkit recipe copy {name} {out}.toml")
     if out.exists() and not force:
         raise UsageError(f"{out}: exists already", hint="give another name, or --force to replace it")
-    with atomic_write(out) as temporary:
-        temporary.write_text(recipe.text, encoding="utf-8")
+    write_text(out, recipe.text)
     return out
