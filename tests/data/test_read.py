@@ -1,4 +1,4 @@
-"""The guarded read: nothing waits, nothing is read without end, nothing large is read that is no image."""
+"""The guarded read: nothing waits, nothing is read without end, nothing large is read that is not an image."""
 
 from __future__ import annotations
 

@@ -183,7 +183,7 @@ def test_an_existing_bundle_is_replaced_with_force_only(bundle: Bundle, flowers:
     other = bundle.path.with_name("photos")
     other.mkdir(exist_ok=True)
     (other / "holiday.jpg").touch()
-    with pytest.raises(InputError, match="is no bundle"):
+    with pytest.raises(InputError, match="is not a bundle"):
         train(flowers, replace(_options(other, cache), force=True))
 
 
@@ -208,7 +208,7 @@ def test_cron_runs_resume_again_and_again(bundle: Bundle, flowers: Path, cache: 
     run = run_cli("train", flowers, *given, "--out", bundle.path, "--cache-dir", cache, cwd=bundle.path.parent)
     assert run.returncode == 0, run.stderr
     assert "finished already" in run.stderr
-    assert "to train anew: --force" in run.stderr
+    assert "--force trains again from the start" in run.stderr
 
 
 def test_the_old_bundle_stays_until_the_new_one_is_finished(

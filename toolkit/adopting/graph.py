@@ -61,7 +61,7 @@ def shapes(model: onnx.ModelProto, path: Path, layout: TensorLayout | None) -> S
     """Read the input and the output of the graph.
 
     Raises:
-        ModelError: it is no classifier of one image batch.
+        ModelError: it is not a classifier of one image batch.
         UsageError: the layout cannot be told from the shape.
     """
     weights = {tensor.name for tensor in model.graph.initializer}

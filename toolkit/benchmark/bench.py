@@ -227,7 +227,7 @@ def _own_images(model: Path) -> Path:
     """The folder that the bundle was trained on.
 
     Raises:
-        UsageError: there is none any more, or the model is no bundle.
+        UsageError: the images are gone, or the model is not a bundle.
     """
     root = str(load_bundle(model).data.get("root", "")) if (model / BUNDLE_JSON).is_file() else ""
     if not root or not Path(root).is_dir():

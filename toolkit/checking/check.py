@@ -104,7 +104,7 @@ class CheckResult:
 
 
 def check(source: Path, options: CheckOptions | None = None, progress: Progress = SILENT) -> CheckResult:
-    """Look at every file of class folders, an archive of them, or a split tree.
+    """Examine every file of class folders, an archive of them, or a split tree.
 
     Nothing is changed. Each file is read and decoded once.
 
@@ -200,7 +200,7 @@ def _copies(pictures: Sequence[_Seen]) -> Iterator[Finding]:
 
 
 def _near_copies(pictures: Sequence[_Seen], options: CheckOptions) -> Iterator[Finding]:
-    """Near copies that are no exact ones; of exact copies only the first is compared."""
+    """Near copies that are not exact ones; of exact copies only the first is compared."""
     firsts = list({one.digest: one for one in reversed(pictures)}.values())[::-1]
     sketches = [one.looks.sketch for one in firsts if one.looks]
     for pair in similarity.near_pairs(sketches, options.near, options.workers or usable_cpus()):

@@ -46,7 +46,7 @@ def coerce(options: Any, **kinds: type[StrEnum] | type[Path]) -> None:
         kinds: name of a field -> its type, an enum or `Path`.
 
     Raises:
-        UsageError: a value that is none of the enum's, or no path.
+        UsageError: a value that the enum does not have, or something that is not a path.
     """
     optional = {field.name for field in fields(options) if field.default is None}
     for name, kind in kinds.items():

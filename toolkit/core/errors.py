@@ -30,7 +30,7 @@ class UsageError(ToolkitError):
 
 
 class InputError(ToolkitError):
-    """The input is missing, empty, or not what it should be."""
+    """The input is missing, empty, or not what was expected."""
 
     exit_code = 3
 

@@ -36,7 +36,7 @@ def claim(path: Path, is_ours: Callable[[Path], bool], *, force: bool | None = F
         option: names the file on the command line.
 
     Raises:
-        InputError: it exists and is not ours, is a link, or is no file at all; it is untouched.
+        InputError: it exists and is not ours, is a link, or is not a file; it is untouched.
     """
     try:
         status = os.lstat(path)
@@ -76,7 +76,7 @@ def claim_folder(
         option: names the folder on the command line.
 
     Raises:
-        InputError: one of them is there already, in a folder that is not ours; or `path` is no folder.
+        InputError: one of them is there already, in a folder that is not ours; or `path` is not a folder.
     """
     if not os.path.lexists(path):
         return

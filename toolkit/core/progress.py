@@ -9,7 +9,7 @@ class Progress(Protocol):
     """Receives the progress of one long operation; the command line draws it, tests record it.
 
     Attributes:
-        draws: whether somebody looks at it now, so that it is worth while to find out how much there is to do.
+        draws: whether somebody is watching, so that it is worth counting how much there is to do.
     """
 
     draws: bool
@@ -33,7 +33,7 @@ class Progress(Protocol):
         """A line worth keeping in a log, such as one per epoch. Printed with or without a terminal."""
 
     def warn(self, text: str) -> None:
-        """Something the user should know that is no failure."""
+        """Something the user should know that is not a failure."""
 
 
 class SilentProgress:

@@ -47,7 +47,7 @@ class SourceFile:
     Attributes:
         name: its place among the class folders, forward slashes, as the system names it (undecodable bytes as
             surrogates); "../" leads to files above the class folders.
-        label: its class, "" where it lies in none.
+        label: its class, "" where it is in none.
         size: bytes.
         mtime_ns: modification time in nanoseconds.
         problem: why it is not even read, or None.

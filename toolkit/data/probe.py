@@ -35,8 +35,8 @@ class Examined:
     Attributes:
         file: the file.
         digest: SHA-256 of its bytes, hex; "" where it could not be read.
-        header: format and size; None where it is no readable image.
-        problem: why it is no readable image, or None.
+        header: format and size; None where it is not a readable image.
+        problem: why it is not a readable image, or None.
         sketch: a small image to find near copies with, where that was asked for.
     """
 
@@ -48,7 +48,7 @@ class Examined:
 
     @property
     def flag(self) -> str:
-        """What is odd about a readable image: its extension lies. Else ""."""
+        """What is odd about a readable image: its extension is wrong. Else ""."""
         return lying_extension(self.file.name, self.header.format) if self.header else ""
 
 
@@ -84,7 +84,7 @@ class Examination:
 
 
 def examine(file: SourceFile, load: Load, look: Look, limits: Limits) -> Examined:
-    """Read, hash and look at one file. What is wrong with it is part of the result, never raised."""
+    """Read, hash and examine one file. What is wrong with it is part of the result, never raised."""
     digest = ""
     try:
         with limits.unread(file.size):

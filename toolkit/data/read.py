@@ -11,7 +11,7 @@ from toolkit.data.walk import Sample
 from toolkit.images.header import DecodeError, not_an_image, sniff
 
 MAX_FILE_BYTES: Final = 1 << 30
-"""Larger files are no photos; they are refused before they are read."""
+"""Larger files are not photos; they are refused before they are read."""
 
 SNIFF_FIRST_BYTES: Final = 4 << 20
 """A larger file is read only if its first bytes are those of an image."""

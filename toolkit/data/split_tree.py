@@ -32,7 +32,7 @@ class SplitTree:
 
     Attributes:
         train: what a model is trained on.
-        validation: what training looks at to choose an epoch.
+        validation: what training uses to choose an epoch.
         test: what no training has seen.
     """
 

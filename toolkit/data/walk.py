@@ -75,7 +75,7 @@ def walk(directory: str, *, hidden: bool = False, prune: Prune | None = None) ->
         prune: which folders to leave out.
 
     Raises:
-        InputError: `directory` is missing, is no directory, or may not be read.
+        InputError: `directory` is missing, is not a directory, or cannot be read.
     """
     if not os.path.isdir(directory):
         found = "a file" if os.path.exists(directory) else "nothing"

@@ -203,7 +203,7 @@ def features_fingerprint(session: FeatureSession) -> str:
 
 
 def _claim(out: Path) -> None:
-    """What lies at `out` and beside it is replaced only where it is ours."""
+    """Files at `out` and beside it are replaced only where toolkit wrote them."""
     if out.is_dir():
         raise UsageError(
             f"{printable(str(out))}: expected the name of a file, found a folder",

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import onnx
 
 MAX_FEATURES: Final = 16_384
-"""More numbers than that are no features but an image that was laid flat."""
+"""More numbers than that are not features but a flattened image."""
 
 
 class FeatureSession:

@@ -221,7 +221,7 @@ class _Tally:
             yield f"Classes of the model without an image here: {_some(data.missing)}."
         if data.extra:
             named = _some([f"{folder} ({n:,})" for folder, n in sorted(data.extra.items())])
-            yield f"Images in folders that are no class of the model, not counted in any metric: {named}."
+            yield f"Images in folders that are not a class of the model, not counted in any metric: {named}."
         if data.n_failures:
             yield f"{data.n_failures:,} images could not be read; they have a row, and no metric counts them."
         if self._scores.full:

@@ -1,4 +1,4 @@
-"""Which images are worth a look: the most confident mistakes and the most doubtful right answers."""
+"""Which images are worth inspecting: the most confident mistakes and the most doubtful right answers."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Shown:
 
 
 class Gallery:
-    """Keeps the images worth a look out of a stream; a bounded number for each true class.
+    """Keeps the images worth inspecting from a stream, a bounded number for each true class.
 
     Args:
         n_classes: of the model.
@@ -53,7 +53,7 @@ class Gallery:
         self._seen = 0
 
     def add(self, sample: Sample, truth: int, probabilities: npt.NDArray[np.floating[Any]]) -> None:
-        """Look at one answer.
+        """Take in one answer.
 
         Args:
             sample: the image.

@@ -99,8 +99,8 @@ class DataCard:
         n_files: images in it, a row in `predictions.csv` for each.
         n_labelled: those of a class that the model knows.
         missing: classes of the model without an image.
-        extra: folders that are no class of the model -> their images, which no metric counts.
-        passed_over: files that are no images.
+        extra: folders that are not a class of the model -> their images, which no metric counts.
+        passed_over: files that are not images.
         failures: the first unreadable files, (name, reason).
         n_failures: all of them.
         unread: folders that could not be read; each has a row.

@@ -55,7 +55,7 @@ def write_artefacts(model: Path, options: ExportOptions, progress: Progress = SI
     Raises:
         ModelError: the model is missing, damaged or cannot be converted.
         UsageError: options that do not go together, or are missing.
-        InputError: there are no images to verify with; or a file is in the way that no export wrote.
+        InputError: there are no images to verify with; or a file that no export wrote is in the way.
         MismatchError: a file misses its limits. No file is kept; what was there stays.
         LockedError: another run is writing the folder.
     """

@@ -45,7 +45,7 @@ def open_model(path: Path, options: ExportOptions) -> ExportSource:
     Raises:
         ModelError: missing, damaged, or no network that toolkit can export.
         UsageError: options that do not go with this kind of model, or are missing.
-        InputError: `options.data` or `options.labels` is not what it should be.
+        InputError: `options.data` or `options.labels` is not what was expected.
     """
     if path.suffix == ".keras":
         return _open_keras(path, options)

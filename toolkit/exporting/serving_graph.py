@@ -179,7 +179,7 @@ def build(model: keras.Model, contract: Contract, values: Values, output: Output
     """The exported form of `model`.
 
     Raises:
-        ModelError: the output's columns do not fit the class names, or are no probabilities over classes.
+        ModelError: the output's columns do not fit the class names, or are not probabilities over classes.
     """
     layers = without_augmentation(model)
     shape = layers.output_shape

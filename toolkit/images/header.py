@@ -55,7 +55,7 @@ FORMATS: Final[dict[str, str]] = {
 """Format -> its name for people, where that is not the key in capitals."""
 
 SNIFF_BYTES: Final = 32
-"""How many of a file's first bytes `sniff` looks at."""
+"""How many of a file's first bytes `sniff` reads."""
 
 
 def sniff(data: bytes) -> str | None:
@@ -155,7 +155,7 @@ _RAW: Final[tuple[tuple[int, bytes, str], ...]] = (
     (0, b"FOVb", "X3F"),
     (0, b"\x00MRM", "MRW"),
 )
-"""Position, bytes and name of the RAW formats that are no TIFF."""
+"""Position, bytes and name of the RAW formats that are not TIFF."""
 
 
 def not_an_image(data: bytes) -> DecodeError:

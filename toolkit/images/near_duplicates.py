@@ -4,7 +4,7 @@ Each image is kept as a sketch, 32x32 grey levels with their histogram equalised
 not count). Candidates are found by a perceptual hash, the low frequencies of the sketch's cosine transform, weighted
 so that what all images of the collection share (a black border, a centred object) does not count either. Each
 candidate is then laid over its partner, shifted and scaled by up to a seventh until it fits best; what decides is the
-correlation of the two. Flipped and rotated images are no near copies here: augmentation makes them on purpose.
+correlation of the two. Flipped and rotated images are not near copies here: augmentation makes them on purpose.
 """
 
 from __future__ import annotations

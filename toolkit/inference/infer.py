@@ -117,7 +117,7 @@ def infer(
 
     Raises:
         UsageError: the options do not fit the model or the output.
-        InputError: an input is missing or holds no image; or `out` exists and is no result of ours.
+        InputError: an input is missing or holds no image; or `out` exists and was not written by toolkit.
         ModelError, MachineError: the model cannot be run, or `out` cannot be written.
         LockedError: another run is writing `out`.
     """

@@ -61,7 +61,7 @@ class PassedOver:
     """What the stream passed over, for the summary.
 
     Attributes:
-        suffixes: of files that are no images, in lower case -> how many; "" for names without one.
+        suffixes: of files that are not images, in lower case -> how many; "" for names without one.
         excluded: files that a pattern left out.
         repeated: files that an earlier input held already.
     """
@@ -72,7 +72,7 @@ class PassedOver:
 
     @property
     def others(self) -> int:
-        """Files that are no images."""
+        """Files that are not images."""
         return self.suffixes.total()
 
     def __str__(self) -> str:

@@ -50,12 +50,12 @@ class InferOptions:
 
     Attributes:
         device: "cuda" insists, "auto" takes CUDA where it works, else the CPU; "cuda:0,1" shares the work among GPUs.
-        runtime, precision: what runs the model, and how exactly; rows of one arithmetic are no rows of another.
+        runtime, precision: what runs the model, and how exactly; another precision labels all files again.
         top_k: how many labels in a row.
         probabilities: a column for every class.
         min_confidence: below it a row is `unsure`.
         update: rows of unchanged files in the result file are kept.
-        force: replace a file that is no result of ours.
+        force: replace a file that toolkit did not write.
         csv_safe: no cell of a CSV is a formula to a spreadsheet: an apostrophe stands before `= + - @`, tab and return.
         max_failures: `InferResult.check` raises above it; None: only if every file fails.
         batch_size, workers: None chooses from the machine and the model.

@@ -217,7 +217,7 @@ def read_lines(file: BinaryIO) -> Iterator[tuple[Cells, int]]:
     """The whole lines of a CSV from the file's place on, each with the offset behind it; a torn last one is left out.
 
     Raises:
-        csv.Error, UnicodeDecodeError: what follows is no CSV in UTF-8.
+        csv.Error, UnicodeDecodeError: what follows is not CSV in UTF-8.
     """
     lines = _Lines(file)
     try:

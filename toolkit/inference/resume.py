@@ -149,7 +149,7 @@ class EarlierRows:
         self._step()
 
     def _step(self) -> None:
-        """Look at the next row; there is none after the last whole one, nor after what is no CSV."""
+        """Look at the next row; there is none after the last whole one, nor after text that is not CSV."""
         self._begin = self._end
         cells = self._line()
         try:

@@ -2,7 +2,7 @@
 
 How a row without an answer counts is defined here, once, for `train`, `infer` and `evaluate`:
 
-- An `error` row (the image could not be read) and an `unsure` row (confidence under the limit) are no answer. They
+- An `error` row (the image could not be read) and an `unsure` row (confidence under the limit) are not answers. They
   are left out of precision, recall, accuracy and every other metric, are counted per true class beside the matrix, and
   are shown in every report. `coverage` is the share of the readable images that got an answer.
 - A row whose true class the model does not know is not added at all.

@@ -114,7 +114,7 @@ def _looks_like(head: bytes) -> str:
 
 
 def mapped(path: Path) -> memoryview:
-    """The bytes of `path`, mapped into memory for as long as something looks at them.
+    """The bytes of `path`, mapped into memory for as long as something refers to them.
 
     Raises:
         ModelError: the file is empty or cannot be read.

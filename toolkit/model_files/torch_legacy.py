@@ -133,7 +133,7 @@ def _rebuild(
 
 def _count(value: Any) -> int:
     if type(value) is not int or not 0 <= value < 2**40:
-        raise TorchFileError(f"{value!r:.40} is no number of values")
+        raise TorchFileError(f"{value!r:.40} is not a number of values")
     return value
 
 

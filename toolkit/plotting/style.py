@@ -163,7 +163,7 @@ def pixels(figure: Figure) -> npt.NDArray[np.uint8]:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """A script that no font here has is drawn as boxes, which is no reason for a warning per letter."""
+    """A script that no font here has is drawn as boxes, which does not deserve a warning per letter."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*missing from font")
         yield

@@ -18,7 +18,7 @@ from toolkit.sessions.session import Probabilities
 
 
 class TfliteSession:
-    """A TFLite file in LiteRT. An interpreter is no thread's but one's, so each thread gets its own."""
+    """A TFLite file in LiteRT. An interpreter belongs to one thread, so each thread gets its own."""
 
     arithmetic = ""
     may_fork = True

@@ -45,7 +45,7 @@ def read_journal(folder: Path) -> list[Placement] | None:
     A last line that a crash cut off is left out: what it was to say had not been done.
 
     Raises:
-        InputError: a file called `sort.csv` that is no journal.
+        InputError: a file called `sort.csv` that is not a journal.
     """
     path = folder / JOURNAL
     try:

@@ -75,13 +75,13 @@ def read_earlier(out: Path) -> EarlierSplit | None:
     """What an earlier run left in `out`; None for a folder that is new, empty, or that a crash left without a plan.
 
     Raises:
-        InputError: `out` holds something that is no split.
+        InputError: `out` holds something that is not a split.
     """
     state = read_state(out)
     if state is None:
         if out.exists() and (not out.is_dir() or {path.name for path in out.iterdir()} - {LOCK, PLAN} - _strays(out)):
             raise InputError(
-                f"{printable(str(out))}: expected a new or an empty folder, found something that is no split",
+                f"{printable(str(out))}: expected a new or an empty folder, found something that is not a split",
                 hint="choose another folder with --out",
             )
         return None

@@ -76,7 +76,7 @@ def parse_ratio(text: str) -> tuple[Decimal, ...]:
     try:
         parts = tuple(Decimal(part.strip()) for part in text.split(","))
     except InvalidOperation:
-        raise _bad_ratio(text, "that is no decimal number") from None
+        raise _bad_ratio(text, "that is not a decimal number") from None
     if not all(part.is_finite() and 0 < part < 1 for part in parts):
         raise _bad_ratio(text, "each share must be more than 0 and less than 1, or a subset would be empty")
     if len(parts) == 1:

@@ -94,7 +94,7 @@ class SplitResult:
 def split(source: Path, options: SplitOptions | None = None, progress: Progress = SILENT) -> SplitResult:
     """Split class folders, or an archive of them, into training and validation images.
 
-    Every file is read, hashed and decoded first; files that are no readable image are left out and named, as are
+    Every file is read, hashed and decoded first; files that are not readable images are left out and named, as are
     copies, and images that lie under two labels. The same images give the same split, whatever they are called.
     Nothing in `source` is changed (but for `move`), and an earlier split only with `update` or `force`. A run that
     was interrupted is completed by the next.

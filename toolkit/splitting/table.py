@@ -32,7 +32,7 @@ class SplitRow:
 
     Attributes:
         path: the file's place in the source, forward slashes.
-        label: its class, "" where it lies in none.
+        label: its class, "" where it is in none.
         subset: "train", "validation" or "test"; "" where it is left out.
         target: its place in the split, forward slashes; "" where it is left out.
         reason: why it is left out, one word of a fixed set; "" where it is kept.

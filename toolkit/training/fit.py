@@ -117,7 +117,7 @@ def fit(stage: Stage, folder: Path, progress: Progress) -> Fit:
     the best epoch's.
 
     Raises:
-        ModelError: the loss is no number any more.
+        ModelError: the loss is no longer a number.
     """
     recorder = _Recorder(stage, folder, progress)
     recorder.restore()

@@ -108,7 +108,7 @@ def train(data: Path, options: TrainOptions, progress: Progress = SILENT) -> Tra
             archive of one of these, which is unpacked into the cache.
 
     Raises:
-        InputError: `data` is not what it should be, or `options.out` holds something else, or, with `resume`, a
+        InputError: `data` is not what was expected, or `options.out` holds something else, or, with `resume`, a
             bundle or an unfinished training of other settings.
         ModelError: the recipe has mistakes or does not fit.
         LockedError: another training writes to `options.out`.
@@ -317,14 +317,14 @@ def _same(bundle: Bundle, recipe: Recipe, rows: list[DataRow]) -> Bundle:
             raise InputError(
                 f"{bundle.path}: finished, and its learning rate has fallen to zero over its "
                 f"{bundle.training['epochs']} epochs, so that more of them would change nothing",
-                hint=f"--epochs {recipe.train.epochs} --force trains anew, over that many epochs",
+                hint=f"--epochs {recipe.train.epochs} --force trains again from the start, over that many epochs",
             )
         if (bundle.path / workspace.STATE).is_file():
             return bundle
     if different:
         raise InputError(
             f"{bundle.path}: this bundle is finished, and was trained with other settings: {', '.join(different)}",
-            hint="--force trains anew and replaces it when the new one is finished; --out chooses another place",
+            hint="--force trains again and replaces it when the new one is finished; --out chooses another place",
         )
     return bundle
 

@@ -94,13 +94,13 @@ def check_out(out: Path, *, force: bool) -> None:
     """Refuse to train where something is that would be lost.
 
     Raises:
-        InputError: `out` is no bundle, or is one and `force` is not set.
+        InputError: `out` is not a bundle, or is one and `force` is not set.
     """
     if not out.exists() or (out.is_dir() and not any(out.iterdir())):
         return
     if not is_bundle(out):
         raise InputError(
-            f"{out}: exists and is no bundle; nothing in it is touched", hint="choose another place with --out"
+            f"{out}: exists and is not a bundle; nothing in it is touched", hint="choose another place with --out"
         )
     if not force:
         name = ""

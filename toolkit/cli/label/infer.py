@@ -87,7 +87,7 @@ def infer(
         str | None, typer.Option(metavar="N|P%", help="Exit with 6 if more files fail.", rich_help_panel=NIGHT)
     ] = None,
     force: Annotated[
-        bool, typer.Option("--force", help="Replace OUT although it is no result of toolkit.", show_default=False)
+        bool, typer.Option("--force", help="Replace OUT even if toolkit did not write it.", show_default=False)
     ] = False,
     csv_safe: Annotated[
         bool, switch("An apostrophe before each cell that a spreadsheet would compute.", "--csv-safe")

@@ -102,7 +102,7 @@ def train(
         f"validation accuracy {result.accuracy:.4f} ({validation:,} images)"
     )
     if not result.trained:
-        console.say(f"{out}: finished already ({summary}); nothing done; to train anew: --force")
+        console.say(f"{out}: finished already ({summary}); nothing to do; --force trains again from the start")
     else:
         left_out = f", {result.n_left_out:,} images left out (see data.csv)" if result.n_left_out else ""
         console.say(f"{out}: {summary}, {result.seconds:.0f} s{left_out}")

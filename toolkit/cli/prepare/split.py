@@ -45,7 +45,7 @@ def split(
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> None:
-    """Split class folders into training and validation images; what is no image is left out and named."""
+    """Split class folders into training and validation images; other files are left out and listed."""
     from toolkit.data.label_table import LabelTables
     from toolkit.data.walk import require_read
     from toolkit.splitting.options import SplitOptions

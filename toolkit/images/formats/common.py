@@ -15,7 +15,7 @@ MAX_PIECES: Final = 1_000_000
 
 
 class DecodeError(InputError):
-    """The bytes are no image that can be used.
+    """The bytes are not an image that can be used.
 
     Attributes:
         kind: "empty", "not_an_image", "truncated", "damaged", "too_large" or "unsupported".

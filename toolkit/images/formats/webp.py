@@ -65,7 +65,7 @@ def _chunks(data: bytes, at: int, end: int) -> Iterator[tuple[bytes, int, int]]:
 
 
 def first_frame(data: bytes) -> Frame | None:
-    """The first frame; None where the file is no animation."""
+    """The first frame; None where the file is not an animation."""
     if data[12:16] != b"VP8X":
         return None
     frames = ((at, length) for kind, at, length in _chunks(data, 12, len(data)) if kind == b"ANMF")

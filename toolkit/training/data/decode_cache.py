@@ -65,7 +65,7 @@ def decode_all(
 ) -> Decoded:
     """Decode every file of `dataset` into a file below `cache_dir`, or find it there, if nothing has changed since.
 
-    A file that cannot be decoded is no error: its sample says why.
+    A file that cannot be decoded is not an error: its sample says why.
 
     Args:
         workers: decoding threads; 0 means one per usable CPU.

@@ -1,4 +1,4 @@
-"""The size of the network's input, by a look at the images."""
+"""The size of the network's input, chosen from the sizes of the images."""
 
 from __future__ import annotations
 

@@ -39,7 +39,7 @@ def table_samples(
 
 
 def _subsets(root: Path) -> dict[str, str]:
-    """Folder -> its subset; empty where `root` is no split tree."""
+    """Folder -> its subset; empty where `root` is not a split tree."""
     tree = find_split_tree(root)
     return {tree.train.name: TRAIN, tree.for_validation.name: VALIDATION} if tree else {}
 
