@@ -23,7 +23,7 @@ def bench(
         Path | None,
         typer.Argument(metavar="[IMAGES]", help="A folder of images; default: those the bundle was trained on."),
     ] = None,
-    seconds: Annotated[float, typer.Option(min=1, help="About how long to measure, in all.")] = 45,
+    seconds: Annotated[float, typer.Option(min=1, help="Total measuring time, roughly.")] = 45,
     workers: Annotated[int | None, typer.Option(min=1, help="Default: the processors allowed.")] = None,
     json_: Annotated[bool, typer.Option("--json", help="For scripts.")] = False,
     quiet: Quiet = False,

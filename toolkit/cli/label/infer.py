@@ -60,7 +60,7 @@ def infer(
         bool, typer.Option("--null", "-0", help="The list on stdin is separated by NUL.", rich_help_panel=FILES)
     ] = False,
     max_pixels: Annotated[
-        int, typer.Option(min=1, help="Larger images are refused.", rich_help_panel=FILES)
+        int, typer.Option(min=1, help="Images with more pixels are refused.", rich_help_panel=FILES)
     ] = 200_000_000,
     max_memory: MaxMemory = None,
     device: Annotated[

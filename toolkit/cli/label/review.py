@@ -26,9 +26,7 @@ def review(
     root: Annotated[
         Path, typer.Option(help="The folder from which paths in the table start.", show_default="this one")
     ] = Path(),
-    limit: Annotated[
-        int, typer.Option(min=1, help="Of larger tables so many rows are shown, the doubtful ones.")
-    ] = 100_000,
+    limit: Annotated[int, typer.Option(min=1, help="Of a larger table, show this many doubtful rows.")] = 100_000,
     port: Annotated[
         int, typer.Option(min=0, max=65535, help="Port on the loopback address.", show_default="a free one")
     ] = 0,
@@ -46,7 +44,7 @@ def review(
         "label-studio.json"
     ),
     prefix: Annotated[
-        str, typer.Option(help="Stands before the path in an image's address.", rich_help_panel=TEAMS)
+        str, typer.Option(help="Prefix for the path in an image's address.", rich_help_panel=TEAMS)
     ] = "/data/local-files/?d=",
     quiet: Quiet = False,
     verbose: Verbose = False,

@@ -24,11 +24,11 @@ def sort(
     table: Annotated[
         Path | None, typer.Argument(metavar="[TABLE]", help="Result file of toolkit infer.", show_default=False)
     ] = None,
-    mode: Annotated[Mode, typer.Option(help="How files come into it.")] = Mode.COPY,
+    mode: Annotated[Mode, typer.Option(help="How files get there.")] = Mode.COPY,
     min_confidence: Annotated[float, typer.Option(min=0, max=1, help="Below it a file goes to unsure/.")] = 0.0,
     top: Annotated[
         int | None,
-        typer.Option(min=1, help="Only so many of each label, the most confident.", show_default="all"),
+        typer.Option(min=1, help="Only this many files per label, the most confident.", show_default="all"),
     ] = None,
     root: Annotated[
         Path, typer.Option(help="The folder from which paths in the table start.", show_default="this one")
@@ -37,7 +37,7 @@ def sort(
         bool, typer.Option("--dry-run", help="Print the plan and write nothing.", show_default=False)
     ] = False,
     undo: Annotated[
-        bool, typer.Option("--undo", help="Take back what earlier sorts brought there.", show_default=False)
+        bool, typer.Option("--undo", help="Undo earlier sorts into this folder.", show_default=False)
     ] = False,
     quiet: Quiet = False,
     verbose: Verbose = False,

@@ -16,7 +16,7 @@ def view(
     out: Annotated[
         Path | None, typer.Option("--out", "-o", help="Page to write (.html).", show_default="TABLE.html")
     ] = None,
-    images: Annotated[int, typer.Option(min=1, help="Of larger tables a sample of so many images is shown.")] = 2000,
+    images: Annotated[int, typer.Option(min=1, help="Of a larger table, show a sample of this size.")] = 2000,
     root: Annotated[
         Path, typer.Option(help="The folder from which paths in the table start.", show_default="this one")
     ] = Path(),

@@ -16,7 +16,7 @@ from toolkit.cli.tables import columns
 def cache(
     clear: Annotated[bool, typer.Option("--clear", help="Remove what is listed.", show_default=False)] = False,
     older_than: Annotated[
-        str | None, typer.Option(metavar="AGE", help="Only what was not used for so long: 12h, 30d, 2w.")
+        str | None, typer.Option(metavar="AGE", help="Only what has not been used for 12h, 30d, 2w, ….")
     ] = None,
     cache_dir: Annotated[
         Path | None, typer.Option(help="The cache's folder.", show_default="$TOOLKIT_CACHE, or the user's")

@@ -22,24 +22,22 @@ def adopt(
     labels: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Class names, one a line; default: those in the file.")
     ] = None,
-    image_size: Annotated[str | None, typer.Option(metavar="HxW", help="Where the graph leaves it open.")] = None,
+    image_size: Annotated[str | None, typer.Option(metavar="HxW", help="If the graph does not fix it.")] = None,
     values: Annotated[
-        Literal["0..255", "0..1", "-1..1"] | None, typer.Option(help="What it wants, before mean and std.")
+        Literal["0..255", "0..1", "-1..1"] | None, typer.Option(help="Value range, before mean and std.")
     ] = None,
     mean: Annotated[
         str | None, typer.Option(metavar="M[,M,M]", help="Subtracted, one number or one a channel.")
     ] = None,
     std: Annotated[str | None, typer.Option(metavar="S[,S,S]", help="Divided by, one number or one a channel.")] = None,
     channels: Annotated[Literal["rgb", "bgr"] | None, typer.Option(help="Channel order; default: rgb.")] = None,
-    layout: Annotated[Literal["nchw", "nhwc"] | None, typer.Option(help="Where the shape does not show it.")] = None,
+    layout: Annotated[Literal["nchw", "nhwc"] | None, typer.Option(help="If the shape does not show it.")] = None,
     output: Annotated[
-        Literal["logits", "probabilities"] | None, typer.Option(help="What its last operation gives.")
+        Literal["logits", "probabilities"] | None, typer.Option(help="What the last operation outputs.")
     ] = None,
-    resize: Annotated[
-        Literal["squash", "crop", "pad"] | None, typer.Option(help="How images are brought to size.")
-    ] = None,
+    resize: Annotated[Literal["squash", "crop", "pad"] | None, typer.Option(help="How images are resized.")] = None,
     runtime: Annotated[
-        Literal["auto", "onnxruntime", "openvino"], typer.Option(help="What the new file is compared in.")
+        Literal["auto", "onnxruntime", "openvino"], typer.Option(help="What runs the comparison.")
     ] = "auto",
     out: Annotated[Path | None, typer.Option(metavar="FILE", help="Default: NAME.adopted.onnx beside it.")] = None,
     force: Annotated[

@@ -32,13 +32,14 @@ def export(
         Path | None, typer.Option(metavar="FILE", help="For a .keras file: class names, one a line, in order.")
     ] = None,
     values: Annotated[
-        Literal["0..255", "0..1", "-1..1"] | None, typer.Option(help="For a .keras file: what its first layer wants.")
+        Literal["0..255", "0..1", "-1..1"] | None,
+        typer.Option(help="For a .keras file: values the first layer expects."),
     ] = None,
     output: Annotated[
-        Literal["logits", "probabilities"] | None, typer.Option(help="For a .keras file: what its last layer gives.")
+        Literal["logits", "probabilities"] | None, typer.Option(help="For a .keras file: what the last layer outputs.")
     ] = None,
     resize: Annotated[
-        Literal["squash", "crop", "pad"], typer.Option(help="For a .keras file: how images are brought to size.")
+        Literal["squash", "crop", "pad"], typer.Option(help="For a .keras file: how images are resized.")
     ] = "squash",
     runtime: Annotated[
         Literal["auto", "onnxruntime", "openvino"], typer.Option(help="What an ONNX file is verified with.")

@@ -38,7 +38,7 @@ def show(name: Annotated[str, typer.Argument(help="A documented recipe, or a rec
 @app.command()
 def copy(
     name: Annotated[str, typer.Argument(help="A recipe's name.")],
-    out: Annotated[Path | None, typer.Argument(metavar="FILE", help="Default: NAME.toml here.")] = None,
+    out: Annotated[Path | None, typer.Argument(metavar="FILE", help="Default: NAME.toml in this folder.")] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace FILE.")] = False,
 ) -> None:
     """Copy a recipe to a file of your own, to change it."""

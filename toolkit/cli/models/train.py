@@ -41,10 +41,10 @@ def train(
     ] = None,
     effort: Annotated[Effort, typer.Option(help="How much work it may take; chooses a recipe.")] = Effort.NORMAL,
     out: Annotated[Path, typer.Option(help="The bundle's folder.")] = Path("model"),
-    epochs: Annotated[int | None, typer.Option(help="Instead of the recipe's.", min=1)] = None,
-    batch_size: Annotated[int | None, typer.Option(help="Instead of the recipe's.", min=1)] = None,
-    image_size: Annotated[str, typer.Option(metavar="HxW", help="Instead of the recipe's.")] = "",
-    seed: Annotated[int | None, typer.Option(help="Instead of the recipe's.", min=0)] = None,
+    epochs: Annotated[int | None, typer.Option(help="Overrides the recipe.", min=1)] = None,
+    batch_size: Annotated[int | None, typer.Option(help="Overrides the recipe.", min=1)] = None,
+    image_size: Annotated[str, typer.Option(metavar="HxW", help="Overrides the recipe.")] = "",
+    seed: Annotated[int | None, typer.Option(help="Overrides the recipe.", min=0)] = None,
     weights: Annotated[Path | None, typer.Option(help="A file with the backbone's weights.")] = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Continue after the last finished epoch; with more --epochs, train longer.")
@@ -58,7 +58,7 @@ def train(
     ] = None,
     max_memory: MaxMemory = None,
     time_budget: Annotated[
-        str | None, typer.Option(metavar="TIME", help="Several recipes: begin no further one after 90s, 20m or 2h.")
+        str | None, typer.Option(metavar="TIME", help="Several recipes: start no other one after 90s, 20m or 2h.")
     ] = None,
     quiet: Quiet = False,
     verbose: Verbose = False,

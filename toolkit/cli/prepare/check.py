@@ -24,17 +24,17 @@ def check(
     model: Annotated[
         Path | None, typer.Option("--model", "-m", help="Also list suspected wrong labels: imagenet, or a bundle.")
     ] = None,
-    folds: Annotated[int, typer.Option(min=2, help="An image is judged by what the other folds say.")] = 5,
+    folds: Annotated[int, typer.Option(min=2, help="Each fold is judged by a classifier fitted to the others.")] = 5,
     near: Annotated[float, typer.Option(help="Correlation from which on images are near copies.")] = 0.95,
     dark: Annotated[float, typer.Option(help="Dark: 95 % of the grey levels lie below.")] = 60,
     bright: Annotated[float, typer.Option(help="Bright: 95 % of the grey levels lie above.")] = 170,
     blank: Annotated[float, typer.Option(help="Blank: less contrast.")] = 8,
     blurred: Annotated[float, typer.Option(help="Blurred: less sharpness.")] = 0.075,
     grey: Annotated[float, typer.Option(help="Grey: the channels differ by less.")] = 8,
-    odd_size: Annotated[float, typer.Option(help="Odd size: so many times the usual side.")] = 4,
-    odd_shape: Annotated[float, typer.Option(help="Odd shape: so many times longer than wide.")] = 3,
+    odd_size: Annotated[float, typer.Option(help="Odd size: this many times the usual side.")] = 4,
+    odd_shape: Annotated[float, typer.Option(help="Odd shape: this many times longer than wide.")] = 3,
     few: Annotated[int, typer.Option(help="Few images: a class with fewer.")] = 20,
-    imbalance: Annotated[float, typer.Option(help="Imbalance: so many times smaller than the largest.")] = 5,
+    imbalance: Annotated[float, typer.Option(help="Imbalance: this many times smaller than the largest.")] = 5,
     csv_safe: Annotated[
         bool, switch("An apostrophe before each cell that a spreadsheet would compute.", "--csv-safe")
     ] = False,

@@ -30,7 +30,7 @@ def split(
     out: Annotated[Path | None, typer.Option(help="Folder to make.", show_default="SOURCE-split")] = None,
     mode: Annotated[Mode, typer.Option(help="How images get into the split.")] = Mode.COPY,
     group_by: Annotated[
-        str | None, typer.Option(metavar="REGEX", help="Keep in one subset what this finds equal in the paths.")
+        str | None, typer.Option(metavar="REGEX", help="Keep files in one subset where this matches the same text.")
     ] = None,
     keep_duplicates: Annotated[bool, switch("Keep exact copies, together in one subset.", "--keep-duplicates")] = False,
     near_duplicates: Annotated[bool, switch("Keep near copies in one subset.", "--near-duplicates")] = False,
