@@ -84,6 +84,7 @@ class AdoptOptions:
         layout: "nchw" or "nhwc", where the graph does not show it.
         output: what the graph gives; None reads a last Softmax.
         resize: how images are brought to size.
+        crop_fraction: with `crop`, the share of the centre's sides that is used, as timm's `crop_pct`.
         runtime: what the new file is run in to compare it, as `toolkit infer --runtime` takes it.
         out: None is `NAME.adopted.onnx` beside the file.
         force: replace a file that toolkit did not write.
@@ -99,6 +100,7 @@ class AdoptOptions:
     layout: TensorLayout | None = None
     output: Output | None = None
     resize: Resize | None = None
+    crop_fraction: float = 1.0
     runtime: Runtime = Runtime.AUTO
     out: Path | None = None
     force: bool = False
@@ -108,6 +110,11 @@ class AdoptOptions:
             raise UsageError(f"no preset {self.preset!r}", hint=f"choose one of {', '.join(PRESETS)}")
         coerce(self, values=Values, channels=Channels, layout=TensorLayout, output=Output, resize=Resize)
         coerce(self, runtime=Runtime, labels=Path, out=Path)
+        if not 0 < self.crop_fraction <= 1:
+            raise UsageError(
+                f"--crop-fraction {self.crop_fraction}: expected a number above 0, up to 1",
+                hint="--crop-fraction 0.875",
+            )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -190,11 +197,19 @@ def _notes(options: AdoptOptions, contract: Contract) -> tuple[str, ...]:
     if contract.batch:
         notes.append(f"its graph takes {contract.batch} images at a time and no other number; infer fills the last up")
     if options.preset == "imagenet":
-        how = "crops the middle of the shorter side" if contract.preprocess.resize is Resize.CROP else "stretches"
-        notes.append(
-            f"toolkit {how} and resizes bilinearly; timm resizes with bicubic filters and crops seven eighths for most "
-            "networks, so a few answers near a border differ from timm's own"
-        )
+        spec = contract.preprocess
+        if spec.crop_fraction != 1:
+            notes.append(
+                f"toolkit crops {spec.crop_fraction:g} of the middle, as asked, and resizes bilinearly; timm resizes "
+                "with bicubic filters for most networks, so a few answers near a border differ from timm's own"
+            )
+        else:
+            how = "crops the middle of the shorter side" if spec.resize is Resize.CROP else "stretches"
+            notes.append(
+                f"toolkit {how} and resizes bilinearly; timm resizes with bicubic filters and crops seven eighths for "
+                "most networks (--resize crop --crop-fraction 0.875), so a few answers near a border differ from "
+                "timm's own"
+            )
     return tuple(notes)
 
 
@@ -234,8 +249,14 @@ def _preprocess(options: AdoptOptions, shapes: Shapes, metadata: Mapping[str, st
         )
     colour = Colour.RGB if shapes.channels == 3 else Colour.GREY
     resize = options.resize or (preset.resize if preset else Resize.SQUASH)
+    if options.crop_fraction != 1 and resize is not Resize.CROP:
+        raise UsageError(
+            f"--crop-fraction {options.crop_fraction:g} goes with cropping, found resize {resize}", hint="--resize crop"
+        )
     try:
-        return Preprocess(height=size[0], width=size[1], colour=colour, resize=resize)
+        return Preprocess(
+            height=size[0], width=size[1], colour=colour, resize=resize, crop_fraction=options.crop_fraction
+        )
     except ValueError as error:
         raise ModelError(f"{path}: {error}") from None
 

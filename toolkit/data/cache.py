@@ -5,11 +5,14 @@ from __future__ import annotations
 import os
 import re
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from toolkit.core.errors import MachineError, UsageError
+from toolkit.core.text import printable
 
 MODELS: Final = "models"
 ARCHIVES: Final = "archives"
@@ -36,6 +39,25 @@ def default_cache_dir() -> Path:
         raise MachineError(
             "no place for the cache: this user has no home folder",
             hint="choose one with the environment variable TOOLKIT_CACHE, or where there is one with --cache-dir",
+        ) from None
+
+
+@contextmanager
+def writing_cache(folder: Path) -> Iterator[None]:
+    """While it is entered, an error of the system about a file in `folder` says how to choose another cache.
+
+    Raises:
+        MachineError: `folder` cannot be written.
+    """
+    try:
+        yield
+    except OSError as error:
+        place = Path(os.fsdecode(error.filename)) if isinstance(error.filename, str | bytes) else folder
+        if place != folder and folder not in place.parents and place not in folder.parents:
+            raise
+        raise MachineError(
+            f"{printable(str(place))}: the cache cannot be written ({error.strerror})",
+            hint="choose another folder with --cache-dir, or with the environment variable TOOLKIT_CACHE",
         ) from None
 
 

@@ -9,7 +9,7 @@ from toolkit.core.errors import InputError
 from toolkit.core.files import atomic_folder, file_digest
 from toolkit.core.progress import SILENT, Progress
 from toolkit.data import archive
-from toolkit.data.cache import ARCHIVES
+from toolkit.data.cache import ARCHIVES, writing_cache
 from toolkit.data.label_table import METADATA
 
 
@@ -32,7 +32,7 @@ def unpacked(path: Path, cache_dir: Path, progress: Progress = SILENT) -> Path:
             if member.refusal:
                 progress.warn(f"left in the archive: {member.name}: {member.refusal}")
         wanted = [member for member in members if not member.refusal]
-        with atomic_folder(folder) as temporary:
+        with writing_cache(cache_dir), atomic_folder(folder) as temporary:
             progress.start("unpacking", len(wanted))
             try:
                 for member, data in archive.contents(path, wanted):

@@ -86,7 +86,7 @@ def fit(pixels_u8: Image, spec: Preprocess) -> Image:
 def _fitted(pixels: Image, content: tuple[int, int], spec: Preprocess) -> Image:
     """Reduced pixels -> the target: cut to the centre for `crop`, bilinear, borders for `pad`."""
     if spec.resize is Resize.CROP:
-        pixels = _centre(pixels, spec.height / spec.width)
+        pixels = _centre(pixels, spec.height / spec.width, spec.crop_fraction)
     height, width = content
     if pixels.shape[:2] != content:
         pixels = as_image(cv2.resize(pixels, (width, height), interpolation=cv2.INTER_LINEAR))
@@ -125,7 +125,7 @@ def _covered(upright: tuple[int, int], spec: Preprocess) -> tuple[float, float]:
     if spec.resize is not Resize.CROP:
         return height, width
     aspect = spec.height / spec.width
-    return min(height, width * aspect), min(width, height / aspect)
+    return min(height, width * aspect) * spec.crop_fraction, min(width, height / aspect) * spec.crop_fraction
 
 
 def _reduction(source: tuple[float, float], target: tuple[int, int]) -> int:
@@ -135,11 +135,11 @@ def _reduction(source: tuple[float, float], target: tuple[int, int]) -> int:
     return 1
 
 
-def _centre(pixels: Image, aspect: float) -> Image:
-    """The largest centred part of `pixels` with height/width = `aspect`."""
+def _centre(pixels: Image, aspect: float, fraction: float) -> Image:
+    """The largest centred part of `pixels` with height/width = `aspect`, or `fraction` of its sides."""
     height, width = pixels.shape[:2]
-    inner_height = max(1, min(height, round(width * aspect)))
-    inner_width = max(1, min(width, round(height / aspect)))
+    inner_height = max(1, round(fraction * min(height, round(width * aspect))))
+    inner_width = max(1, round(fraction * min(width, round(height / aspect))))
     top, left = (height - inner_height) // 2, (width - inner_width) // 2
     return pixels[top : top + inner_height, left : left + inner_width]
 

@@ -70,8 +70,10 @@ class Contract:
         """Plain types, for JSON."""
         spec = self.preprocess
         fixed = {"batch": self.batch} if self.batch else {}
+        cropped = {"crop_fraction": spec.crop_fraction} if spec.crop_fraction != 1 else {}
         return {
             **fixed,
+            **cropped,
             "schema": SCHEMA,
             "labels": list(self.labels),
             "height": spec.height,
@@ -123,8 +125,11 @@ def _preprocess(fields: dict[str, Any], source: str) -> Preprocess:
     height, width = fields.get("height"), fields.get("width")
     if type(height) is not int or type(width) is not int:
         raise ModelError(f"{source}: 'height' and 'width' must be integers, found {height!r:.80} and {width!r:.80}")
+    fraction = fields.get("crop_fraction", 1.0)
+    if type(fraction) not in (int, float):
+        raise ModelError(f"{source}: 'crop_fraction' must be a number, found {fraction!r:.80}")
     try:
         colour, resize = Colour(str(fields.get("colour"))), Resize(str(fields.get("resize")))
-        return Preprocess(height=height, width=width, colour=colour, resize=resize)
+        return Preprocess(height=height, width=width, colour=colour, resize=resize, crop_fraction=fraction)
     except ValueError as error:
         raise ModelError(f"{source}: {error}") from None

@@ -36,6 +36,9 @@ def adopt(
         Literal["logits", "probabilities"] | None, typer.Option(help="What the last operation outputs.")
     ] = None,
     resize: Annotated[Literal["squash", "crop", "pad"] | None, typer.Option(help="How images are resized.")] = None,
+    crop_fraction: Annotated[
+        float, typer.Option(help="With crop: how much of the middle is used, as timm's crop_pct.")
+    ] = 1.0,
     runtime: Annotated[
         Literal["auto", "onnxruntime", "openvino"], typer.Option(help="What runs the comparison.")
     ] = "auto",
@@ -67,6 +70,7 @@ def adopt(
         layout=TensorLayout(layout) if layout else None,
         output=Output(output) if output else None,
         resize=Resize(resize) if resize else None,
+        crop_fraction=crop_fraction,
         runtime=choice(Runtime, runtime, "--runtime"),
         out=out,
         force=force,

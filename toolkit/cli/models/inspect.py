@@ -39,7 +39,7 @@ def _print_inspection(found: Inspection) -> None:
         rows += [
             ("recipe", contract.recipe or "-"),
             ("input", f"uint8 (N, {spec.height}, {spec.width}, {spec.channels}), {spec.colour}, 0..255"),
-            ("resize", str(spec.resize)),
+            ("resize", f"{spec.resize}, {spec.crop_fraction:g} of it" if spec.crop_fraction != 1 else str(spec.resize)),
             ("output", f"float32 (N, {len(contract.labels)}), probabilities"),
             ("numbers", contract.quantization),
             ("weights of", contract.fingerprint or "-"),

@@ -21,6 +21,7 @@ from toolkit.core.files import atomic_write
 from toolkit.core.machine import usable_cpus
 from toolkit.core.parse import parse_json
 from toolkit.core.progress import SILENT, Progress
+from toolkit.data.cache import writing_cache
 from toolkit.data.read import read_file
 from toolkit.images.decode import DEFAULT_LIMITS, decode
 from toolkit.images.limits import Limits
@@ -78,10 +79,11 @@ def decode_all(
     known = _read_index(index, pixels, dataset.samples, spec)
     if known is not None:
         return Decoded(path=pixels, spec=spec, samples=known, reused=True)
-    folder.mkdir(parents=True, exist_ok=True)
-    with atomic_write(pixels) as temporary:
-        samples = _decode_into(temporary, dataset, spec, workers or usable_cpus(), limits, progress)
-    with atomic_write(index) as temporary:
+    with writing_cache(cache_dir):
+        folder.mkdir(parents=True, exist_ok=True)
+        with atomic_write(pixels) as temporary:
+            samples = _decode_into(temporary, dataset, spec, workers or usable_cpus(), limits, progress)
+    with writing_cache(cache_dir), atomic_write(index) as temporary:
         sparse = {i: sample.reason for i, sample in enumerate(samples) if sample.reason}
         temporary.write_text(
             json.dumps({"errors": sparse, "digests": [sample.digest for sample in samples]}), encoding="ascii"
@@ -166,7 +168,8 @@ def _row_bytes(spec: Preprocess) -> int:
 
 
 def _spec_key(spec: Preprocess) -> str:
-    return f"{_VERSION} {cv2.__version__} {spec.height}x{spec.width} {spec.colour} {spec.resize}"
+    cropped = f" {spec.crop_fraction}" if spec.crop_fraction != 1 else ""
+    return f"{_VERSION} {cv2.__version__} {spec.height}x{spec.width} {spec.colour} {spec.resize}{cropped}"
 
 
 def _key(*parts: str) -> str:
