@@ -18,6 +18,7 @@ from toolkit.images.decode import Image, decode, fit
 from toolkit.images.spec import Colour, Preprocess, Resize
 from toolkit.model_files.contract import Contract
 from toolkit.model_files.contract_io import read_contract
+from toolkit.model_files.conventions import Output
 from toolkit.training.data.decode_cache import _spec_key
 
 
@@ -113,6 +114,6 @@ def test_adopt_writes_it(tmp_path: Path) -> None:
         adopt(
             source,
             AdoptOptions(
-                preset="keras-torch", labels=names, output="logits", crop_fraction=0.5, out=tmp_path / "n.onnx"
+                preset="keras-torch", labels=names, output=Output.LOGITS, crop_fraction=0.5, out=tmp_path / "n.onnx"
             ),
-        )  # type: ignore[arg-type]
+        )
