@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
+from functools import partial
+from threading import Event
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from toolkit.core.errors import InputError
 from toolkit.core.machine import usable_cpus
+from toolkit.core.parallel import in_threads
 from toolkit.core.progress import Progress
 from toolkit.data.class_source import Load, Problem, Source, SourceFile
 from toolkit.images.header import SUFFIXES, DecodeError, Header, read_header
@@ -152,33 +153,34 @@ def parallel_map(
     workers = usable_cpus() if workers is None else workers
     if workers < 1:
         raise ValueError(f"workers must be at least 1, found {workers}")
-    pending: deque[Future[list[R]]] = deque()
-    with ThreadPoolExecutor(workers, "examine") as pool:
-        try:
-            for chunk in _chunks(items):
-                pending.append(pool.submit(_map_chunk, function, chunk))
-                # An archive's large member is in memory already: the next is read when this one is done with.
-                large = sum(file.size for file, _ in chunk) > LARGE_FILE_BYTES
-                while len(pending) > (0 if large else 2 * workers):
-                    yield from pending.popleft().result()
-            while pending:
-                yield from pending.popleft().result()
-        finally:
-            pool.shutdown(cancel_futures=True)
+    for results in in_threads(partial(_map_chunk, function), _chunks(items), workers):
+        yield from results
 
 
-def _map_chunk(function: Callable[[SourceFile, Load], R], chunk: list[tuple[SourceFile, Load]]) -> list[R]:
-    return [function(file, load) for file, load in chunk]
+def _map_chunk(function: Callable[[SourceFile, Load], R], chunk: _Chunk) -> list[R]:
+    try:
+        return [function(file, load) for file, load in chunk.items]
+    finally:
+        chunk.items.clear()  # with them go the bytes of an archive's members
+        chunk.done.set()
 
 
-def _chunks(items: Iterable[tuple[SourceFile, Load]]) -> Iterator[list[tuple[SourceFile, Load]]]:
-    chunk: list[tuple[SourceFile, Load]] = []
-    size = 0
+@dataclass(slots=True)
+class _Chunk:
+    items: list[tuple[SourceFile, Load]] = field(default_factory=list)
+    size: int = 0
+    done: Event = field(default_factory=Event)
+
+
+def _chunks(items: Iterable[tuple[SourceFile, Load]]) -> Iterator[_Chunk]:
+    chunk = _Chunk()
     for item in items:
-        chunk.append(item)
-        size += item[0].size
-        if len(chunk) == CHUNK_FILES or size > CHUNK_BYTES:
+        chunk.items.append(item)
+        chunk.size += item[0].size
+        if len(chunk.items) == CHUNK_FILES or chunk.size > CHUNK_BYTES:
             yield chunk
-            chunk, size = [], 0
-    if chunk:
+            if chunk.size > LARGE_FILE_BYTES:  # an archive's large member is in memory: the next is read after it
+                chunk.done.wait()
+            chunk = _Chunk()
+    if chunk.items:
         yield chunk
