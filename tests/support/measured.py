@@ -7,6 +7,7 @@ file itself is measured.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import resource
@@ -17,6 +18,8 @@ import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+
+from support.command_line import environment
 
 LIMIT_S = 60
 """A decode that takes longer is ended."""
@@ -46,6 +49,38 @@ def measure(paths: Iterable[Path], *, side: int = 224) -> list[Taken]:
     command = [sys.executable, "-m", "support.measured", str(side), *map(str, paths)]
     done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=Path(__file__).parents[1])
     return [Taken(**json.loads(line)) for line in done.stdout.splitlines()]
+
+
+def peak_of(command: list[str], cwd: Path) -> tuple[int, int]:
+    """Run a command; its exit code, and the most bytes of memory that it and its children had at once.
+
+    Memory that several of them share is counted once.
+    """
+    process = subprocess.Popen(command, cwd=cwd, stderr=subprocess.DEVNULL, env=environment())
+    most = 0
+    while process.poll() is None:
+        most = max(most, sum(map(_held, _family(process.pid))))
+        time.sleep(0.01)
+    return process.returncode, most
+
+
+def _family(pid: int) -> list[int]:
+    """A process and all that came of it."""
+    found = [pid]
+    for one in found:
+        for children in Path(f"/proc/{one}/task").glob("*/children"):
+            with contextlib.suppress(OSError):
+                found += map(int, children.read_text().split())
+    return found
+
+
+def _held(pid: int) -> int:
+    """Bytes of memory of a process, its share of what it has together with others."""
+    try:
+        lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+    except OSError:
+        return 0
+    return sum(int(line.split()[1]) for line in lines if line.startswith("Pss:")) * 1024
 
 
 def _peak() -> int:

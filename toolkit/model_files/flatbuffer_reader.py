@@ -10,9 +10,25 @@ from dataclasses import dataclass
 
 _MAX_LENGTH = 1 << 24
 
+_TIMES_READ = 4
+"""How often the bytes of a file may be read in all: offsets that lead to the same place again and again would take a
+time that grows with the square of the file."""
+
 
 class FlatbufferError(ValueError):
     """The bytes are no flatbuffer, or an offset leads out of them."""
+
+
+@dataclass(slots=True)
+class Allowance:
+    """Bytes that may still be read."""
+
+    left: int
+
+    def take(self, n_bytes: int) -> None:
+        self.left -= n_bytes
+        if self.left < 0:
+            raise FlatbufferError("its offsets lead to the same place again and again")
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +37,7 @@ class Table:
 
     data: memoryview
     position: int
+    allowance: Allowance
 
     def integer(self, field: int, kind: str = "I", default: int = 0) -> int:
         """A number; `kind` is its struct letter (b, B, i, I, q, Q)."""
@@ -29,7 +46,9 @@ class Table:
 
     def text(self, field: int) -> str:
         """A string, "" where there is none."""
-        return bytes(self.octets(field)).decode("utf-8", "backslashreplace")
+        octets = self.octets(field)
+        self.allowance.take(len(octets))
+        return bytes(octets).decode("utf-8", "backslashreplace")
 
     def octets(self, field: int) -> memoryview:
         """A vector of bytes, empty where there is none."""
@@ -50,12 +69,13 @@ class Table:
         size = struct.calcsize(kind)
         if length > _MAX_LENGTH or start + length * size > len(self.data):
             raise FlatbufferError("a vector runs over the end")
+        self.allowance.take(length * size)
         return list(struct.unpack_from(f"<{length}{kind}", self.data, start))
 
     def table(self, field: int) -> Table | None:
         """A table within this one."""
         at = self._field(field)
-        return Table(self.data, at + _unpack(self.data, at, "I")) if at else None
+        return self._at(at) if at else None
 
     def tables(self, field: int) -> list[Table]:
         """A vector of tables."""
@@ -65,8 +85,11 @@ class Table:
         start, length = self._vector(at)
         if start + length * 4 > len(self.data):
             raise FlatbufferError("a vector runs over the end")
-        places = range(start, start + length * 4, 4)
-        return [Table(self.data, place + _unpack(self.data, place, "I")) for place in places]
+        self.allowance.take(length * 4)
+        return [self._at(place) for place in range(start, start + length * 4, 4)]
+
+    def _at(self, place: int) -> Table:
+        return Table(self.data, place + _unpack(self.data, place, "I"), self.allowance)
 
     def _vector(self, at: int) -> tuple[int, int]:
         place = at + _unpack(self.data, at, "I")
@@ -89,7 +112,7 @@ def root(data: memoryview, identifier: bytes) -> Table:
     """
     if bytes(data[4:8]) != identifier:
         raise FlatbufferError(f"no {identifier.decode()} at its beginning")
-    return Table(data, _unpack(data, 0, "I"))
+    return Table(data, _unpack(data, 0, "I"), Allowance(_TIMES_READ * len(data)))
 
 
 def _unpack(data: memoryview, at: int, kind: str) -> int:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import math
 import sys
 from collections import Counter
 from collections.abc import Iterable
@@ -174,4 +173,7 @@ def _savedmodel(data: memoryview) -> tuple[Counter[str], Counter[str]]:
 
 def _product(sides: Iterable[int]) -> int:
     """The number of values in a tensor; a file may declare any number, and not all of them can be printed."""
-    return min(math.prod(max(0, side) for side in sides), sys.maxsize)
+    product = 1
+    for side in sides:  # never a number of a million digits
+        product = min(product * max(0, side), sys.maxsize)
+    return product
