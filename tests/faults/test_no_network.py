@@ -31,7 +31,7 @@ COMMANDS = [
     ["evaluate", "parts", "--model", "model", "--out", "evaluation"],
     ["view", "labels.csv"],
     ["sort", "labels.csv", "--into", "sorted"],
-    ["bench", "model/model.onnx", "--help"],
+    ["bench", "model", "photos", "--seconds", "1"],
     ["embed", "photos", "--model", "model/model.onnx", "--out", "features.npy"],
     ["adopt", "foreign.onnx", "--preset", "imagenet", "--labels", "labels.txt", "--out", "mine.onnx"],
     ["cache"],
