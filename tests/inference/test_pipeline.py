@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import io
 import os
 import shutil
 import subprocess
@@ -110,8 +109,11 @@ def test_another_process_writes_all_the_time(two: tuple[Path, Path], tmp_path: P
     try:
         assert writer.stdout is not None
         writer.stdout.readline()
-        names = io.BytesIO(b"%s\n" % os.fsencode(changing) * 2000)
-        result = infer(Inputs(paths=("-",), stdin=names), tmp_path / "labels.csv", model)
+        links = tmp_path / "links"
+        links.mkdir()
+        for number in range(2000):  # a path that is given twice has one row
+            (links / f"{number}.png").symlink_to(changing)
+        result = infer(Inputs(paths=(str(links),)), tmp_path / "labels.csv", model)
     finally:
         writer.kill()
         writer.communicate()
