@@ -34,6 +34,7 @@ def convert(network: Network, opset: int) -> onnx.ModelProto:
         ) from error
     model: onnx.ModelProto = converted[0]
     _name_batch(model)
+    name_weights(model.graph)
     model.producer_name = "toolkit"
     model.doc_string = "uint8 images (batch, height, width, channels), 0..255 -> class probabilities"
     return model
@@ -51,6 +52,23 @@ def _name_batch(model: onnx.ModelProto) -> None:
         if value.name not in (INPUT, OUTPUT):
             raise ModelError(f"the converted graph has an input or output {value.name!r}, expected {INPUT}, {OUTPUT}")
         value.type.tensor_type.shape.dim[0].dim_param = "batch"
+
+
+def name_weights(graph: onnx.GraphProto) -> None:
+    """Name and order the weights by their first use: tf2onnx's own names differ from run to run.
+
+    The same network then gives the same bytes, and so the same fingerprint in result tables.
+    """
+    weights = {weight.name: weight for weight in graph.initializer}
+    used = dict.fromkeys(name for node in graph.node for name in node.input if name in weights)
+    names = {name: f"weights_{place}" for place, name in enumerate(used)}
+    for node in graph.node:
+        node.input[:] = [names.get(name, name) for name in node.input]
+    for name, new in names.items():
+        weights[name].name = new
+    ordered = [weights[name] for name in used]
+    del graph.initializer[:]
+    graph.initializer.extend(ordered)
 
 
 @contextmanager
