@@ -74,23 +74,30 @@ def test_forked_processes_run_together_or_alone() -> None:
     budget = ForkedBudget(100, 2)
     read, write = os.pipe()
     entered, go = os.pipe()
+    beside, told = os.pipe()
 
     def first(n_bytes: int) -> None:
         with budget.hold(n_bytes):
             os.write(go, b"1")
-            time.sleep(0.3)
+            if n_bytes <= 50:  # there is room for both: this one ends after the other
+                os.read(beside, 1)
+            else:
+                time.sleep(0.3)
             os.write(write, b"a")
 
     def second(n_bytes: int) -> None:
         os.read(entered, 1)
         with budget.hold(n_bytes):
             os.write(write, b"b")
+            os.write(told, b"1")
 
     for n_bytes, order in ((90, b"ab"), (40, b"ba")):
         children = [forked(partial(first, n_bytes)), forked(partial(second, n_bytes))]
         assert [os.waitpid(child, 0)[1] for child in children] == [0, 0]
         assert os.read(read, 2) == order
-    for handle in (read, write, entered, go):
+        if n_bytes > 50:
+            os.read(beside, 1)
+    for handle in (read, write, entered, go, beside, told):
         os.close(handle)
 
 
