@@ -499,7 +499,6 @@ def test_twenty_photos_a_class_are_enough(flower_photos: Path, tmp_path: Path) -
 
 @pytest.mark.slow
 @needs_weights
-@pytest.mark.parametrize(("effort", "least"), [("quick", 0.895), ("normal", 0.915)])
-def test_flowers_are_told_apart(flower_photos: Path, tmp_path: Path, effort: str, least: float) -> None:
-    options = TrainOptions(effort=effort, out=tmp_path / "model", cache_dir=tmp_path / "cache")
-    assert train(flower_photos, options).accuracy >= least
+def test_flowers_are_told_apart(flower_photos: Path, tmp_path: Path) -> None:
+    options = TrainOptions(effort="quick", out=tmp_path / "model", cache_dir=tmp_path / "cache")
+    assert train(flower_photos, options).accuracy >= 0.895
