@@ -133,18 +133,20 @@ def epoch(data: Path, rounds: int, scratch: Path) -> None:
     from toolkit.core.progress import SILENT
     from toolkit.training import fit as fitting
     from toolkit.training import train as training
-    from toolkit.training.data.batches import Pictures, decode_all
+    from toolkit.training.data.batches import Rows
     from toolkit.training.data.dataset import find_dataset
+    from toolkit.training.data.decode_cache import decode_all
+    from toolkit.training.data.subsets import assign, batches
     from toolkit.training.networks import keras_model as network
 
     recipe = training.with_options(training.TrainOptions(recipe="flowers"))
     dataset = find_dataset(data)
     decoded = decode_all(dataset, recipe.preprocess, scratch / "cache")
-    rows = training.assign(dataset, decoded, recipe, SILENT)
-    train, validation = training.batches(dataset, rows, recipe, Pictures(decoded))
+    samples = assign(dataset, decoded, recipe, SILENT)
+    train, validation = batches(samples, recipe, Rows(decoded.path, decoded.spec.shape))
     networks = network.build(recipe, len(dataset.labels), seed=0)
     whole = np.random.default_rng(0).permutation(len(train.rows) // 32 * 32).reshape(-1, 32)
-    ready = tf.data.Dataset.from_tensor_slices((train.pictures.take(train.rows[whole]), train.labels[whole]))
+    ready = tf.data.Dataset.from_tensor_slices((train.source.take(train.rows[whole]), train.labels[whole]))
     ready = ready.prefetch(2)
     times: list[float] = []
     note = LambdaCallback(
