@@ -149,7 +149,7 @@ def test_a_training_keeps_what_others_put_into_the_bundle(place: Path) -> None:
 def test_a_folder_with_some_bundle_json_is_no_bundle(tmp_path: Path) -> None:
     (tmp_path / "site").mkdir()
     (tmp_path / "site" / "bundle.json").write_text('{"main": "app.js"}')
-    with pytest.raises(InputError, match="no bundle"):
+    with pytest.raises(InputError, match="not a bundle"):
         check_out(tmp_path / "site", force=True)
 
 
