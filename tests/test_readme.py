@@ -46,6 +46,14 @@ COMMANDS = list(
     )
 )
 GATE = "toolkit evaluate PetImages-split --fail-under accuracy=0.9,recall:Dog=0.85"
+OWN_KERAS = """
+import sys
+import keras
+keras.utils.set_random_seed(0)
+layers = [keras.layers.Rescaling(1 / 255), keras.layers.Conv2D(4, 3), keras.layers.GlobalAveragePooling2D()]
+network = [keras.Input((32, 32, 3)), *layers, keras.layers.Dense(2, activation="softmax")]
+keras.Sequential(network).save(sys.argv[1])
+"""
 ELSEWHERE = {
     # int8 is held to limits that a network of a few images and epochs need not meet.
     "toolkit export model --onnx --tflite --quantize int8": "test_exporting.py",
@@ -83,8 +91,9 @@ def test_the_commands_run_in_the_order_in_which_they_stand(
         if line in ELSEWHERE:
             continue
         if "own.keras" in line:
-            shutil.copy(tmp_path / "model" / "model.keras", tmp_path / "own.keras")
+            subprocess.run([sys.executable, "-c", OWN_KERAS, tmp_path / "own.keras"], check=True, env=environment())
         done = run_cli(*shlex.split(line)[1:], cwd=tmp_path)
-        if done.returncode != (6 if line == GATE else 0) or "Traceback" in done.stderr:
+        # The gate may fail, as its line says, with a model of so few images.
+        if done.returncode not in ((0, 6) if line == GATE else (0,)) or "Traceback" in done.stderr:
             failed.append(f"{line}: exit {done.returncode}\n{done.stdout}{done.stderr}")
     assert not failed, "\n".join(failed)
