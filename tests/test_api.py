@@ -47,7 +47,7 @@ def test_the_example_in_the_readme_runs(pet_images: Path, tmp_path: Path) -> Non
     (tmp_path / "photos").mkdir()
     for name in ("1.jpg", "10.jpg"):
         shutil.copy(pet_images / "Dog" / name, tmp_path / "photos")
-    script = block[1] + "\nassert set(best) <= {'Cat', 'Dog'} and len(best) == 2\n"
+    script = block[1] + "\nassert set(found.best) <= {'Cat', 'Dog'} and len(found.best) == 2\n"
     command = [sys.executable, "-c", script]
     done = subprocess.run(command, cwd=tmp_path, env=environment(), capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
