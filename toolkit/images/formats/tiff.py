@@ -144,11 +144,6 @@ def declared_range(data: bytes) -> tuple[float, float] | None:
     return (min(low), max(high)) if low and high and max(high) > min(low) else None
 
 
-def white_is_zero(data: bytes) -> bool:
-    """Whether its grey levels run from white to black."""
-    return Directory(data).number(_COLOURS, 1) == 0
-
-
 def without_premultiplication(data: bytes) -> bytes:
     """`data` with unassociated alpha declared as associated, so that dropping alpha leaves the colours as they are.
 
