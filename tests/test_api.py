@@ -42,8 +42,8 @@ def test_the_example_in_the_readme_runs(pet_images: Path, tmp_path: Path) -> Non
     assert block is not None
     for kind in ("Cat", "Dog"):
         (tmp_path / "PetImages" / kind).mkdir(parents=True)
-        for picture in sorted((pet_images / kind).glob("2*.jpg"))[:40]:
-            shutil.copy(picture, tmp_path / "PetImages" / kind)
+        for image in sorted((pet_images / kind).glob("2*.jpg"))[:40]:
+            shutil.copy(image, tmp_path / "PetImages" / kind)
     (tmp_path / "photos").mkdir()
     for name in ("1.jpg", "10.jpg"):
         shutil.copy(pet_images / "Dog" / name, tmp_path / "photos")

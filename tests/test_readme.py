@@ -69,8 +69,8 @@ def test_the_commands_run_in_the_order_in_which_they_stand(
 
     def take(source: Path, pattern: str, n: int, target: Path) -> None:
         target.mkdir(parents=True)
-        for picture in sorted(source.glob(pattern))[:n]:
-            shutil.copy2(picture, target)
+        for image in sorted(source.glob(pattern))[:n]:
+            shutil.copy2(image, target)
 
     for kind in ("Cat", "Dog"):
         take(pet_images / kind, "2*.jpg", 100, tmp_path / "PetImages" / kind)

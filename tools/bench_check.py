@@ -25,11 +25,11 @@ import cv2
 import numpy as np
 
 
-def make_tree(folders: list[Path], root: Path, n_pictures: int) -> None:
-    """`n_pictures` in class folders below `root`, hard links where the disk allows it."""
+def make_tree(folders: list[Path], root: Path, n_images: int) -> None:
+    """`n_images` in class folders below `root`, hard links where the disk allows it."""
     paths = sorted(path for folder in folders for path in folder.rglob("*.png"))
     random.Random(0).shuffle(paths)
-    for i in range(n_pictures):
+    for i in range(n_images):
         path = paths[i % len(paths)]
         target = root / path.parent.name / f"{path.stem}-{i}.png"
         target.parent.mkdir(parents=True, exist_ok=True)

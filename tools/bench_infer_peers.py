@@ -45,7 +45,7 @@ pixels = cv2.resize(pixels, (width, height)).reshape(1, height, width, channels)
 print(session.run(None, {session.get_inputs()[0].name: pixels})[0])
 """
 
-N_PICTURES = 2000
+N_IMAGES = 2000
 
 KERAS = """
 import json, sys, time
@@ -87,7 +87,7 @@ def toolkit(*arguments: str) -> Callable[[], subprocess.CompletedProcess[bytes]]
     return python("-c", "from toolkit.__main__ import run; run()", *arguments)
 
 
-def large_pictures(folder: Path, originals: list[str]) -> list[str]:
+def large_images(folder: Path, originals: list[str]) -> list[str]:
     """12-megapixel JPEGs at quality 92, with the noise of a sensor so that they hold as much as a camera's."""
     rng = np.random.default_rng(0)
     paths = []
@@ -114,7 +114,7 @@ def help_and_one(originals: list[str], model: str, out: str) -> None:
 
 def large(originals: list[str], model: str, folder: Path) -> None:
     """12-megapixel images."""
-    samples = [sample(path, path) for path in large_pictures(folder, originals)]
+    samples = [sample(path, path) for path in large_images(folder, originals)]
     spec = open_session(Path(model), device="cpu", threads=1).contract.preprocess
     flag = cv2.IMREAD_COLOR_RGB if spec.channels == 3 else cv2.IMREAD_GRAYSCALE
     with one_opencv_thread():
@@ -125,18 +125,18 @@ def large(originals: list[str], model: str, folder: Path) -> None:
     print(f"12 MP  {full / ours:.2f} times as fast as in full, processor {full_cpu / ours_cpu:.2f} times", flush=True)
 
 
-def keras(pictures: list[str], bundle: Path, folder: Path) -> None:
+def keras(images: list[str], bundle: Path, folder: Path) -> None:
     """Keras' own way with the same network on the same images."""
-    for i, path in enumerate(pictures):
+    for i, path in enumerate(images):
         os.symlink(os.path.abspath(path), folder / f"{i:05}{os.path.splitext(path)[1]}")
     model, out = str(bundle / "model.keras"), str(folder.parent / "labels.csv")
     steady = [float(python("-c", KERAS, model, str(folder), "twice")().stdout) for _ in range(ROUNDS)]
     (theirs, _), (start, _), (ours, _) = medians(
         python("-c", KERAS, model, str(folder)),
-        toolkit("infer", pictures[0], "--model", str(bundle), "--out", out, "--device", "cpu"),
+        toolkit("infer", images[0], "--model", str(bundle), "--out", out, "--device", "cpu"),
         toolkit("infer", str(folder), "--model", str(bundle), "--out", out, "--device", "cpu"),
     )
-    n = len(pictures)
+    n = len(images)
     print(
         f"Keras  {n:,} images in {theirs:.1f} s, toolkit in {ours:.1f} s: {theirs / ours:.2f} times as fast;  steady "
         f"{n / statistics.median(steady):,.0f}/s and {n / (ours - start):,.0f}/s: "
@@ -146,13 +146,13 @@ def keras(pictures: list[str], bundle: Path, folder: Path) -> None:
 
 def main() -> None:
     source, bundle = sys.argv[1], Path(sys.argv[2])
-    pictures = [os.path.join(source, place) for place in islice(walk(source), N_PICTURES)]
+    images = [os.path.join(source, place) for place in islice(walk(source), N_IMAGES)]
     model = str(bundle / "model.onnx")
     with tempfile.TemporaryDirectory() as name:
-        (folder := Path(name) / "pictures").mkdir()
-        help_and_one(pictures, model, os.path.join(name, "labels.csv"))
-        large(pictures[:N_LARGE], model, Path(name))
-        keras(pictures, bundle, folder)
+        (folder := Path(name) / "images").mkdir()
+        help_and_one(images, model, os.path.join(name, "labels.csv"))
+        large(images[:N_LARGE], model, Path(name))
+        keras(images, bundle, folder)
 
 
 if __name__ == "__main__":

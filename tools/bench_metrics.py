@@ -1,6 +1,6 @@
 """All figures of 1,000,000 predictions of 1,000 classes: time and peak memory, beside one bare `argmax` of the same.
 
-    python tools/bench_metrics.py [--pictures N] [--classes K]
+    python tools/bench_metrics.py [--images N] [--classes K]
 
 The predictions are synthetic and made chunk by chunk; making them is not counted. Curves need every score and are left
 out beyond their limit, as they are in every report; the memory they took until then is counted.
@@ -24,7 +24,7 @@ CHUNK = 1000
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--pictures", type=int, default=1_000_000)
+    parser.add_argument("--images", type=int, default=1_000_000)
     parser.add_argument("--classes", type=int, default=1000)
     arguments = parser.parse_args()
     n_classes = arguments.classes
@@ -32,7 +32,7 @@ def main() -> None:
     confusion = ConfusionMatrix(f"class {k}" for k in range(n_classes))
     tally, store = ProbabilityTally(n_classes), ScoreStore(n_classes)
     figures_s = argmax_s = 0.0
-    for _ in range(arguments.pictures // CHUNK):
+    for _ in range(arguments.images // CHUNK):
         truth = rng.integers(0, n_classes, CHUNK)
         probabilities = rng.random((CHUNK, n_classes), np.float32)
         probabilities[np.arange(CHUNK), truth] += rng.random(CHUNK, np.float32) * 1.2

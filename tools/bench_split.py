@@ -55,9 +55,9 @@ splitfolders.ratio(sys.argv[1], output=sys.argv[2], seed=1, ratio=(0.9, 0.1), mo
 """
 
 
-def make_tree(pictures: Path, root: Path, n_files: int) -> None:
+def make_tree(images: Path, root: Path, n_files: int) -> None:
     """`n_files` photos of at least 20 KB in two class folders: parts of real ones, no two alike."""
-    contents = (path.read_bytes() for path in sorted(pictures.rglob("*.jpg")))
+    contents = (path.read_bytes() for path in sorted(images.rglob("*.jpg")))
     photos = [data for data in contents if len(data) >= 20_000]
     seen: set[bytes] = set()
     for label in ("Cat", "Dog"):
@@ -131,7 +131,7 @@ def measure(tree: Path, work: Path, rounds: int, only: str) -> dict[str, list[tu
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("pictures", type=Path)
+    parser.add_argument("images", type=Path)
     parser.add_argument("--files", type=int, default=20_000)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--tree", type=Path, help="make the tree here, or take what was made here before")
@@ -140,7 +140,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(dir=arguments.tree and arguments.tree.parent) as folder:
         tree: Path = arguments.tree or Path(folder) / "tree"
         if not tree.exists():
-            make_tree(arguments.pictures, tree, arguments.files)
+            make_tree(arguments.images, tree, arguments.files)
         if not arguments.rounds:
             return
         taken = measure(tree, Path(folder), arguments.rounds, arguments.only)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from support.command_line import ROOT
 
-from toolkit.cli.machine.demo import unpack_pictures
+from toolkit.cli.machine.demo import unpack_images
 from toolkit.core.errors import InputError
 from toolkit.images.decode import decode
 from toolkit.images.spec import Colour, Preprocess
@@ -17,17 +17,17 @@ from toolkit.images.spec import Colour, Preprocess
 PACKED = ROOT / "toolkit" / "_demo" / "fashion.zip"
 
 
-def test_two_thousand_pictures_under_a_megabyte_and_a_half_with_their_licence(tmp_path: Path) -> None:
+def test_two_thousand_images_under_a_megabyte_and_a_half_with_their_licence(tmp_path: Path) -> None:
     assert PACKED.stat().st_size < 1_500_000
-    folder = unpack_pictures(tmp_path / "demo")
+    folder = unpack_images(tmp_path / "demo")
     counts = {label.name: len(list(label.glob("*.png"))) for label in folder.iterdir()}
     assert len(counts) == 10
     assert set(counts.values()) == {200}
     assert "Zalando" in (folder.parent / "LICENSE-Fashion-MNIST.txt").read_text(encoding="utf-8")
 
 
-def test_every_picture_is_one_of_the_archive_pixel_for_pixel(data_dir: Path) -> None:
-    found = importlib.util.spec_from_file_location("make_demo_pictures", ROOT / "tools" / "make_demo_pictures.py")
+def test_every_image_is_one_of_the_archive_pixel_for_pixel(data_dir: Path) -> None:
+    found = importlib.util.spec_from_file_location("make_demo_images", ROOT / "tools" / "make_demo_images.py")
     assert found is not None
     assert found.loader is not None
     maker = importlib.util.module_from_spec(found)
@@ -45,5 +45,5 @@ def test_every_picture_is_one_of_the_archive_pixel_for_pixel(data_dir: Path) -> 
 def test_the_demo_refuses_a_folder_with_something_in_it(tmp_path: Path) -> None:
     (tmp_path / "precious.txt").write_text("x")
     with pytest.raises(InputError, match="something in it"):
-        unpack_pictures(tmp_path)
+        unpack_images(tmp_path)
     assert [p.name for p in tmp_path.iterdir()] == ["precious.txt"]

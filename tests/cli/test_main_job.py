@@ -40,7 +40,7 @@ def job(pet_images: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
             shutil.copy2(path, photos / kind)
     for name in ("Cat/666.jpg", "Cat/10404.jpg", "Dog/9500.jpg", "Cat/10501.jpg", "Dog/10797.jpg", "Cat/Thumbs.db"):
         shutil.copy2(pet_images / name, photos)
-    (photos / "notes.jpg").write_text("no picture")
+    (photos / "notes.jpg").write_text("no image")
     (photos / "unicode 고양이 é.jpg").write_bytes((pet_images / "Cat/1.jpg").read_bytes())
     for line in MAIN_JOB.splitlines():
         done = run_cli(*line.split()[1:], cwd=folder)
@@ -54,7 +54,7 @@ def rows(path: Path) -> list[dict[str, str]]:
 
 
 @pytest.mark.slow
-def test_the_split_is_a_tree_of_whole_pictures(job: Path) -> None:
+def test_the_split_is_a_tree_of_whole_images(job: Path) -> None:
     split = job / "PetImages-split"
     counts = {
         (part, kind): len(list((split / part / kind).iterdir()))
@@ -74,8 +74,8 @@ def test_the_split_is_a_tree_of_whole_pictures(job: Path) -> None:
 @pytest.mark.slow
 def test_one_row_per_file_and_the_faults_say_what_is_wrong(job: Path) -> None:
     found = rows(job / "labels.csv")
-    pictures = [p for p in (job / "photos").rglob("*") if p.is_file() and p.suffix == ".jpg"]
-    assert sorted(row["path"] for row in found) == sorted(p.relative_to(job).as_posix() for p in pictures)
+    images = [p for p in (job / "photos").rglob("*") if p.is_file() and p.suffix == ".jpg"]
+    assert sorted(row["path"] for row in found) == sorted(p.relative_to(job).as_posix() for p in images)
     for row in found:
         name = Path(row["path"]).name
         if name in FAULTS:
@@ -241,8 +241,8 @@ def test_a_missing_extra_says_how_to_install_it(
     (hidden / "__init__.py").write_text(f"raise ModuleNotFoundError('No module named {package}', name={package!r})")
     for kind in ("Cat", "Dog"):
         (tmp_path / "photos" / kind).mkdir(parents=True)
-        for picture in sorted((pet_images / kind).glob("1*.jpg"))[:10]:
-            shutil.copy(picture, tmp_path / "photos" / kind)
+        for image in sorted((pet_images / kind).glob("1*.jpg"))[:10]:
+            shutil.copy(image, tmp_path / "photos" / kind)
     python_path = f"{tmp_path / 'hidden'}:{environment()['PYTHONPATH']}"
     done = run_cli(*arguments, cwd=tmp_path, PYTHONPATH=python_path)
     assert done.returncode == 8, done.stderr

@@ -69,8 +69,8 @@ def test_files_without_a_suffix_are_seen_by_all(tmp_path: Path) -> None:
         for label in ("Cat", "Dog"):
             folder = tmp_path / subset / label
             write_image(folder / "a.png").rename(folder / "without")
-            (folder / "notes").write_text("no picture")
-            (folder / "notes.txt").write_text("no picture")
+            (folder / "notes").write_text("no image")
+            (folder / "notes.txt").write_text("no image")
     dataset = find_dataset(tmp_path)
     assert [Path(sample.path).name for sample in dataset.samples] == ["without"] * 4
     assert {image.path.name for image in labelled(tmp_path, contract())} == {"without"}

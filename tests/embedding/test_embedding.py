@@ -45,7 +45,7 @@ def photos(tmp_path: Path) -> Path:
         image = cv2.resize(rng.integers(0, 255, (4, 4, 3), dtype=np.uint8), (40, 40))
         cv2.imwrite(str(folder / f"{i:02}.png"), image)
     (folder / "below" / "broken.jpg").write_bytes(b"\xff\xd8\xff\xe0 broken")
-    (folder / "notes.txt").write_text("no picture")
+    (folder / "notes.txt").write_text("no image")
     return folder
 
 

@@ -18,15 +18,15 @@ from toolkit.evaluation.summary import Gate, parse_gates
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     place = tmp_path_factory.mktemp("compare")
-    pictures = fitted_network.unpack(place)
-    fitted_network.fit(place / "good.onnx", pictures)
-    fitted_network.fit(place / "small.onnx", pictures, size=8, n=15, steps=40)
+    images = fitted_network.unpack(place)
+    fitted_network.fit(place / "good.onnx", images)
+    fitted_network.fit(place / "small.onnx", images, size=8, n=15, steps=40)
     return place
 
 
 def test_side_by_side(folder: Path, tmp_path: Path) -> None:
-    pictures = folder / "pictures" / "fashion"
-    good, small = compare(pictures, [folder / "good.onnx", folder / "small.onnx"], tmp_path)
+    images = folder / "images" / "fashion"
+    good, small = compare(images, [folder / "good.onnx", folder / "small.onnx"], tmp_path)
     one, other = (pd.read_csv(tmp_path / name / "predictions.csv") for name in ("good", "small"))
     assert good.difference == 0
     assert small.changed == (one["label"] != other["label"]).sum() > 50
@@ -91,7 +91,7 @@ def test_what_is_no_gate_is_refused(text: str) -> None:
 )
 def test_gate_command(folder: Path, tmp_path: Path, gate: str, code: int, said: str) -> None:
     done = run_cli(
-        *("evaluate", folder / "pictures" / "fashion", "--model", folder / "good.onnx", "--fail-under", gate),
+        *("evaluate", folder / "images" / "fashion", "--model", folder / "good.onnx", "--fail-under", gate),
         cwd=tmp_path,
     )
     assert done.returncode == code, done.stderr
@@ -101,7 +101,7 @@ def test_gate_command(folder: Path, tmp_path: Path, gate: str, code: int, said: 
 
 def test_compare_command(folder: Path, tmp_path: Path) -> None:
     models = [part for name in ("good", "small") for part in ("--model", folder / f"{name}.onnx")]
-    done = run_cli("evaluate", folder / "pictures" / "fashion", *models, cwd=tmp_path)
+    done = run_cli("evaluate", folder / "images" / "fashion", *models, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "evaluation" / "changed.csv").is_file()
     assert "small  accuracy" in done.stderr

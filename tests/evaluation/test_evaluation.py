@@ -31,13 +31,13 @@ PLOTS = {"confusion", "classes", "reliability", "confidence", "thresholds", "pre
 
 
 @pytest.fixture(scope="module")
-def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return fitted_network.unpack(tmp_path_factory.mktemp("judged"))
 
 
 @pytest.fixture(scope="module")
-def model(pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return fitted_network.fit(tmp_path_factory.mktemp("model") / "model.onnx", pictures)
+def model(images: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return fitted_network.fit(tmp_path_factory.mktemp("model") / "model.onnx", images)
 
 
 @pytest.fixture(scope="module")
@@ -46,14 +46,14 @@ def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def evaluation(pictures: Path, model: Path, out: Path) -> Evaluation:
-    return evaluate(pictures, model, out)
+def evaluation(images: Path, model: Path, out: Path) -> Evaluation:
+    return evaluate(images, model, out)
 
 
 @pytest.fixture(scope="module")
-def answers(pictures: Path, model: Path) -> tuple[list[str], np.ndarray[tuple[int, int], np.dtype[np.float64]]]:
+def answers(images: Path, model: Path) -> tuple[list[str], np.ndarray[tuple[int, int], np.dtype[np.float64]]]:
     """Truth (N,) by the folder's name, and probabilities (N, K), without any of the code under test."""
-    samples = list(Inputs(paths=(str(pictures),)).samples(PassedOver()))
+    samples = list(Inputs(paths=(str(images),)).samples(PassedOver()))
     truth = [sample.path.split("/")[-2] for sample in samples]
     found = [p.probabilities for p in predict(samples, open_session(model, threads=1))]
     return truth, np.stack([p for p in found if p is not None]).astype(np.float64)
@@ -103,7 +103,7 @@ def test_every_file_holds_the_same_figures(evaluation: Evaluation, out: Path) ->
     assert limits["answered"][0] == content["data"]["answered"] == 2000
 
 
-def test_every_plot_is_a_picture(evaluation: Evaluation, out: Path) -> None:
+def test_every_plot_is_a_image(evaluation: Evaluation, out: Path) -> None:
     assert evaluation.report.support
     assert {path.stem for path in out.glob("*.png")} == PLOTS
     for path in out.glob("*.png"):
@@ -112,16 +112,16 @@ def test_every_plot_is_a_picture(evaluation: Evaluation, out: Path) -> None:
 
 @pytest.mark.parametrize("min_confidence", [0.0, 0.7])
 def test_infer_writes_the_same_report_and_rows(
-    pictures: Path, model: Path, tmp_path: Path, min_confidence: float
+    images: Path, model: Path, tmp_path: Path, min_confidence: float
 ) -> None:
     data = tmp_path / "data"
-    shutil.copytree(pictures, data)
+    shutil.copytree(images, data)
     classes = sorted(path for path in data.iterdir() if path.is_dir())
     (classes[3] / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\n")
     (classes[4] / "empty.png").write_bytes(b"")
     (data / "Umbrella").mkdir()
     shutil.copy(next(classes[0].iterdir()), data / "Umbrella" / "1.png")
-    (data / "notes.txt").write_text("no picture")
+    (data / "notes.txt").write_text("no image")
 
     evaluation = evaluate(data, model, tmp_path / "reports", EvaluateOptions(min_confidence=min_confidence))
     infer(Inputs(paths=(str(data),)), tmp_path / "labels.csv", model, InferOptions(min_confidence=min_confidence))
@@ -138,14 +138,14 @@ def test_infer_writes_the_same_report_and_rows(
     assert (step.answered, step.correct) == (evaluation.report.support, evaluation.report.correct)
 
 
-def test_labels_are_matched_by_name(pictures: Path, tmp_path: Path) -> None:
+def test_labels_are_matched_by_name(images: Path, tmp_path: Path) -> None:
     """A class missing on disk shifts nothing."""
-    model = fitted_network.fit(tmp_path / "model.onnx", pictures)
+    model = fitted_network.fit(tmp_path / "model.onnx", images)
     data = tmp_path / "data"
-    names = sorted(path.name for path in pictures.iterdir() if path.is_dir())
+    names = sorted(path.name for path in images.iterdir() if path.is_dir())
     for name in names[2:5]:
         (data / name).mkdir(parents=True)
-        for file in sorted((pictures / name).iterdir())[:30]:
+        for file in sorted((images / name).iterdir())[:30]:
             shutil.copy(file, data / name)
     evaluation = evaluate(data, model, tmp_path / "reports")
     assert evaluation.data.missing == (*names[:2], *names[5:])
@@ -175,7 +175,7 @@ def test_of_a_split_tree_the_held_out_part_is_used(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("case", ["missing", "a file", "no images", "foreign classes", "out is a file"])
-def test_wrong_input_is_named(case: str, pictures: Path, model: Path, tmp_path: Path) -> None:
+def test_wrong_input_is_named(case: str, images: Path, model: Path, tmp_path: Path) -> None:
     data, out = tmp_path / "data", tmp_path / "out"
     expected = {
         "missing": "found nothing",
@@ -189,21 +189,21 @@ def test_wrong_input_is_named(case: str, pictures: Path, model: Path, tmp_path: 
     elif case == "no images":
         (data / "Bag").mkdir(parents=True)
     elif case == "foreign classes":
-        shutil.copytree(pictures / "Bag", data / "Plum")
+        shutil.copytree(images / "Bag", data / "Plum")
     elif case == "out is a file":
-        data = pictures
+        data = images
         out.write_text("precious")
     with pytest.raises(InputError, match=expected):
         evaluate(data, model, out)
     assert out.read_text() == "precious" if out.is_file() else not list(out.glob("*"))
 
 
-def test_undecided_pictures_of_another_shape_of_model(tmp_path: Path, pictures: Path) -> None:
+def test_undecided_images_of_another_shape_of_model(tmp_path: Path, images: Path) -> None:
     """A network that always says the same: kappa, precision and areas stay defined numbers or null, never NaN text."""
     promise = onnx_networks.contract(("Bag", "Coat"), 8)
     model = onnx_networks.write_mean_network(tmp_path / "model.onnx", promise, seed=3)
     data = tmp_path / "data"
-    shutil.copytree(pictures / "Bag", data / "Bag")
+    shutil.copytree(images / "Bag", data / "Bag")
     evaluate(data, model, tmp_path / "out")
     content = json.loads((tmp_path / "out" / "metrics.json").read_text())
     assert content["data"]["missing_classes"] == ["Coat"]
@@ -211,8 +211,8 @@ def test_undecided_pictures_of_another_shape_of_model(tmp_path: Path, pictures: 
     assert "NaN" not in (tmp_path / "out" / "metrics.json").read_text()
 
 
-def test_command(pictures: Path, model: Path, tmp_path: Path) -> None:
-    done = run_cli("evaluate", pictures, "--model", model, "--out", "reports", cwd=tmp_path)
+def test_command(images: Path, model: Path, tmp_path: Path) -> None:
+    done = run_cli("evaluate", images, "--model", model, "--out", "reports", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert done.stdout == ""
     accuracy = json.loads((tmp_path / "reports" / "metrics.json").read_text())["figures"]["accuracy"]

@@ -26,11 +26,11 @@ HOSTILE = ("<img src=x onerror=alert(1)>", "\"'><script>alert(2)<", "고양이 $
 def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Evaluation, Path]:
     """Four classes with names that try to break out of the page, and a folder that no model knows."""
     folder = tmp_path_factory.mktemp("page")
-    pictures = fitted_network.unpack(folder)
+    originals = fitted_network.unpack(folder)
     data = folder / "data & <b>more"
     for source, name in zip(("Shirt", "Coat", "Pullover", "Bag"), HOSTILE, strict=True):
         (data / name).mkdir(parents=True)
-        for k, file in enumerate(sorted((pictures / source).iterdir())[:60]):
+        for k, file in enumerate(sorted((originals / source).iterdir())[:60]):
             shutil.copy(file, data / name / f"{k} <i>&amp;'\".png")
     (data / HOSTILE[0] / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\n")
     promise = contract(tuple(sorted(HOSTILE)), 28, Colour.GREY)
@@ -159,7 +159,7 @@ def test_stays_small(made: tuple[Evaluation, Path]) -> None:
 
 
 @pytest.mark.slow
-def test_ten_thousand_real_pictures_stay_under_5_mb(flower_photos: Path, tmp_path: Path) -> None:
+def test_ten_thousand_real_images_stay_under_5_mb(flower_photos: Path, tmp_path: Path) -> None:
     """3,119 photos, each linked four times under other names."""
     labels = tuple(sorted(p.name for p in flower_photos.iterdir() if p.is_dir()))
     promise = contract(labels, 16)

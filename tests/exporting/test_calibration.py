@@ -141,7 +141,7 @@ def test_the_better_file_has_fewer_misses_then_more_agreement_then_accuracy() ->
         both = None if accuracy is None else (accuracy, 0.9)
         names = tuple(str(i) for i in range(misses))
         return artefacts._rank(
-            Verification(n_pictures=9, difference=0.1, agreement=agreement, accuracy=both, limit=None, misses=names)
+            Verification(n_images=9, difference=0.1, agreement=agreement, accuracy=both, limit=None, misses=names)
         )
 
     assert rank(2, 1, 0.9) < rank(1, 0.9, 0.9) < rank(1, 0.99, 0.7) < rank(0, 0.98, None) < rank(0, 0.98, 0.6)

@@ -17,7 +17,7 @@ import onnx
 import pytest
 from ai_edge_litert.interpreter import Interpreter
 from onnx import numpy_helper
-from support.bundles import make_bundle, pictures_of, unpack_some
+from support.bundles import images_of, make_bundle, unpack_some
 from support.command_line import run_cli
 
 from toolkit import cli
@@ -63,16 +63,16 @@ def options(kind: Format, quantize: Quantize | None = None, **more: Any) -> Expo
 
 
 @pytest.fixture(scope="session")
-def fashion_pictures(data_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def fashion_images(data_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """120 Fashion-MNIST images of each class, class folders."""
     target = tmp_path_factory.mktemp("fashion-some")
     return unpack_some(data_dir / "fashion_mnist_images.zip", target, "fashion_mnist_images/test", 120)
 
 
 @pytest.fixture(scope="session")
-def fashion_bundle(fashion_pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def fashion_bundle(fashion_images: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("bundles") / "fashion"
-    return make_bundle(folder, load_recipe("fashion"), fashion_pictures, per_class=120, epochs=12)
+    return make_bundle(folder, load_recipe("fashion"), fashion_images, per_class=120, epochs=12)
 
 
 @pytest.fixture(scope="session")
@@ -88,10 +88,10 @@ def exported(fashion_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> 
 
 
 @pytest.fixture(scope="session")
-def truth(fashion_bundle: Path, fashion_pictures: Path) -> tuple[Any, Any]:
+def truth(fashion_bundle: Path, fashion_images: Path) -> tuple[Any, Any]:
     """200 images uint8, and what the saved Keras network says of them, asked without any of the exporter's code."""
     bundle = load_bundle(fashion_bundle)
-    images = np.stack([decode(p.read_bytes(), bundle.contract.preprocess) for p in pictures_of(fashion_pictures, 20)])
+    images = np.stack([decode(p.read_bytes(), bundle.contract.preprocess) for p in images_of(fashion_images, 20)])
     model = keras.saving.load_model(bundle.keras_path)
     return images, network.probabilities(model.predict(images.astype(np.float32), verbose=0), "softmax")
 
@@ -318,7 +318,7 @@ def test_the_command_line(fashion_bundle: Path, tmp_path: Path) -> None:
     assert (missing.returncode, "found nothing" in missing.stderr) == (4, True)
 
 
-def test_vanished_pictures(fashion_bundle: Path, fashion_pictures: Path, tmp_path: Path) -> None:
+def test_vanished_images(fashion_bundle: Path, fashion_images: Path, tmp_path: Path) -> None:
     """Without the validation images the bundle's own few prove it, or `--data`; int8 needs training images."""
     moved = tmp_path / "bundle"
     moved.mkdir()
@@ -326,11 +326,11 @@ def test_vanished_pictures(fashion_bundle: Path, fashion_pictures: Path, tmp_pat
         if path.is_file():
             (moved / path.name).write_bytes(path.read_bytes())
     text = (moved / "bundle.json").read_text()
-    (moved / "bundle.json").write_text(text.replace(str(fashion_pictures), str(tmp_path / "gone")))
+    (moved / "bundle.json").write_text(text.replace(str(fashion_images), str(tmp_path / "gone")))
     few = export(moved, ExportOptions(onnx=True)).artefacts[0].verification
-    assert (few.n_pictures, few.accuracy) == (30, None)
-    many = export(moved, ExportOptions(onnx=True, data=fashion_pictures)).artefacts[0].verification
-    assert many.n_pictures == 512
+    assert (few.n_images, few.accuracy) == (30, None)
+    many = export(moved, ExportOptions(onnx=True, data=fashion_images)).artefacts[0].verification
+    assert many.n_images == 512
     with pytest.raises(InputError, match="calibrated"):
         export(moved, ExportOptions(onnx=True, quantize=Quantize.INT8))
     (moved / "model.keras").write_bytes((moved / "model.keras").read_bytes()[:-1000])
@@ -366,11 +366,11 @@ def labels_file(tmp_path: Path) -> Path:
     return path
 
 
-def test_a_keras_file_says_itself_what_it_wants(fashion_pictures: Path, labels_file: Path, tmp_path: Path) -> None:
+def test_a_keras_file_says_itself_what_it_wants(fashion_images: Path, labels_file: Path, tmp_path: Path) -> None:
     small_network(rescale=True, last="softmax").save(tmp_path / "own.keras")
     result = export(
         tmp_path / "own.keras",
-        ExportOptions(onnx=True, tflite=True, savedmodel=True, labels=labels_file, data=fashion_pictures),
+        ExportOptions(onnx=True, tflite=True, savedmodel=True, labels=labels_file, data=fashion_images),
     )
     assert [a.verification.misses for a in result.artefacts] == [(), (), ()]
     assert read_contract(tmp_path / "model.onnx").labels == tuple("0123456789")
@@ -380,12 +380,12 @@ def test_a_keras_file_says_itself_what_it_wants(fashion_pictures: Path, labels_f
 @pytest.mark.parametrize("values", list(Values))
 @pytest.mark.parametrize("output", list(Output))
 def test_what_a_keras_file_does_not_say_is_asked_for(
-    fashion_pictures: Path, labels_file: Path, tmp_path: Path, values: Values, output: Output
+    fashion_images: Path, labels_file: Path, tmp_path: Path, values: Values, output: Output
 ) -> None:
     path = tmp_path / "own.keras"
     model = small_network(rescale=False, last=None if output is Output.LOGITS else "softmax")
     model.save(path)
-    own: dict[str, Any] = {"labels": labels_file, "data": fashion_pictures}
+    own: dict[str, Any] = {"labels": labels_file, "data": fashion_images}
     with pytest.raises(UsageError, match=r"0\.\.255, 0\.\.1 or -1\.\.1") as caught:
         export(path, ExportOptions(onnx=True, **own))
     assert "--values" in caught.value.hint
@@ -394,7 +394,7 @@ def test_what_a_keras_file_does_not_say_is_asked_for(
             export(path, ExportOptions(onnx=True, values=values, **own))
     export(path, ExportOptions(onnx=True, values=values, output=output, **own))
     images = np.stack([decode(p.read_bytes(), read_contract(tmp_path / "model.onnx").preprocess)
-                       for p in pictures_of(fashion_pictures, 2)])  # fmt: skip
+                       for p in images_of(fashion_images, 2)])  # fmt: skip
     wanted: dict[str, Any] = {"0..255": images, "0..1": images / 255, "-1..1": images / 127.5 - 1}
     scaled = wanted[values].astype(np.float32)
     raw = model.predict(scaled, verbose=0)
@@ -402,22 +402,22 @@ def test_what_a_keras_file_does_not_say_is_asked_for(
     assert np.abs(open_runner(tmp_path / "model.onnx", Format.ONNX)(images) - expected).max() < 1e-4
 
 
-def test_a_keras_file_needs_labels_and_pictures(labels_file: Path, tmp_path: Path, fashion_pictures: Path) -> None:
+def test_a_keras_file_needs_labels_and_images(labels_file: Path, tmp_path: Path, fashion_images: Path) -> None:
     path = tmp_path / "own.keras"
     small_network(rescale=True, last="softmax").save(path)
     with pytest.raises(UsageError, match="class names"):
-        export(path, ExportOptions(onnx=True, data=fashion_pictures))
+        export(path, ExportOptions(onnx=True, data=fashion_images))
     with pytest.raises(UsageError, match="no images"):
         export(path, ExportOptions(onnx=True, labels=labels_file))
     labels_file.write_text("a\nb\n")
     with pytest.raises(InputError, match="named like the classes"):
-        export(path, ExportOptions(onnx=True, labels=labels_file, data=fashion_pictures))
+        export(path, ExportOptions(onnx=True, labels=labels_file, data=fashion_images))
     labels_file.write_text("0\n1\n0\n")
     with pytest.raises(InputError, match="twice"):
-        export(path, ExportOptions(onnx=True, labels=labels_file, data=fashion_pictures))
+        export(path, ExportOptions(onnx=True, labels=labels_file, data=fashion_images))
     labels_file.write_text("0\n1\n2\n")
     with pytest.raises(ModelError, match="3 columns for 3 class names"):
-        export(path, ExportOptions(onnx=True, labels=labels_file, data=fashion_pictures))
+        export(path, ExportOptions(onnx=True, labels=labels_file, data=fashion_images))
 
 
 def test_what_layers_say() -> None:
@@ -518,7 +518,7 @@ def test_every_documented_network_in_every_format(name: str, request: pytest.Fix
         recipe = replace(recipe, preprocess=small)
     root: Path
     if name == "fashion":
-        root = request.getfixturevalue("fashion_pictures")
+        root = request.getfixturevalue("fashion_images")
     elif name == "malaria":
         root = request.getfixturevalue("cell_images")
     elif name.startswith("cats-dogs"):
@@ -547,10 +547,10 @@ def test_there_are_seven_documented_networks() -> None:
 
 @pytest.mark.parametrize("quantize", [None, Quantize.INT8])
 def test_infer_runs_tflite_files_too(
-    exported: Path, fashion_pictures: Path, tmp_path: Path, quantize: Quantize | None
+    exported: Path, fashion_images: Path, tmp_path: Path, quantize: Quantize | None
 ) -> None:
     """On a directory, from two threads and with a last batch of another size, the same as the ONNX file."""
-    samples = [sample(str(path), path.name) for path in pictures_of(fashion_pictures, 7)]
+    samples = [sample(str(path), path.name) for path in images_of(fashion_images, 7)]
     options_ = InferOptions(workers=2, batch_size=16)
     found = {}
     for kind in (Format.ONNX, Format.TFLITE):

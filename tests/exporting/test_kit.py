@@ -29,8 +29,8 @@ from toolkit.training.recipes.recipe import load_recipe
 @pytest.fixture(scope="module")
 def bundle(data_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("kit")
-    pictures = unpack_some(data_dir / "fashion_mnist_images.zip", folder / "pictures", "fashion_mnist_images/test", 60)
-    return make_bundle(folder / "model", load_recipe("fashion"), pictures, per_class=60, epochs=10)
+    images = unpack_some(data_dir / "fashion_mnist_images.zip", folder / "images", "fashion_mnist_images/test", 60)
+    return make_bundle(folder / "model", load_recipe("fashion"), images, per_class=60, epochs=10)
 
 
 @pytest.fixture(scope="module", params=["onnx", "tflite"])

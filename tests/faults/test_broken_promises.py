@@ -129,7 +129,7 @@ def test_what_is_no_probability_is_refused(answer: Any) -> None:
         CheckedSession(Answers(answer), Path("m.onnx")).run(np.zeros((2, 32, 32, 3), np.uint8))
 
 
-def test_a_row_without_a_number_is_an_error_of_its_picture() -> None:
+def test_a_row_without_a_number_is_an_error_of_its_image() -> None:
     found = CheckedSession(Answers([[np.nan, np.nan], [0.25, 0.75]]), Path("m.onnx"))
     model = toolkit.Model(found)
     predictions = model.predict([np.zeros((32, 32, 3), np.uint8)] * 2)
@@ -137,7 +137,7 @@ def test_a_row_without_a_number_is_an_error_of_its_picture() -> None:
     assert [bool(error) for error in predictions.errors] == [True, False]
 
 
-def test_a_broken_picture_never_has_a_label(tmp_path: Path) -> None:
+def test_a_broken_image_never_has_a_label(tmp_path: Path) -> None:
     for name, data in (("empty.png", b""), ("torn.png", small.png(1)[:40]), ("whole.png", small.png(1))):
         (tmp_path / name).write_bytes(data)
     names = ["empty.png", "torn.png", "whole.png", "missing.png"]

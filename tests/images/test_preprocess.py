@@ -201,7 +201,7 @@ def test_a_truncated_file_is_an_error(photo: Image.Image, kind: str, options: di
         (b"\x00\x00\x00\x18ftypheic" + bytes(64), "truncated", "HEIF"),
     ],
 )
-def test_what_is_no_picture_says_what_it_is(data: bytes, kind: str, words: str) -> None:
+def test_what_is_no_image_says_what_it_is(data: bytes, kind: str, words: str) -> None:
     with pytest.raises(DecodeError, match=words) as caught:
         decode(data, Preprocess(height=8, width=8))
     assert caught.value.kind == kind
@@ -214,7 +214,7 @@ def test_a_bomb_is_refused_from_its_header() -> None:
     assert caught.value.kind == "too_large"
 
 
-def test_a_crop_of_a_very_long_picture_needs_little_memory() -> None:
+def test_a_crop_of_a_very_long_image_needs_little_memory() -> None:
     data = encoded(Image.new("L", (60_000, 2)), "PNG")
     spec = Preprocess(height=224, width=224, resize=Resize.CROP)
     assert decode(data, spec).shape == (224, 224, 3)
@@ -267,7 +267,7 @@ def test_an_array_is_fitted_as_its_file_is(photo: Image.Image, resize: Resize, c
     assert np.abs(found - decode(encoded(photo, "PNG"), spec)).max() <= (2 if colour is Colour.GREY else 0)
 
 
-def test_an_array_that_is_no_picture_is_refused() -> None:
+def test_an_array_that_is_no_image_is_refused() -> None:
     spec = Preprocess(height=8, width=8)
     for array in (np.zeros((4, 4, 3), np.float32), np.zeros((4, 4, 4), np.uint8), np.zeros(4, np.uint8)):
         with pytest.raises(DecodeError, match="expected uint8"):

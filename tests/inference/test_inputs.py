@@ -37,8 +37,8 @@ def test_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     make(tmp_path, "in/b.PNG", "in/a/z.jpg", "in/a.jpg", "in/a-b/x.webp", "in/plain", "in/.hidden/x.png", "in/.x.png")
     make(tmp_path, b"in/caf\xe9.png", "in/c.png")
-    (tmp_path / "in" / "notes").write_text("no picture")
-    (tmp_path / "in" / "notes.txt").write_text("no picture")
+    (tmp_path / "in" / "notes").write_text("no image")
+    (tmp_path / "in" / "notes.txt").write_text("no image")
     (tmp_path / "in" / "a" / "up").symlink_to(tmp_path / "in")
     counts = PassedOver()
     places = ["a/z.jpg", "a-b/x.webp", "a.jpg", "b.PNG", "c.png", "caf\\xe9.png", "plain"]
@@ -80,7 +80,7 @@ def test_a_file_that_is_given_twice_has_one_row(tmp_path: Path, monkeypatch: pyt
 
 def test_an_image_under_another_name_is_one(tmp_path: Path) -> None:
     make(tmp_path, "photo.dat", "photo.txt")
-    (tmp_path / "notes.txt").write_text("no picture")
+    (tmp_path / "notes.txt").write_text("no image")
     counts = PassedOver()
     assert [Path(name).name for name in names(str(tmp_path), counts=counts)] == ["photo.dat", "photo.txt"]
     assert counts.suffixes == {".txt": 1}
@@ -159,7 +159,7 @@ def test_doctor_without_a_home_or_with_a_cache_of_another_user(tmp_path: Path, m
 def test_doctor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TOOLKIT_CACHE", str(tmp_path / "cache"))
     (tmp_path / "cache" / "flowers").mkdir(parents=True)
-    (tmp_path / "cache" / "flowers" / "pictures.u8").write_bytes(bytes(3_000_000))
+    (tmp_path / "cache" / "flowers" / "images.u8").write_bytes(bytes(3_000_000))
     done = run_cli("doctor", "--json", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     findings = {f["subject"]: f for f in json.loads(done.stdout)}

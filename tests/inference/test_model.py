@@ -1,4 +1,4 @@
-"""`toolkit.load(model).predict(pictures)`: what infer does, in memory."""
+"""`toolkit.load(model).predict(images)`: what infer does, in memory."""
 
 from __future__ import annotations
 
@@ -60,24 +60,24 @@ def test_an_array_that_is_not_clearly_one_image_or_many_is_refused(model_path: P
 
 def test_what_cannot_be_read_is_an_error_in_its_place(model_path: Path, pet_images: Path, tmp_path: Path) -> None:
     good = pet_images / "Cat" / "1.jpg"
-    pictures: list[Any] = [
+    images: list[Any] = [
         good,
         pet_images / "Cat" / "666.jpg",
         tmp_path / "missing.jpg",
         np.zeros((4, 4), np.float32),
         good,
     ]
-    found = toolkit.load(str(model_path)).predict(pictures)
+    found = toolkit.load(str(model_path)).predict(images)
     assert [bool(error) for error in found.errors] == [False, True, True, True, False]
     assert np.isnan(found.probabilities).all(axis=1).tolist() == [False, True, True, True, False]
     np.testing.assert_array_equal(found.probabilities[0], found.probabilities[4])
 
 
-def test_no_pictures_is_an_empty_answer(model_path: Path) -> None:
+def test_no_images_is_an_empty_answer(model_path: Path) -> None:
     assert toolkit.load(model_path).predict([]).probabilities.shape == (0, 2)
 
 
-def test_one_path_is_one_picture(model_path: Path, pet_images: Path) -> None:
+def test_one_path_is_one_image(model_path: Path, pet_images: Path) -> None:
     assert toolkit.load(model_path).predict(str(pet_images / "Cat" / "1.jpg")).probabilities.shape == (1, 2)
 
 

@@ -164,11 +164,11 @@ def test_update(photos: Path, model: Path, tmp_path: Path, suffix: str) -> None:
     assert out.stat().st_ino == written.st_ino
     assert out.stat().st_mtime_ns == written.st_mtime_ns
 
-    pictures = sorted(photos.glob("*/*.png"))
-    shutil.copy2(pictures[-1], photos / "0" / "000.png")
-    shutil.copy2(pictures[-2], pictures[5])
-    os.utime(pictures[5], ns=(1, 1))
-    pictures[8].unlink()
+    images = sorted(photos.glob("*/*.png"))
+    shutil.copy2(images[-1], photos / "0" / "000.png")
+    shutil.copy2(images[-2], images[5])
+    os.utime(images[5], ns=(1, 1))
+    images[8].unlink()
     result = label(photos, out, updating)
     assert (result.n_kept, result.n_new, result.n_gone) == (29, 2, 1)
     fresh = tmp_path / f"fresh{suffix}"

@@ -76,7 +76,7 @@ def test_every_field_is_checked_for_its_type(bundle: Bundle) -> None:
             load_bundle(bundle.path)
 
 
-def test_check_pictures_must_fit_the_contract(bundle: Bundle) -> None:
+def test_check_images_must_fit_the_contract(bundle: Bundle) -> None:
     path = bundle.path / "check.npz"
     write_check(path, np.zeros((3, 5, 6, 3), np.uint8), np.zeros((3, 2), np.float32))
     with pytest.raises(ModelError, match="expected uint8"):

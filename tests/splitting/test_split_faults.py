@@ -18,7 +18,7 @@ from support.command_line import environment, run_cli
 
 from toolkit.splitting.table import PLAN
 
-N_PICTURES = 200
+N_IMAGES = 200
 
 
 @pytest.fixture
@@ -28,7 +28,7 @@ def pets(pet_images: Path, tmp_path: Path) -> Path:
     for label in ("Cat", "Dog"):
         (root / label).mkdir(parents=True)
         usable = [path for path in sorted((pet_images / label).glob("*.jpg")) if path.stat().st_size]
-        for path in usable[: N_PICTURES // 2]:
+        for path in usable[: N_IMAGES // 2]:
             shutil.copy2(path, root / label)
     return root
 

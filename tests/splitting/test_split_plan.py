@@ -19,7 +19,7 @@ from toolkit.data.class_source import Problem, SourceFile
 from toolkit.data.probe import Examined
 from toolkit.images.header import Header
 from toolkit.splitting.group_fill import fill, fill_one
-from toolkit.splitting.plan import Picture, borders, parse_ratio, plan, subsets
+from toolkit.splitting.plan import PlanItem, borders, parse_ratio, plan, subsets
 from toolkit.splitting.rows import SplitSample, build
 
 
@@ -31,15 +31,15 @@ ratios = st.sampled_from(["0.9", "0.8", "0.7", "0.5", "0.15", "0.8,0.1,0.1", "0.
 contents = st.lists(st.integers(0, 10**6), min_size=1, max_size=60, unique=True)
 
 
-def pictures_of(numbers: list[int], classes: int = 2) -> list[Picture]:
-    return [Picture(f"{n % classes}/{n}.jpg", str(n % classes), digest(n)) for n in numbers]
+def items_of(numbers: list[int], classes: int = 2) -> list[PlanItem]:
+    return [PlanItem(f"{n % classes}/{n}.jpg", str(n % classes), digest(n)) for n in numbers]
 
 
 @given(contents, ratios, st.integers(0, 5))
 def test_counts_are_exact(numbers: list[int], ratio: tuple[Decimal, ...], seed: int) -> None:
-    pictures = pictures_of(numbers)
-    counted = Counter((p.label, c.subset) for p, c in zip(pictures, plan(pictures, ratio, seed), strict=True))
-    for label, n in Counter(p.label for p in pictures).items():
+    items = items_of(numbers)
+    counted = Counter((p.label, c.subset) for p, c in zip(items, plan(items, ratio, seed), strict=True))
+    for label, n in Counter(p.label for p in items).items():
         ends = [0, *borders(n, ratio)]
         parts = ("train", "validation", "test")[: len(ratio)]
         assert [counted[label, part] for part in parts] == [b - a for a, b in itertools.pairwise(ends)]
@@ -47,15 +47,15 @@ def test_counts_are_exact(numbers: list[int], ratio: tuple[Decimal, ...], seed: 
 
 @given(contents, ratios, st.randoms(use_true_random=False))
 def test_order_and_names_do_not_matter(numbers: list[int], ratio: tuple[Decimal, ...], random: object) -> None:
-    pictures = pictures_of(numbers)
-    first = {p.digest: c.subset for p, c in zip(pictures, plan(pictures, ratio), strict=True)}
-    renamed = [replace(p, path=f"{p.label}/{p.digest[::-1]}.jpg") for p in pictures]
+    items = items_of(numbers)
+    first = {p.digest: c.subset for p, c in zip(items, plan(items, ratio), strict=True)}
+    renamed = [replace(p, path=f"{p.label}/{p.digest[::-1]}.jpg") for p in items]
     random.shuffle(renamed)  # type: ignore[attr-defined]
     assert {p.digest: c.subset for p, c in zip(renamed, plan(renamed, ratio), strict=True)} == first
 
 
 @given(contents, st.sampled_from(["0.9", "0.75", "0.5"]).map(parse_ratio))
-def test_one_more_picture_moves_at_most_one_other(numbers: list[int], ratio: tuple[Decimal, ...]) -> None:
+def test_one_more_image_moves_at_most_one_other(numbers: list[int], ratio: tuple[Decimal, ...]) -> None:
     digests = [digest(n) for n in numbers]
     before, after = subsets(digests, ratio), subsets([*digests, digest(-1)], ratio)
     assert sum(a != b for a, b in zip(before, after, strict=False)) <= 1
@@ -65,9 +65,9 @@ def test_one_more_picture_moves_at_most_one_other(numbers: list[int], ratio: tup
 def test_what_was_assigned_never_moves(
     old: list[int], new: list[int], first: tuple[Decimal, ...], second: tuple[Decimal, ...]
 ) -> None:
-    pictures = pictures_of(old)
-    known = [replace(p, assigned=c.subset) for p, c in zip(pictures, plan(pictures, first), strict=True)]
-    together = known + pictures_of([n for n in new if n not in old])
+    items = items_of(old)
+    known = [replace(p, assigned=c.subset) for p, c in zip(items, plan(items, first), strict=True)]
+    together = known + items_of([n for n in new if n not in old])
     choices = plan(together, second)
     assert [c.subset for c in choices[: len(known)]] == [p.assigned for p in known]
     assert all(c.subset for c in choices)
@@ -75,10 +75,10 @@ def test_what_was_assigned_never_moves(
 
 @given(st.lists(st.tuples(st.integers(0, 1), st.integers(0, 6)), min_size=1, max_size=40), ratios)
 def test_groups_never_straddle(cells: list[tuple[int, int]], ratio: tuple[Decimal, ...]) -> None:
-    pictures = [Picture(f"{c}/{i}", str(c), digest(i), f"patient {g}") for i, (c, g) in enumerate(cells)]
+    items = [PlanItem(f"{c}/{i}", str(c), digest(i), f"patient {g}") for i, (c, g) in enumerate(cells)]
     sides = defaultdict(set)
-    for picture, choice in zip(pictures, plan(pictures, ratio), strict=True):
-        sides[picture.group].add(choice.subset)
+    for item, choice in zip(items, plan(items, ratio), strict=True):
+        sides[item.group].add(choice.subset)
     assert all(len(found) == 1 for found in sides.values())
 
 
@@ -107,7 +107,7 @@ def test_every_file_has_one_row_and_every_kept_one_a_place_of_its_own(
         examined.append(Examined(file, digest(random.randrange(40)), header, problem))
     samples = [SplitSample(e) for e in examined]
     kept = [sample for sample in samples if sample.usable]
-    choices = plan([sample.picture() for sample in kept], ratio, keep_duplicates=keep)
+    choices = plan([sample.item() for sample in kept], ratio, keep_duplicates=keep)
     for sample, choice in zip(kept, choices, strict=True):
         sample.choice = choice
     rows = build(samples, [])
@@ -122,7 +122,7 @@ def test_groups_are_exact_where_they_can_be_far_from_the_border() -> None:
     assert sum(sizes[i] for i in fill_one(sizes, 999)) == 999
 
 
-def test_mixed_groups_are_made_up_for_by_single_pictures() -> None:
+def test_mixed_groups_are_made_up_for_by_single_images() -> None:
     units = [{"a": 3, "b": 2}] * 10 + [{"a": 1}] * 20 + [{"b": 1}] * 20
     total: Counter[str] = Counter()
     for u in fill(units, {"a": 40, "b": 31}):
@@ -131,18 +131,18 @@ def test_mixed_groups_are_made_up_for_by_single_pictures() -> None:
 
 
 def test_copies_and_two_labels_are_left_out_and_named() -> None:
-    pictures = [
-        Picture("Cat/a.jpg", "Cat", digest(1)),
-        Picture("Cat/a (1).jpg", "Cat", digest(1)),
-        Picture("Cat/b.jpg", "Cat", digest(2)),
-        Picture("Dog/c.jpg", "Dog", digest(2)),
-        Picture("Dog/d.jpg", "Dog", digest(3)),
+    items = [
+        PlanItem("Cat/a.jpg", "Cat", digest(1)),
+        PlanItem("Cat/a (1).jpg", "Cat", digest(1)),
+        PlanItem("Cat/b.jpg", "Cat", digest(2)),
+        PlanItem("Dog/c.jpg", "Dog", digest(2)),
+        PlanItem("Dog/d.jpg", "Dog", digest(3)),
     ]
-    choices = plan(pictures, parse_ratio("0.5"))
+    choices = plan(items, parse_ratio("0.5"))
     assert [c.reason for c in choices] == ["", "duplicate", "two_labels", "two_labels", ""]
     assert "Cat/a.jpg" in choices[1].note
     assert "Dog/c.jpg" in choices[2].note
-    kept = plan(pictures, parse_ratio("0.5"), keep_duplicates=True)
+    kept = plan(items, parse_ratio("0.5"), keep_duplicates=True)
     assert kept[0].subset == kept[1].subset != ""
 
 

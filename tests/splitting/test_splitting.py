@@ -115,7 +115,7 @@ def test_planted_faults_of_pet_images(pet_images: Path, tmp_path: Path) -> None:
 def test_renaming_every_file_keeps_the_mapping(pets: Path, tmp_path: Path) -> None:
     split(pets, SplitOptions(out=tmp_path / "before"))
     for place, path in enumerate(sorted(pets.rglob("*.jpg"))):
-        path.rename(path.with_name(f"picture {place * 7919 % 101:03}.jpg"))
+        path.rename(path.with_name(f"image {place * 7919 % 101:03}.jpg"))
     split(pets, SplitOptions(out=tmp_path / "after"))
     assert mapping(tmp_path / "before") == mapping(tmp_path / "after")
 
@@ -237,7 +237,7 @@ def test_what_a_move_that_died_had_moved_keeps_its_row_with_other_settings(
     assert len(placed) == 31
 
 
-def test_a_new_picture_with_the_name_of_a_moved_one_does_not_replace_it(
+def test_a_new_image_with_the_name_of_a_moved_one_does_not_replace_it(
     pets: Path, moved: Path, pet_images: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     options = SplitOptions(out=moved, mode=Mode.MOVE, update=True)
@@ -321,7 +321,7 @@ def test_hostile_archives(pets: Path, tmp_path: Path) -> None:
 def test_strict_and_groups_on_the_command_line(pets: Path, tmp_path: Path) -> None:
     assert run_cli("split", pets, "--group-by", "nothing", cwd=tmp_path).returncode == 2
     assert run_cli("split", pets, "--group-by", "(", cwd=tmp_path).returncode == 2
-    (pets / "Cat/note.jpg").write_text("no picture")
+    (pets / "Cat/note.jpg").write_text("no image")
     strict = run_cli("split", pets, "--strict", cwd=tmp_path)
     assert strict.returncode == 3
     assert "Cat/note.jpg" in strict.stderr
@@ -333,8 +333,8 @@ def test_strict_and_groups_on_the_command_line(pets: Path, tmp_path: Path) -> No
 def test_a_file_that_no_split_placed_is_never_replaced(tmp_path: Path, pet_images: Path) -> None:
     for kind in ("Cat", "Dog"):
         (tmp_path / "pets" / kind).mkdir(parents=True)
-        for picture in sorted((pet_images / kind).glob("3*.jpg"))[:6]:
-            shutil.copy(picture, tmp_path / "pets" / kind)
+        for image in sorted((pet_images / kind).glob("3*.jpg"))[:6]:
+            shutil.copy(image, tmp_path / "pets" / kind)
     out = tmp_path / "out"
     split(tmp_path / "pets", SplitOptions(out=out, ratio=parse_ratio("0.5")))
     for part in ("train", "validation"):
@@ -347,7 +347,7 @@ def test_a_file_that_no_split_placed_is_never_replaced(tmp_path: Path, pet_image
         assert (out / "validation" / "Dog" / "zz.jpg").read_text() == "mine"
 
 
-def test_a_split_without_a_picture_is_an_error(tmp_path: Path, pet_images: Path) -> None:
+def test_a_split_without_a_image_is_an_error(tmp_path: Path, pet_images: Path) -> None:
     (tmp_path / "photos" / "empty").mkdir(parents=True)
     shutil.copy(pet_images / "Dog" / "40.jpg", tmp_path / "photos")
     with pytest.raises(InputError):

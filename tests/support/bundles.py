@@ -31,7 +31,7 @@ def unpack_some(archive: Path, target: Path, folder: str, per_class: int) -> Pat
     return target
 
 
-def pictures_of(root: Path, per_class: int) -> list[Path]:
+def images_of(root: Path, per_class: int) -> list[Path]:
     """The first `per_class` readable images of each class folder of `root`, in order."""
     folders = sorted(p for p in root.iterdir() if p.is_dir())
     return [p for folder in folders for p in islice(filter(_readable, sorted(folder.iterdir())), per_class)]
@@ -47,10 +47,10 @@ def _readable(path: Path) -> bool:
 
 def make_bundle(folder: Path, recipe: Recipe, root: Path, *, per_class: int, epochs: int) -> Path:
     """Train the network of `recipe` for a moment on images of `root`, every second one; the others validate."""
-    pictures = pictures_of(root, per_class)
-    labels = recipe.labels or tuple(sorted({p.parent.name for p in pictures}))
-    images = np.stack([decode(p.read_bytes(), recipe.preprocess) for p in pictures])
-    truth = np.array([labels.index(p.parent.name) for p in pictures])
+    files = images_of(root, per_class)
+    labels = recipe.labels or tuple(sorted({p.parent.name for p in files}))
+    images = np.stack([decode(p.read_bytes(), recipe.preprocess) for p in files])
+    truth = np.array([labels.index(p.parent.name) for p in files])
     nets = network.build(recipe, len(labels), seed=1)
     nets.trainer.fit(images[::2], truth[::2], epochs=epochs, batch_size=20, verbose=0)
     outputs = nets.network.predict(images[1::40].astype(np.float32), verbose=0)
@@ -58,9 +58,7 @@ def make_bundle(folder: Path, recipe: Recipe, root: Path, *, per_class: int, epo
     nets.network.save(folder / bundles.MODEL_KERAS)
     bundles.write_check(folder / bundles.CHECK_NPZ, images[1::40], network.probabilities(outputs, recipe.output))
     subsets = ("train", "validation")
-    rows = [
-        bundles.DataRow(p.relative_to(root).as_posix(), p.parent.name, subsets[i % 2]) for i, p in enumerate(pictures)
-    ]
+    rows = [bundles.DataRow(p.relative_to(root).as_posix(), p.parent.name, subsets[i % 2]) for i, p in enumerate(files)]
     bundles.write_data_csv(folder / bundles.DATA_CSV, rows)
     contract = Contract(
         labels=labels,

@@ -159,7 +159,7 @@ def test_the_command_lists_and_copies(tmp_path: Path) -> None:
     assert run_cli("recipe", "copy", "places", cwd=tmp_path).returncode == 2
 
 
-def test_a_picture_too_small_for_the_layers_is_refused() -> None:
+def test_a_image_too_small_for_the_layers_is_refused() -> None:
     recipe = load_recipe("cats-dogs-150")
     small = parse_recipe(recipe.text.replace("= 150", "= 12"), source="small", name="small")
     with pytest.raises(RecipeError, match=r"8 Dense|Conv2D cannot follow"):

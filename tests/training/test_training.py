@@ -108,7 +108,7 @@ def test_the_allowed_layers_and_arguments_are_those_of_keras() -> None:
         assert set(arguments.checks) - known <= ({"name", "use_bias"} if "kwargs" in known else set()), kind
 
 
-def test_every_augmentation_changes_a_real_picture_and_never_its_shape(flower_photos: Path) -> None:
+def test_every_augmentation_changes_a_real_image_and_never_its_shape(flower_photos: Path) -> None:
     from toolkit.training.networks import keras_model as network
 
     text = load_recipe("flowers").text.replace("= 180", "= 32")
@@ -337,7 +337,7 @@ def test_a_class_missing_on_one_side_is_named(tmp_path: Path, flowers: Path) -> 
         find_dataset(tmp_path, ("roses", "lilies"))
 
 
-def test_pictures_are_decoded_once_and_again_when_they_change(flower_photos: Path, tmp_path: Path) -> None:
+def test_images_are_decoded_once_and_again_when_they_change(flower_photos: Path, tmp_path: Path) -> None:
     data, cache = _few(flower_photos, tmp_path / "data", 5), tmp_path / "cache"
     spec = Preprocess(height=20, width=24)
     dataset = find_dataset(data)
@@ -355,7 +355,7 @@ def test_pictures_are_decoded_once_and_again_when_they_change(flower_photos: Pat
     assert not decode_all(find_dataset(data), spec, cache).reused
 
 
-def test_an_epoch_has_every_picture_once_in_an_order_of_its_own(flower_photos: Path, tmp_path: Path) -> None:
+def test_an_epoch_has_every_image_once_in_an_order_of_its_own(flower_photos: Path, tmp_path: Path) -> None:
     dataset = find_dataset(_few(flower_photos, tmp_path / "data", 9))
     pictures = Rows(decode_all(dataset, Preprocess(height=8, width=8), tmp_path / "cache").path, (8, 8, 3))
     labels = np.array([file.label for file in dataset.samples], np.int64)
@@ -409,7 +409,7 @@ def test_a_recipe_of_ones_own_trains_and_tells_how_far_it_is(flowers: Path, cach
     assert re.fullmatch(f"epoch 2/3  validation  {figures}", next(t for t in seen.texts if "2/3  valid" in t))
 
 
-def test_copies_and_a_picture_under_two_labels_are_left_out_of_plain_folders(flowers: Path, tmp_path: Path) -> None:
+def test_copies_and_a_image_under_two_labels_are_left_out_of_plain_folders(flowers: Path, tmp_path: Path) -> None:
     data = _few(flowers, tmp_path / "data", 6)
     rose, tulip = (next((data / name).iterdir()) for name in ("roses", "tulips"))
     copy = rose.with_name(f"{rose.stem} (1).jpg")

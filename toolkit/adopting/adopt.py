@@ -39,7 +39,7 @@ from toolkit.sessions.backend import Runtime
 from toolkit.sessions.open_session import open_session
 
 Floats = npt.NDArray[np.floating[Any]]
-N_PICTURES: Final = 24
+N_IMAGES: Final = 24
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -124,14 +124,14 @@ class AdoptResult:
     Attributes:
         path: where it is.
         contract: what it carries.
-        difference: largest difference of a probability to the original, on `n_pictures`.
+        difference: largest difference of a probability to the original, on `n_images`.
         agreement: share of the same top-1.
         notes: what to know about the new file, in sentences without a full stop.
     """
 
     path: Path
     contract: Contract
-    n_pictures: int
+    n_images: int
     difference: float
     agreement: float
     notes: tuple[str, ...] = ()
@@ -162,7 +162,7 @@ def adopt(path: Path, options: AdoptOptions) -> AdoptResult:
         fingerprint=_fingerprint(model),
         quantization=shapes.numbers,
     )
-    images = sample_pictures(contract.preprocess, N_PICTURES)
+    images = sample_images(contract.preprocess, N_IMAGES)
     original = Original(model, shapes, feeding, path)
     original.check_labels(images[: shapes.batch or 1], contract)
 
@@ -185,7 +185,7 @@ def adopt(path: Path, options: AdoptOptions) -> AdoptResult:
     return AdoptResult(
         path=target,
         contract=contract,
-        n_pictures=len(images),
+        n_images=len(images),
         difference=difference,
         agreement=agreement,
         notes=_notes(options, contract),
@@ -306,7 +306,7 @@ def _fingerprint(model: onnx.ModelProto) -> str:
     return digest.hexdigest()
 
 
-def sample_pictures(spec: Preprocess, n: int) -> npt.NDArray[np.uint8]:
+def sample_images(spec: Preprocess, n: int) -> npt.NDArray[np.uint8]:
     """`n` real images uint8 (n, H, W, C) from those that ship with the package.
 
     They are grey: for a network with colours each channel is another image, so that channels cannot be exchanged

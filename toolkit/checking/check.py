@@ -117,16 +117,16 @@ def check(source: Path, options: CheckOptions | None = None, progress: Progress 
     if opened.table is not None:
         opened.table.warn(progress)
     seen = _look_at_all(opened, options, progress)
-    pictures = [one for one in seen if one.looks is not None]
+    readable = [one for one in seen if one.looks is not None]
     findings = [finding for one in seen for finding in _unusable(one)]
-    findings += _copies(pictures)
+    findings += _copies(readable)
     progress.start("comparing", None)
     try:
-        findings += _near_copies(pictures, options)
+        findings += _near_copies(readable, options)
     finally:
         progress.finish()
-    findings += _odd(pictures, options)
-    classes = Counter(one.file.label for one in pictures)
+    findings += _odd(readable, options)
+    classes = Counter(one.file.label for one in readable)
     for label in opened.labels:
         classes.setdefault(label, 0)
     findings += _classes(classes, options)
@@ -188,10 +188,10 @@ def _unusable(one: _Seen) -> Iterator[Finding]:
         yield _finding("extension", one, lie)
 
 
-def _copies(pictures: Sequence[_Seen]) -> Iterator[Finding]:
+def _copies(readable: Sequence[_Seen]) -> Iterator[Finding]:
     """Of equal files, each but the first names the first; labels and subsets that differ have findings of their own."""
     same: dict[str, list[_Seen]] = defaultdict(list)
-    for one in pictures:
+    for one in readable:
         same[one.digest].append(one)
     for copies in same.values():
         first, *others = sorted(copies, key=lambda one: (len(one.file.name), one.file.name))
@@ -199,9 +199,9 @@ def _copies(pictures: Sequence[_Seen]) -> Iterator[Finding]:
             yield from _alike(first, other, "duplicate", 1.0)
 
 
-def _near_copies(pictures: Sequence[_Seen], options: CheckOptions) -> Iterator[Finding]:
+def _near_copies(readable: Sequence[_Seen], options: CheckOptions) -> Iterator[Finding]:
     """Near copies that are not exact ones; of exact copies only the first is compared."""
-    firsts = list({one.digest: one for one in reversed(pictures)}.values())[::-1]
+    firsts = list({one.digest: one for one in reversed(readable)}.values())[::-1]
     sketches = [one.looks.sketch for one in firsts if one.looks]
     for pair in similarity.near_pairs(sketches, options.near, options.workers or usable_cpus()):
         yield from _alike(firsts[pair.first], firsts[pair.second], "near_duplicate", pair.correlation)
@@ -219,11 +219,11 @@ def _alike(first: _Seen, second: _Seen, kind: str, value: float) -> Iterator[Fin
         yield _finding("leak", second, f"{what} {printable(a.name)}, in {b.part} and {a.part}", value, a.name)
 
 
-def _odd(pictures: Sequence[_Seen], options: CheckOptions) -> Iterator[Finding]:
-    sides = [(one.header.width * one.header.height) ** 0.5 for one in pictures if one.header]
+def _odd(readable: Sequence[_Seen], options: CheckOptions) -> Iterator[Finding]:
+    sides = [(one.header.width * one.header.height) ** 0.5 for one in readable if one.header]
     usual = median(sides) if sides else 1.0
-    coloured = sum(one.looks.colour >= options.grey for one in pictures if one.looks)
-    for one, side in zip(pictures, sides, strict=True):
+    coloured = sum(one.looks.colour >= options.grey for one in readable if one.looks)
+    for one, side in zip(readable, sides, strict=True):
         if one.header is None or one.looks is None:
             continue
         width, height, looks = one.header.width, one.header.height, one.looks
@@ -241,8 +241,8 @@ def _odd(pictures: Sequence[_Seen], options: CheckOptions) -> Iterator[Finding]:
             yield _finding("dark", one, f"95 % of its grey levels lie below {looks.high:.0f} of 255", looks.high)
         if looks.low > options.bright:
             yield _finding("bright", one, f"95 % of its grey levels lie above {looks.low:.0f} of 255", looks.low)
-        if looks.colour < options.grey and coloured >= 0.75 * len(pictures):
-            yield _finding("grey", one, f"grey, as {len(pictures) - coloured:,} of {len(pictures):,}", looks.colour)
+        if looks.colour < options.grey and coloured >= 0.75 * len(readable):
+            yield _finding("grey", one, f"grey, as {len(readable) - coloured:,} of {len(readable):,}", looks.colour)
 
 
 def _classes(classes: Counter[str], options: CheckOptions) -> Iterator[Finding]:

@@ -43,7 +43,7 @@ def write_page(result: CheckResult, path: Path) -> None:
             marker=PAGE_MARKER,
             name=printable(result.source.name),
             n_files=result.n_files,
-            n_pictures=sum(result.classes.values()),
+            n_images=sum(result.classes.values()),
             n_classes=len(result.classes),
             n_findings=len(result.findings),
             sections=sections,
@@ -55,7 +55,7 @@ def write_page(result: CheckResult, path: Path) -> None:
 def _card(finding: Finding, thumbnails: dict[str, str]) -> dict[str, object]:
     names = [name for name in (finding.path, finding.partner) if name in thumbnails]
     return {
-        "pictures": [(printable(name), thumbnails[name]) for name in names],
+        "images": [(printable(name), thumbnails[name]) for name in names],
         "path": printable(finding.path),
         "partner": printable(finding.partner),
         "detail": finding.detail,

@@ -245,15 +245,15 @@ def _run_ms(session: Session, gallery: Gallery, options: EvaluateOptions, batch:
             continue
     if not images:
         return float("nan")
-    pictures = np.stack(images)
-    session.run(pictures)
+    stacked = np.stack(images)
+    session.run(stacked)
     times: list[float] = []
     until = time.perf_counter() + 0.5
     while len(times) < 5 or (time.perf_counter() < until and len(times) < 50):
         started = time.perf_counter()
-        session.run(pictures)
+        session.run(stacked)
         times.append(time.perf_counter() - started)
-    return float(np.median(times)) * 1000 / len(pictures)
+    return float(np.median(times)) * 1000 / len(stacked)
 
 
 def _decoded(path: str, spec: Preprocess, options: EvaluateOptions) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:

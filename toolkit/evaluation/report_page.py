@@ -140,8 +140,8 @@ def _drawn(evaluation: Evaluation, theme: Theme) -> Sequence[tuple[str, str, str
 
 def _cards(evaluation: Evaluation) -> list[Card]:
     cards = []
-    for kind, pictures in (("mistake", evaluation.mistakes), ("doubtful", evaluation.doubtful)):
-        for shown in pictures:
+    for kind, tiles in (("mistake", evaluation.mistakes), ("doubtful", evaluation.doubtful)):
+        for shown in tiles:
             image, width, height = thumbnail(shown.path) or ("", 0, 0)
             cards.append(Card(shown=shown, kind=kind, image=image, width=width, height=height))
     return cards

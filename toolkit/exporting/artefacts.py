@@ -97,22 +97,22 @@ def _proof(source: ExportSource, options: ExportOptions, progress: Progress) -> 
     """Decode the images, and compute what is expected of every file."""
     progress.start("reading images to verify with", None, "files")
     contract = source.network.contract
-    pictures = load_sample_images(source.verification, contract, N_VERIFICATION)
-    if not len(pictures) and source.bundle is not None and options.data is None:
+    samples = load_sample_images(source.verification, contract, N_VERIFICATION)
+    if not len(samples) and source.bundle is not None and options.data is None:
         images, _ = source.bundle.check()
-        pictures = SampleImages(images_u8=images, truth=np.full(len(images), -1), paths=("check.npz",) * len(images))
+        samples = SampleImages(images_u8=images, truth=np.full(len(images), -1), paths=("check.npz",) * len(images))
         progress.warn(
             f"the validation images are gone; verifying with the {len(images)} in check.npz (--data names others)"
         )
-    if not len(pictures):
+    if not len(samples):
         raise InputError(
             f"{options.data or source.out}: no readable image to verify with", hint="--data DIR with class folders"
         )
-    if len(pictures) < MIN_VERIFICATION:
-        progress.warn(f"verifying with {len(pictures)} images only; {MIN_VERIFICATION} or more prove more")
-    expected = source.network.predict(pictures.images_u8)
+    if len(samples) < MIN_VERIFICATION:
+        progress.warn(f"verifying with {len(samples)} images only; {MIN_VERIFICATION} or more prove more")
+    expected = source.network.predict(samples.images_u8)
     progress.finish()
-    return Proof(pictures=pictures, expected=expected, batch=source.network.batch)
+    return Proof(samples=samples, expected=expected, batch=source.network.batch)
 
 
 def _export_one(source: ExportSource, kind: Format, options: ExportOptions, proof: Proof, folder: Path) -> Artefact:
@@ -170,19 +170,19 @@ def _writers(source: ExportSource, kind: Format, options: ExportOptions) -> Iter
 
 def _calibration(source: ExportSource) -> Images:
     """SampleImages that the network was trained on: the ranges of an int8 file are theirs."""
-    pictures = load_sample_images(source.calibration, source.network.contract, N_CALIBRATION)
-    if not len(pictures):
+    samples = load_sample_images(source.calibration, source.network.contract, N_CALIBRATION)
+    if not len(samples):
         raise InputError(
             f"{source.out}: int8 is calibrated on training images, and none of them is there any more",
             hint="put the images back where they were, or use --quantize float16, which needs none",
         )
-    return pictures.images_u8
+    return samples.images_u8
 
 
 def _mismatch(target: Path, found: Verification) -> MismatchError:
     return MismatchError(
         f"{target.name}: does not compute what the model computes, so it was not kept: {'; '.join(found.misses)} "
-        f"({found.n_pictures} images)",
+        f"({found.n_images} images)",
         hint="--force keeps it all the same, and writes the miss into it",
     )
 
@@ -205,7 +205,7 @@ def _entry(artefact: Artefact) -> dict[str, Any]:
         "size_bytes": artefact.size_bytes,
         "sha256": artefact.sha256,
         "contract": artefact.contract.to_dict(),
-        "n_pictures": found.n_pictures,
+        "n_pictures": found.n_images,
         "largest_difference": found.difference if math.isfinite(found.difference) else None,
         "top1_agreement": found.agreement,
         "accuracy": accuracy,

@@ -71,7 +71,7 @@ def _clear(proof: Proof) -> Image:
     best = proof.expected.argmax(axis=1)
     first = [int(at) for at in order if at == order[best[order] == best[at]][0]]
     chosen = [*first, *(int(at) for at in order if int(at) not in first)][:N_SAMPLES]
-    return proof.pictures.images_u8[chosen]
+    return proof.samples.images_u8[chosen]
 
 
 def _fill(template: str, path: Path, values: dict[str, Any]) -> None:

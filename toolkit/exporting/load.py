@@ -105,12 +105,12 @@ def _open_keras(path: Path, options: ExportOptions) -> ExportSource:
     values, output = network.require(
         options.values or network.find_values(model), options.output or network.find_output(model), str(path)
     )
-    pictures = labelled(options.data, contract)
+    samples = labelled(options.data, contract)
     return ExportSource(
         network=network.build(model, contract, values, output),
         out=options.out or path.parent,
-        verification=pictures,
-        calibration=pictures,
+        verification=samples,
+        calibration=samples,
     )
 
 

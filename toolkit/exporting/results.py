@@ -14,7 +14,7 @@ class Verification:
     """How one file compares with the Keras model, on the same images.
 
     Attributes:
-        n_pictures: images compared.
+        n_images: images compared.
         difference: largest difference of a probability.
         agreement: share of images with the same top-1, 0..1.
         accuracy: the file's accuracy on the labelled images, and the Keras model's; None where none is labelled.
@@ -22,7 +22,7 @@ class Verification:
         misses: which limits were missed; empty is a pass.
     """
 
-    n_pictures: int
+    n_images: int
     difference: float
     agreement: float
     accuracy: tuple[float, float] | None

@@ -35,12 +35,12 @@ class Proof:
     """SampleImages, and what Keras computes for them.
 
     Attributes:
-        pictures: N decoded images, N >= 1.
+        samples: N decoded images, N >= 1.
         expected: what Keras computes, float32 (N, K).
         batch: how many images a file is given at a time, beside one.
     """
 
-    pictures: SampleImages
+    samples: SampleImages
     expected: Probabilities
     batch: int
 
@@ -70,11 +70,11 @@ def verify(run: Runner, proof: Proof, quantize: Quantize | None) -> Verification
         proof: what to compare with.
         quantize: which limits hold.
     """
-    pictures, expected = proof.pictures, proof.expected
+    samples, expected = proof.samples, proof.expected
     found, misses = _run(run, proof)
     if found is None:
         return Verification(
-            n_pictures=len(pictures),
+            n_images=len(samples),
             difference=1.0,
             agreement=0.0,
             accuracy=None,
@@ -83,7 +83,7 @@ def verify(run: Runner, proof: Proof, quantize: Quantize | None) -> Verification
         )
     difference = float(np.abs(found - expected).max())
     agreement = float(same_top1(found, expected).mean())
-    accuracy = _accuracies(found, expected, pictures)
+    accuracy = _accuracies(found, expected, samples)
     limit = MAX_DIFFERENCE[quantize]
     rows = float(np.abs(found.sum(axis=1) - 1).max())
     if not np.isfinite(difference):
@@ -101,7 +101,7 @@ def verify(run: Runner, proof: Proof, quantize: Quantize | None) -> Verification
     if allowed is not None and accuracy is not None and accuracy[1] - accuracy[0] > allowed + 1e-9:
         misses += (f"accuracy {accuracy[0]:.4f} after {accuracy[1]:.4f}, a loss of {allowed:g} is allowed",)
     return Verification(
-        n_pictures=len(pictures),
+        n_images=len(samples),
         difference=difference,
         agreement=agreement,
         accuracy=accuracy,
@@ -112,7 +112,7 @@ def verify(run: Runner, proof: Proof, quantize: Quantize | None) -> Verification
 
 def _run(run: Runner, proof: Proof) -> tuple[Probabilities | None, tuple[str, ...]]:
     """The file's probabilities for all images, and what is wrong with their form."""
-    images, n = proof.pictures.images_u8, proof.batch
+    images, n = proof.samples.images_u8, proof.batch
     found = np.concatenate([run(images[at : at + n]) for at in range(0, len(images), n)])
     if found.shape != proof.expected.shape or found.dtype != np.float32:
         return None, (f"it gives {found.dtype} {found.shape}, expected float32 {proof.expected.shape}",)
@@ -129,11 +129,11 @@ def same_top1(found: Probabilities, expected: Probabilities) -> np.ndarray[tuple
     return same
 
 
-def _accuracies(found: Probabilities, expected: Probabilities, pictures: SampleImages) -> tuple[float, float] | None:
-    labelled = pictures.truth >= 0
+def _accuracies(found: Probabilities, expected: Probabilities, samples: SampleImages) -> tuple[float, float] | None:
+    labelled = samples.truth >= 0
     if not labelled.any():
         return None
-    truth = pictures.truth[labelled]
+    truth = samples.truth[labelled]
     return (
         float((found[labelled].argmax(axis=1) == truth).mean()),
         float((expected[labelled].argmax(axis=1) == truth).mean()),

@@ -30,7 +30,7 @@ copies lie above 0.96 and different images below 0.93."""
 _FREQUENCIES: Final = 10
 _CANDIDATE: Final = 0.4
 _NEIGHBOURS: Final = 8
-_PRIOR_PICTURES: Final = 300
+_PRIOR_IMAGES: Final = 300
 _MAX_STRETCH: Final = 0.14
 _MAX_SHEAR: Final = 0.03
 _HOPELESS: Final = 0.3
@@ -114,14 +114,14 @@ def _hashes(sketches: Sketches) -> Hashes:
     """Perceptual hashes: float32 (N, 99), each of length 1, compared by their scalar product.
 
     The weights are those of natural photos (a mean of 0, deviations that fall with the frequency), as if there were
-    `_PRIOR_PICTURES` of them, and of the collection itself: a large one is told apart by what varies in it.
+    `_PRIOR_IMAGES` of them, and of the collection itself: a large one is told apart by what varies in it.
     """
     k = _FREQUENCIES
     raw = np.empty((len(sketches), k * k - 1), np.float32)
     for i, one in enumerate(sketches):
         low = cv2.dct(one.astype(np.float32))[:k, :k].ravel()[1:]
         raw[i] = low / (np.linalg.norm(low) + 1e-3)
-    n, prior = len(raw), _PRIOR_PICTURES
+    n, prior = len(raw), _PRIOR_IMAGES
     frequency = np.hypot(*np.indices((k, k))).ravel()[1:]
     mean = raw.sum(axis=0, dtype=np.float64) / (n + prior)
     centred = raw - mean.astype(np.float32)

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 BATCH_SIZE: Final = 32
 
-Picture: TypeAlias = "str | os.PathLike[str] | Image | Pillow"
+ImageLike: TypeAlias = "str | os.PathLike[str] | Image | Pillow"
 """What `Model.predict` takes."""
 
 
@@ -100,7 +100,7 @@ class Model:
         self.image_size: tuple[int, int] = (session.contract.preprocess.height, session.contract.preprocess.width)
         self.device: str = session.device
 
-    def predict(self, images: Picture | Iterable[Picture]) -> Predictions:
+    def predict(self, images: ImageLike | Iterable[ImageLike]) -> Predictions:
         """Probabilities of images, in their order; an image that cannot be read is an error, not an exception.
 
         Args:
@@ -145,23 +145,23 @@ def _is_pillow(image: object) -> bool:
     return any(kind.__module__ == "PIL.Image" and kind.__name__ == "Image" for kind in type(image).__mro__)
 
 
-def _image(picture: Picture) -> Sample | Image | Prediction:
+def _image(given: ImageLike) -> Sample | Image | Prediction:
     """The image as a labeller takes it; the answer where it cannot be read."""
-    if isinstance(picture, np.ndarray):
-        return picture
-    if not isinstance(picture, (str, os.PathLike)):
-        return _from_pillow(picture)
-    path = os.fspath(picture)
+    if isinstance(given, np.ndarray):
+        return given
+    if not isinstance(given, (str, os.PathLike)):
+        return _from_pillow(given)
+    path = os.fspath(given)
     return sample(path, path)
 
 
-def _from_pillow(picture: Any) -> Image | Prediction:
-    if not _is_pillow(picture):
-        raise UsageError(f"expected paths, arrays or images of Pillow; found {type(picture).__name__}")
+def _from_pillow(given: Any) -> Image | Prediction:
+    if not _is_pillow(given):
+        raise UsageError(f"expected paths, arrays or images of Pillow; found {type(given).__name__}")
     from PIL import ImageOps
 
     try:
-        upright = ImageOps.exif_transpose(picture)
+        upright = ImageOps.exif_transpose(given)
         if upright.mode.startswith("I"):  # 16 bits, or 16 in 32
             return np.asarray(np.asarray(upright, np.int64).clip(0, 65535) >> 8, np.uint8)
         return np.asarray(upright if upright.mode in ("L", "RGB") else upright.convert("RGB"), np.uint8)

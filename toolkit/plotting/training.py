@@ -36,7 +36,7 @@ def write_samples(path: Path, images_u8: Images, names: Sequence[str]) -> None:
         sheet.title("Training images, as the network is fed")
         for i, (image, name) in enumerate(zip(images_u8, names, strict=True)):
             left, top = 0.12 + i % 5 * 1.5, _TITLE + 0.2 + i // 5 * 1.7
-            sheet.picture(image, left, top, _narrow(name, 18), theme.text)
+            sheet.image(image, left, top, _narrow(name, 18), theme.text)
         sheet.save(path)
 
 
@@ -53,7 +53,7 @@ def write_augmented(path: Path, original_u8: Images, augmented: npt.NDArray[np.f
         sheet.title(f"One image ({short(name)}), augmented nine times")
         for i, image in enumerate(images):
             caption = f"augmented {i}" if i else "original"
-            sheet.picture(image, 0.12 + i % 5 * 1.5, _TITLE + 0.2 + i // 5 * 1.7, caption, theme.muted)
+            sheet.image(image, 0.12 + i % 5 * 1.5, _TITLE + 0.2 + i // 5 * 1.7, caption, theme.muted)
         sheet.save(path)
 
 
@@ -83,7 +83,7 @@ def write_predictions(
             words = f"{_narrow(labels[best], 16)} {probabilities[i, best]:.0%}"
             if best != true:
                 words += f"\ntrue: {_narrow(labels[true], 16)}"
-            sheet.picture(image, left, top, words, colour)
+            sheet.image(image, left, top, words, colour)
             shown = np.sort(np.argsort(-probabilities[i], kind="stable")[:_BARS])
             colours = [colour if k == best else theme.right if k == true else theme.muted for k in shown]
             names = [_narrow(labels[k], 12) for k in shown]
@@ -102,7 +102,7 @@ class _Sheet:
     def title(self, text: str) -> None:
         self._axes.text(0.12, 0.12, text, va="top", fontsize=12, fontweight="bold")
 
-    def picture(self, image_u8: Images, left: float, top: float, caption: str, colour: str) -> None:
+    def image(self, image_u8: Images, left: float, top: float, caption: str, colour: str) -> None:
         """An image in the square whose upper left corner is given, and its caption above."""
         grey = image_u8.shape[2] == 1
         colours: dict[str, Any] = {"cmap": "gray", "vmin": 0, "vmax": 255} if grey else {}

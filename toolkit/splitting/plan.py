@@ -50,8 +50,8 @@ def subsets(digests: Sequence[str], ratio: Sequence[Decimal], seed: int = 0) -> 
     >>> subsets(["aa", "bb", "cc", "dd"], parse_ratio("0.75"))
     ['train', 'train', 'train', 'validation']
     """
-    pictures = [Picture(f"{i:09}", "", digest) for i, digest in enumerate(digests)]
-    return [choice.subset for choice in plan(pictures, ratio, seed, keep_duplicates=True)]
+    items = [PlanItem(f"{i:09}", "", digest) for i, digest in enumerate(digests)]
+    return [choice.subset for choice in plan(items, ratio, seed, keep_duplicates=True)]
 
 
 def borders(n: int, ratio: Sequence[Decimal]) -> list[int]:
@@ -91,7 +91,7 @@ def _bad_ratio(text: str, why: str) -> UsageError:
 
 
 @dataclass(frozen=True, slots=True)
-class Picture:
+class PlanItem:
     """One readable image to be placed.
 
     Attributes:
@@ -127,7 +127,7 @@ class Choice:
 
 
 def plan(
-    pictures: Sequence[Picture],
+    items: Sequence[PlanItem],
     ratio: Sequence[Decimal],
     seed: int = 0,
     *,
@@ -141,48 +141,48 @@ def plan(
     an earlier split assigned stays; the new images make up for what its counts lack.
 
     Args:
-        pictures: readable images, in any order.
+        items: readable images, in any order.
         ratio: as `parse_ratio` returns it.
         seed: another seed, another split.
         keep_duplicates: keep exact copies of one label, all in one subset.
         near: pairs of indices that are kept in one subset.
 
-    >>> cats = [Picture(f"Cat/{i}.jpg", "Cat", f"{i:064}") for i in range(10)]
+    >>> cats = [PlanItem(f"Cat/{i}.jpg", "Cat", f"{i:064}") for i in range(10)]
     >>> [choice.subset for choice in plan(cats, parse_ratio("0.8"))].count("train")
     8
     """
-    choices = _copies(pictures, keep_duplicates)
+    choices = _copies(items, keep_duplicates)
     kept = [i for i, choice in enumerate(choices) if not choice.reason]
-    units, names = _units(pictures, kept, near)
-    sides = _assign(pictures, units, ratio, seed)
-    for unit, side, name in zip(units, sides, names, strict=True):
+    units, names = _units(items, kept, near)
+    assigned = _assign(items, units, ratio, seed)
+    for unit, subset, name in zip(units, assigned, names, strict=True):
         for i in unit:
-            choices[i] = Choice(pictures[i].assigned or side, group=name)
+            choices[i] = Choice(items[i].assigned or subset, group=name)
     return choices
 
 
-def _copies(pictures: Sequence[Picture], keep_duplicates: bool) -> list[Choice]:
+def _copies(items: Sequence[PlanItem], keep_duplicates: bool) -> list[Choice]:
     """Which images are left out because their very bytes occur again."""
-    choices = [Choice()] * len(pictures)
+    choices = [Choice()] * len(items)
     same: dict[str, list[int]] = defaultdict(list)
-    for i, picture in enumerate(pictures):
-        same[picture.digest].append(i)
+    for i, item in enumerate(items):
+        same[item.digest].append(i)
     for copies in same.values():
         if len(copies) == 1:
             continue
-        copies.sort(key=lambda i: (not pictures[i].assigned, len(pictures[i].path), pictures[i].path))
-        first = pictures[copies[0]]
+        copies.sort(key=lambda i: (not items[i].assigned, len(items[i].path), items[i].path))
+        first = items[copies[0]]
         for i in copies:
-            others = [pictures[j].path for j in copies if pictures[j].label != pictures[i].label]
-            if others and not pictures[i].assigned:
+            others = [items[j].path for j in copies if items[j].label != items[i].label]
+            if others and not items[i].assigned:
                 choices[i] = Choice(reason="two_labels", note=f"the same image as {others[0]}, under another label")
-            elif i != copies[0] and not keep_duplicates and not pictures[i].assigned:
+            elif i != copies[0] and not keep_duplicates and not items[i].assigned:
                 choices[i] = Choice(reason="duplicate", note=f"a copy of {first.path}")
     return choices
 
 
 def _units(
-    pictures: Sequence[Picture], kept: list[int], near: Iterable[tuple[int, int]]
+    items: Sequence[PlanItem], kept: list[int], near: Iterable[tuple[int, int]]
 ) -> tuple[list[list[int]], list[str]]:
     """The images that go together (same bytes, same group, near copies), and a name for each such unit."""
     leader = {i: i for i in kept}
@@ -194,10 +194,10 @@ def _units(
 
     seen: dict[str, int] = {}
     for i in kept:
-        picture = pictures[i]
-        if (first := seen.setdefault(f"digest {picture.digest}", i)) != i:
+        item = items[i]
+        if (first := seen.setdefault(f"digest {item.digest}", i)) != i:
             leader[find(i)] = find(first)
-        if picture.group and (first := seen.setdefault(f"group {picture.group}", i)) != i:
+        if item.group and (first := seen.setdefault(f"group {item.group}", i)) != i:
             leader[find(i)] = find(first)
     for i, j in near:
         if i in leader and j in leader:
@@ -206,43 +206,43 @@ def _units(
     for i in kept:
         together[find(i)].append(i)
     units = list(together.values())
-    return units, [_name([pictures[i] for i in unit]) for unit in units]
+    return units, [_name([items[i] for i in unit]) for unit in units]
 
 
-def _name(unit: list[Picture]) -> str:
+def _name(unit: list[PlanItem]) -> str:
     if len(unit) == 1:
         return unit[0].group
-    groups = sorted({picture.group for picture in unit} - {""})
+    groups = sorted({item.group for item in unit} - {""})
     if groups:
         return "+".join(groups)
-    return "like " + min(picture.path for picture in unit)
+    return "like " + min(item.path for item in unit)
 
 
-def _size(unit: list[int], pictures: Sequence[Picture]) -> dict[str, int]:
-    return {pictures[unit[0]].label: 1} if len(unit) == 1 else Counter(pictures[i].label for i in unit)
+def _size(unit: list[int], items: Sequence[PlanItem]) -> dict[str, int]:
+    return {items[unit[0]].label: 1} if len(unit) == 1 else Counter(items[i].label for i in unit)
 
 
-def _assign(pictures: Sequence[Picture], units: list[list[int]], ratio: Sequence[Decimal], seed: int) -> list[str]:
+def _assign(items: Sequence[PlanItem], units: list[list[int]], ratio: Sequence[Decimal], seed: int) -> list[str]:
     """The subset of each unit."""
-    sides = [next((pictures[i].assigned for i in unit if pictures[i].assigned), "") for unit in units]
-    totals = Counter(pictures[i].label for unit in units for i in unit)
+    assigned = [next((items[i].assigned for i in unit if items[i].assigned), "") for unit in units]
+    totals = Counter(items[i].label for unit in units for i in unit)
     ends = {label: borders(n, ratio) for label, n in totals.items()}
     free = sorted(
-        (u for u, side in enumerate(sides) if not side),
-        key=lambda u: rank(min([pictures[i].digest for i in units[u]]), seed),
+        (u for u, subset in enumerate(assigned) if not subset),
+        key=lambda u: rank(min([items[i].digest for i in units[u]]), seed),
     )
-    sizes = {u: _size(units[u], pictures) for u in free}
+    sizes = {u: _size(units[u], items) for u in free}
     for part, subset in enumerate(SUBSETS[: len(ratio) - 1]):
         have = Counter(
-            pictures[i].label
-            for unit, side in zip(units, sides, strict=True)
-            if side in SUBSETS[: part + 1]
+            items[i].label
+            for unit, given in zip(units, assigned, strict=True)
+            if given in SUBSETS[: part + 1]
             for i in unit
         )
         lacking = {label: max(0, ends[label][part] - have[label]) for label in totals}
         for u in split_fill.fill([sizes[u] for u in free], lacking):
-            sides[free[u]] = subset
-        free = [u for u in free if not sides[u]]
+            assigned[free[u]] = subset
+        free = [u for u in free if not assigned[u]]
     for u in free:
-        sides[u] = SUBSETS[len(ratio) - 1]
-    return sides
+        assigned[u] = SUBSETS[len(ratio) - 1]
+    return assigned

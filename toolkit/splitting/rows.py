@@ -13,7 +13,7 @@ from toolkit.core.errors import InputError, UsageError
 from toolkit.core.text import printable
 from toolkit.data.class_source import Source
 from toolkit.data.probe import Examined
-from toolkit.splitting.plan import Choice, Picture
+from toolkit.splitting.plan import Choice, PlanItem
 from toolkit.splitting.table import SplitRow
 
 Key = tuple[str, ...]
@@ -64,13 +64,13 @@ class SplitSample:
         assert self.earlier is not None
         return self.earlier.path
 
-    def picture(self) -> Picture:
+    def item(self) -> PlanItem:
         """What the plan needs to know of it."""
         assigned = self.earlier.subset if self.earlier else ""
         if self.examined is not None:
-            return Picture(self.path, self.examined.file.label, self.examined.digest, self.group, assigned)
+            return PlanItem(self.path, self.examined.file.label, self.examined.digest, self.group, assigned)
         assert self.earlier is not None
-        return Picture(self.path, self.earlier.label, self.earlier.sha256, self.group, assigned)
+        return PlanItem(self.path, self.earlier.label, self.earlier.sha256, self.group, assigned)
 
 
 def group(samples: Sequence[SplitSample], pattern: str | None) -> None:

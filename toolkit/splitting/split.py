@@ -192,8 +192,8 @@ def _plan(source: Source, options: SplitOptions, earlier: EarlierSplit | None, p
     placed = [*usable, *(split_rows.SplitSample(None, row) for row in gone)]
     split_rows.group(placed, options.group_by)
     near = _near(usable) if options.near_duplicates else []
-    pictures = [sample.picture() for sample in placed]
-    choices = plan(pictures, options.ratio, options.seed, keep_duplicates=options.keep_duplicates, near=near)
+    items = [sample.item() for sample in placed]
+    choices = plan(items, options.ratio, options.seed, keep_duplicates=options.keep_duplicates, near=near)
     for sample, choice in zip(placed, choices, strict=True):
         sample.choice = choice
     return split_rows.build(samples, gone)

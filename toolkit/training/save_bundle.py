@@ -31,7 +31,7 @@ from toolkit.training.networks.keras_model import Networks
 from toolkit.training.recipes.recipe import Recipe
 from toolkit.training.workspace import BEST_WEIGHTS
 
-CHECK_PICTURES: Final = 128
+N_CHECK_IMAGES: Final = 128
 
 
 def write_bundle(
@@ -62,7 +62,7 @@ def write_bundle(
     figures = compute_report(confusion)
     write_report_csv(figures, folder / bundles.REPORT_CSV)
     write_confusion_csv(confusion, folder / bundles.CONFUSION_CSV)
-    picked = np.array(spread(range(len(validation.rows)), CHECK_PICTURES), np.int64)  # they are shuffled
+    picked = np.array(spread(range(len(validation.rows)), N_CHECK_IMAGES), np.int64)  # they are shuffled
     images = validation.source.take(validation.rows[picked])
     bundles.write_check(folder / bundles.CHECK_NPZ, images, probabilities[picked])
     bundles.write_data_csv(folder / bundles.DATA_CSV, rows)

@@ -17,7 +17,7 @@ from toolkit.cli import console
 from toolkit.cli.options import Quiet, Verbose
 from toolkit.core.errors import InputError, missing_extra
 
-PICTURES: Final = "fashion"
+IMAGES: Final = "fashion"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -34,7 +34,7 @@ class DemoStep:
 
 
 STEPS: Final = (
-    DemoStep(why="split the class folders", arguments=("split", PICTURES, "--ratio", "0.8", "--out", "data")),
+    DemoStep(why="split the class folders", arguments=("split", IMAGES, "--ratio", "0.8", "--out", "data")),
     DemoStep(why="train on them", arguments=("train", "data", "--effort", "quick")),
     DemoStep(why="export it, each file verified", arguments=("export", "model", "--onnx", "--tflite")),
     DemoStep(why="label the held-out images", arguments=("infer", "data/validation", "--out", "labels.csv")),
@@ -42,7 +42,7 @@ STEPS: Final = (
 )
 
 
-def unpack_pictures(directory: Path) -> Path:
+def unpack_images(directory: Path) -> Path:
     """Unpack the 2,000 Fashion-MNIST images (28x28, grey, ten class folders) into `directory`.
 
     Returns:
@@ -68,7 +68,7 @@ def unpack_pictures(directory: Path) -> Path:
     packed = resources.files("toolkit").joinpath("_demo", "fashion.zip").read_bytes()
     with zipfile.ZipFile(io.BytesIO(packed)) as archive:
         archive.extractall(directory)
-    return directory / PICTURES
+    return directory / IMAGES
 
 
 def demo(
@@ -81,7 +81,7 @@ def demo(
     split, train, export, infer and evaluate, each printed as the command that you would type. Needs the `train` extra.
     """
     started = time.monotonic()
-    unpack_pictures(directory)
+    unpack_images(directory)
     console.say(f"2,000 Fashion-MNIST images in ten class folders: {directory / 'fashion'}\n$ cd {directory}")
     for step in STEPS:
         console.say(f"\n# {step.why}\n$ toolkit {shlex.join(step.arguments)}")

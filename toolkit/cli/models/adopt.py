@@ -77,7 +77,7 @@ def adopt(
     )
     result = adoption.adopt(file, options)
     console.say(
-        f"{result.path}: {len(result.contract.labels)} classes, like the original on {result.n_pictures} images "
+        f"{result.path}: {len(result.contract.labels)} classes, like the original on {result.n_images} images "
         f"(largest difference {result.difference:.1e}, same top-1 {result.agreement:.2%})"
     )
     for note in result.notes:

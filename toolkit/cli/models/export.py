@@ -92,7 +92,7 @@ def _say_result(result: ExportResult) -> None:
             (
                 str(artefact.path),
                 _size(artefact.size_bytes),
-                f"{found.n_pictures:,}",
+                f"{found.n_images:,}",
                 f"{found.difference:.1e}",
                 f"{found.agreement:.2%}",
                 accuracy,

@@ -113,8 +113,8 @@ def _report_check(result: CheckResult, kinds: frozenset[str]) -> None:
             console.out(f"  {finding.path}: {finding.detail}")
         if n > SHOWN:
             console.out(f"  and {n - SHOWN:,} more")
-    pictures = f"{sum(result.classes.values()):,} readable images in {len(result.classes):,} classes"
-    console.say(f"{result.source.path}: {result.n_files:,} files, {pictures}, {len(result.findings):,} findings")
+    readable = f"{sum(result.classes.values()):,} readable images in {len(result.classes):,} classes"
+    console.say(f"{result.source.path}: {result.n_files:,} files, {readable}, {len(result.findings):,} findings")
     if failed := failing(result, kinds):
         named = ", ".join(f"{n:,} {kind}" for kind, n in failed.items())
         raise GateError(f"{result.source.path}: found {named}", hint="the lines above name them; --out lists them all")

@@ -69,10 +69,10 @@ def convert(
 def _representative(calibration: Images) -> Iterator[list[np.ndarray[Any, np.dtype[np.float32]]]]:
     """Each image as float32 (1, H, W, C). The first reaches 0 and 255, so that the input's scale becomes 1."""
     for at in range(len(calibration)):
-        picture = calibration[at : at + 1].astype(np.float32)
+        image = calibration[at : at + 1].astype(np.float32)
         if at == 0:
-            picture[0, 0, 0, :], picture[0, -1, -1, :] = 0.0, 255.0
-        yield [picture]
+            image[0, 0, 0, :], image[0, -1, -1, :] = 0.0, 255.0
+        yield [image]
 
 
 def save(model: bytes, path: Path, contract: Contract) -> None:

@@ -20,7 +20,7 @@ from toolkit.data.class_names import check_class_names
 from toolkit.data.label_table import LabelTables
 from toolkit.data.split_tree import FOLDERS, TRAIN, find_split_tree, subset_of
 from toolkit.data.walk import Sample, class_folders, is_image, slashes, walk
-from toolkit.splitting.plan import Picture, plan
+from toolkit.splitting.plan import PlanItem, plan
 from toolkit.training.data.label_tables import table_samples
 
 UNKNOWN: Final = -1
@@ -87,24 +87,24 @@ def find_dataset(
     found = table_samples(root, tables, progress)
     if found is not None:
         return _from_table(root, *found, labels, strict=strict, progress=progress)
-    sides = _sides(root)
-    folders = {side: class_folders(folder) for side, folder in sides.items()}
-    by_side = {
-        side: {name: _files(root, folder, side) for name, folder in by_class.items()}
-        for side, by_class in folders.items()
+    roots = _subset_folders(root)
+    folders = {subset: class_folders(folder) for subset, folder in roots.items()}
+    by_subset = {
+        subset: {name: _files(root, folder, subset) for name, folder in by_class.items()}
+        for subset, by_class in folders.items()
     }
-    full = {name for by_class in by_side.values() for name, files in by_class.items() if files}
-    empty = {name for by_class in by_side.values() for name, files in by_class.items() if not files} - full
+    full = {name for by_class in by_subset.values() for name, files in by_class.items() if files}
+    empty = {name for by_class in by_subset.values() for name, files in by_class.items() if not files} - full
     check_class_names(printable(str(root)), full, empty, progress, strict=strict)
     names = _same_classes(
-        root, sides, {side: {n: f for n, f in folders[side].items() if by_side[side][n]} for side in sides}
+        root, roots, {subset: {n: f for n, f in folders[subset].items() if by_subset[subset][n]} for subset in roots}
     )
     ordered = _ordered(names, labels, root)
     samples: list[LabelledSample] = []
-    for by_class in by_side.values():
+    for by_class in by_subset.values():
         for index, name in enumerate(ordered):
             samples += [replace(sample, label=index) for sample in by_class[_raw(by_class, name)]]
-    return Dataset(root=root.resolve(), labels=ordered, samples=tuple(samples), split=len(sides) == 2)
+    return Dataset(root=root.resolve(), labels=ordered, samples=tuple(samples), split=len(roots) == 2)
 
 
 def _from_table(
@@ -131,7 +131,7 @@ def _from_table(
     return Dataset(root=root.resolve(), labels=ordered, samples=tuple(samples), split=split)
 
 
-def _sides(root: Path) -> dict[str, Path]:
+def _subset_folders(root: Path) -> dict[str, Path]:
     """Subset -> folder: both of a split tree, or {"": root} for plain class folders."""
     if tree := find_split_tree(root):
         return {"train": tree.train, "validation": tree.for_validation}
@@ -147,16 +147,16 @@ def _sides(root: Path) -> dict[str, Path]:
     return {"": root}
 
 
-def _same_classes(root: Path, sides: dict[str, Path], folders: dict[str, dict[str, Path]]) -> list[str]:
+def _same_classes(root: Path, roots: dict[str, Path], folders: dict[str, dict[str, Path]]) -> list[str]:
     """The printable class names, which must be the same in every subset."""
-    names = {side: {printable(name) for name in by_class} for side, by_class in folders.items()}
+    names = {subset: {printable(name) for name in by_class} for subset, by_class in folders.items()}
     if len(names) == 2:
         for one, other in (("train", "validation"), ("validation", "train")):
             if missing := sorted(names[one] - names[other]):
                 raise InputError(
-                    f"{printable(str(root))}: {', '.join(map(repr, missing))} is in {sides[one].name}, "
-                    f"but not in {sides[other].name}; both must hold the same classes",
-                    hint=f"put images of it into {printable(str(sides[other]))}, or split again: toolkit split",
+                    f"{printable(str(root))}: {', '.join(map(repr, missing))} is in {roots[one].name}, "
+                    f"but not in {roots[other].name}; both must hold the same classes",
+                    hint=f"put images of it into {printable(str(roots[other]))}, or split again: toolkit split",
                 )
     found = sorted(next(iter(names.values())))
     if len(found) < 2:
@@ -215,7 +215,7 @@ def hold_out(dataset: Dataset, samples: Sequence[LabelledSample], validation: fl
     share = Decimal(str(validation))
     chosen = list(samples)
     usable = [i for i, sample in enumerate(samples) if not sample.reason]
-    pictures = [Picture(samples[i].path, dataset.labels[samples[i].label], samples[i].digest) for i in usable]
-    for i, choice in zip(usable, plan(pictures, (1 - share, share), seed), strict=True):
+    items = [PlanItem(samples[i].path, dataset.labels[samples[i].label], samples[i].digest) for i in usable]
+    for i, choice in zip(usable, plan(items, (1 - share, share), seed), strict=True):
         chosen[i] = replace(samples[i], subset=choice.subset, reason=choice.note)
     return chosen

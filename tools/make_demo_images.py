@@ -1,6 +1,6 @@
 """Make `toolkit/_demo/fashion.zip`: 2,000 real Fashion-MNIST images as PNGs in class folders.
 
-    python tools/make_demo_pictures.py ../shared/data/fashion_mnist_images.zip
+    python tools/make_demo_images.py ../shared/data/fashion_mnist_images.zip
 
 The first 200 training images of each class, pixels unchanged, compressed as small as PNG goes; the same archive
 gives the same bytes.
