@@ -119,7 +119,10 @@ def _unpack(archive: Path) -> Path:
             zipped.extractall(new)
     else:
         with tarfile.open(archive) as tarred:
-            tarred.extractall(new, **({"filter": "data"} if hasattr(tarfile, "data_filter") else {}))  # from 3.11.4 on
+            if hasattr(tarfile, "data_filter"):  # from Python 3.11.4 on
+                tarred.extractall(new, filter="data")
+            else:
+                tarred.extractall(new)
     try:
         new.rename(target)
     except OSError:  # another run of the tests was faster

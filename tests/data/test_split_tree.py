@@ -8,11 +8,12 @@ import pytest
 from support.onnx_networks import contract
 from support.result_files import write_image
 
+from toolkit.data.passed_over import PassedOver
 from toolkit.data.split_tree import FOLDERS, find_split_tree, subset_of
 from toolkit.data.walk import is_image, walk
 from toolkit.evaluation.evaluate import held_out
 from toolkit.exporting.load import labelled
-from toolkit.inference.inputs import Inputs, PassedOver
+from toolkit.inference.inputs import Inputs
 from toolkit.training.data.dataset import find_dataset
 
 TREES = [

@@ -16,13 +16,14 @@ from support.command_line import run_cli
 
 from toolkit.core.errors import InputError
 from toolkit.core.progress import SilentProgress
+from toolkit.data.passed_over import PassedOver
 from toolkit.evaluation.evaluate import held_out
 from toolkit.evaluation.report import evaluate
 from toolkit.evaluation.report_files import classification_report
 from toolkit.evaluation.result import EvaluateOptions, Evaluation
 from toolkit.evaluation.summary import overall, per_class
 from toolkit.inference.infer import infer
-from toolkit.inference.inputs import Inputs, PassedOver
+from toolkit.inference.inputs import Inputs
 from toolkit.inference.options import InferOptions
 from toolkit.inference.predict import predict
 from toolkit.sessions.open_session import open_session
@@ -129,7 +130,7 @@ def test_infer_writes_the_same_report_and_rows(
         assert (tmp_path / "reports" / f"{one}.csv").read_bytes() == (tmp_path / f"{other}.csv").read_bytes()
 
     assert evaluation.data.extra == {"Umbrella": 1}
-    assert evaluation.data.passed_over == 1  # the notes
+    assert evaluation.data.passed_over.others == 1  # the notes
     assert evaluation.data.n_failures == evaluation.report.errors == 2
     assert (evaluation.data.n_files, evaluation.data.n_labelled) == (2003, 2002)
     assert evaluation.report.support + evaluation.report.unsure == 2000

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import csv
+import shutil
 import threading
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -16,10 +18,17 @@ from support.command_line import Cli
 from toolkit.core.errors import UsageError
 from toolkit.core.progress import SilentProgress
 from toolkit.core.text import no_formula, with_formula
+from toolkit.embedding.embed import embed
+from toolkit.embedding.feature_files import read_features
+from toolkit.evaluation import report, report_page
+from toolkit.evaluation.compare import compare
+from toolkit.evaluation.result import EvaluateOptions
 from toolkit.inference.infer import InferResult, infer
 from toolkit.inference.inputs import Inputs
 from toolkit.inference.options import InferOptions
 from toolkit.inference.saved_results import SavedResults
+from toolkit.sorting.sort import SortOptions, sort, undo
+from toolkit.splitting.mode import Mode
 
 NAMES = ("=1+1.png", "+1.png", "-1.png", "@sum.png", "\t=1.png", "\r=1.png", "'=1+1.png", "'quoted.png", "plain.png")
 FORMULAS = ("=", "+", "-", "@", "\t", "\r")
@@ -92,6 +101,82 @@ def test_the_table_leads_to_the_files(photos: Path) -> None:
 def test_other_tables_hold_no_formulas(photos: Path) -> None:
     with pytest.raises(UsageError, match="--csv-safe"):
         label("labels.jsonl")
+
+
+def formulas(folder: Path) -> dict[str, list[str]]:
+    """Table -> its cells that a spreadsheet would compute."""
+    tables = {path.name: [cell for row in rows(str(path)) for cell in row] for path in folder.rglob("*.csv")}
+    return {name: [c for c in cells if c.startswith(FORMULAS) and not is_number(c)] for name, cells in tables.items()}
+
+
+def is_number(cell: str) -> bool:
+    try:
+        float(cell)
+    except ValueError:
+        return False
+    return True
+
+
+def test_report_and_confusion_beside_a_table(photos: Path) -> None:
+    label("beside/labels.csv")
+    assert formulas(photos / "beside") == {"labels.csv": [], "labels.report.csv": [], "labels.confusion.csv": []}
+    label("beside/labels.csv", replace(SAFE, csv_safe=False, force=True))
+    assert "=Cat" in formulas(photos / "beside")["labels.report.csv"]
+
+
+def test_evaluate(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(report, "write_plots", lambda *_: None)  # they take seconds
+    monkeypatch.setattr(report, "write_page", partial(report_page.write_page, with_plots=False))
+    (photos / "tree").mkdir()
+    (photos / "=Cat").rename(photos / "tree" / "=Cat")
+    shutil.copytree(photos / "tree" / "=Cat", photos / "tree" / "@Dog")
+    onnx_networks.write_mean_network(photos / "=2.onnx", onnx_networks.contract(("=Cat", "@Dog")), seed=5)
+    safe = EvaluateOptions(csv_safe=True)
+    compare(Path("tree"), [Path("model.onnx"), Path("=2.onnx")], Path("safe"), safe)
+    compare(Path("tree"), [Path("model.onnx"), Path("=2.onnx")], Path("plain"))
+    found = formulas(photos / "safe")
+    assert set(found) >= {"predictions.csv", "report.csv", "confusion.csv", "compare.csv", "changed.csv"}
+    assert not any(found.values())
+    plain = formulas(photos / "plain")
+    assert all(plain[name] for name in ("report.csv", "confusion.csv", "compare.csv"))
+    kappa = [row for row in rows("safe/model/report.csv") if row[-2] == "figure"]
+    assert [row[-1] for row in kappa] == [row[-1] for row in rows("plain/model/report.csv") if row[-2] == "figure"]
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".npy"])
+def test_embed(suffix: str, photos: Path) -> None:
+    out = Path("features", f"f{suffix}")
+    inputs = Inputs(paths=(*NAMES, "=Cat"))
+    embed(inputs, out, Path("model.onnx"), SAFE)
+    assert not any(formulas(out.parent).values())
+    embed(inputs, Path(f"plain{suffix}"), Path("model.onnx"))
+    safe, plain = list(read_features(out)), list(read_features(Path(f"plain{suffix}")))
+    assert [(row.path, row.error, row.model) for row in safe] == [(row.path, row.error, row.model) for row in plain]
+    embed(inputs, out, Path("model.onnx"), SAFE)
+    with pytest.raises(UsageError, match="--csv-safe"):
+        embed(inputs, Path("f.parquet"), Path("model.onnx"), SAFE)
+
+
+def test_the_journal_of_a_sort_is_always_safe(photos: Path) -> None:
+    (photos / "=Cat").rename(photos / "=more")
+    for name in NAMES:
+        (photos / name).unlink()
+    infer(Inputs(paths=("=more",)), Path("labels.csv"), Path("model.onnx"), replace(SAFE, csv_safe=False))
+    before = small.tree(photos / "=more")
+    done = sort(Path("labels.csv"), SortOptions(into=Path("sorted"), mode=Mode.MOVE))
+    assert done.n_placed == len(NAMES)
+    assert not any(formulas(photos / "sorted").values())
+    assert any(cell.startswith("'=") for row in rows("sorted/sort.csv") for cell in row)
+    assert sort(Path("labels.csv"), SortOptions(into=Path("sorted"), mode=Mode.MOVE)).n_there == len(NAMES)
+    assert undo(Path("sorted")).n_files == len(NAMES)
+    assert small.tree(photos / "=more") == before
+
+
+def test_negative_numbers_are_numbers() -> None:
+    for cell in ("-1", "-0.25", "-1.5e-07"):
+        assert no_formula(cell) == cell
+    for cell in ("-1+1", "+1", "-", "-e1", "-1\n=1"):
+        assert no_formula(cell) == f"'{cell}"
 
 
 def test_check_and_stdout(photos: Path, run: Cli) -> None:

@@ -16,7 +16,8 @@ from support.command_line import run_cli
 
 from toolkit import doctor
 from toolkit.core.machine import memory_limit, usable_cpus
-from toolkit.inference.inputs import Inputs, PassedOver, Shard
+from toolkit.data.passed_over import PassedOver
+from toolkit.inference.inputs import Inputs, Shard
 from toolkit.sessions import cuda
 
 PNG = b"\x89PNG\r\n\x1a\n...."

@@ -22,9 +22,10 @@ from toolkit.core.errors import InputError, MachineError, ModelError, UsageError
 from toolkit.core.machine import usable_cpus
 from toolkit.core.progress import SILENT, Progress
 from toolkit.core.text import printable
+from toolkit.data.passed_over import PassedOver
 from toolkit.images.decode import Image
 from toolkit.images.opencv_threads import one_opencv_thread
-from toolkit.inference.inputs import Inputs, PassedOver
+from toolkit.inference.inputs import Inputs
 from toolkit.model_files.bundle import BUNDLE_JSON, load_bundle
 from toolkit.model_files.contract import Contract
 from toolkit.model_files.contract_io import read_contract

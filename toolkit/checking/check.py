@@ -46,6 +46,7 @@ class CheckOptions:
             machine's or the container's memory.
         workers: threads; None is one per processor.
         labels: tables that give the classes; None: the class folders, or a `metadata.csv` in the source.
+        strict: raise where a class folder is empty, or class names differ in case only.
     """
 
     near: float = similarity.THRESHOLD
@@ -62,6 +63,7 @@ class CheckOptions:
     max_memory: int | str | None = None
     workers: int | None = None
     labels: LabelTables | None = None
+    strict: bool = False
 
     def __post_init__(self) -> None:
         most = {"near": 1.0, "dark": 255.0, "bright": 255.0, "blank": 255.0, "grey": 255.0}
@@ -109,11 +111,11 @@ def check(source: Path, options: CheckOptions | None = None, progress: Progress 
     Nothing is changed. Each file is read and decoded once.
 
     Raises:
-        InputError: `source` is missing, empty or damaged.
+        InputError: `source` is missing, empty or damaged; or `strict` found something.
     """
     options = options or CheckOptions()
     opened = _with_parts(open_source(source, options.labels))
-    check_class_names(printable(str(source)), opened.labels, opened.empty, progress, strict=False)
+    check_class_names(printable(str(source)), opened.labels, opened.empty, progress, strict=options.strict)
     if opened.table is not None:
         opened.table.warn(progress)
     seen = _look_at_all(opened, options, progress)

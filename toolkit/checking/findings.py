@@ -10,7 +10,7 @@ from typing import Final
 from toolkit.core.errors import UsageError
 from toolkit.core.files import fill_csv
 from toolkit.core.ownership import has_columns
-from toolkit.core.text import no_formula, printable
+from toolkit.core.text import printable
 
 KINDS: Final[dict[str, str]] = {
     "empty": "files of 0 bytes",
@@ -93,8 +93,8 @@ def write_findings(findings: Sequence[Finding], path: Path, *, csv_safe: bool = 
     Args:
         csv_safe: an apostrophe before each cell that a spreadsheet would take for a formula.
     """
-    shown = no_formula if csv_safe else str
-    fill_csv(path, COLUMNS, ([shown(printable(cell)) for cell in astuple(finding)] for finding in findings))
+    rows = ([printable(cell) for cell in astuple(finding)] for finding in findings)
+    fill_csv(path, COLUMNS, rows, csv_safe=csv_safe)
 
 
 def is_findings(path: Path) -> bool:

@@ -37,6 +37,12 @@ MaxMemory = Annotated[
     str | None,
     typer.Option(metavar="BYTES", help="Memory for decoding, such as 2GB. Default: half of the machine's."),
 ]
+CsvSafe = Annotated[
+    bool,
+    typer.Option(
+        "--csv-safe", help="An apostrophe before each cell that a spreadsheet would compute.", show_default=False
+    ),
+]
 MaxPixels = Annotated[int, typer.Option(help="Leave out images of more pixels.", min=1)]
 Workers = Annotated[int | None, typer.Option(help="Threads.", show_default="one per processor", min=1)]
 SHOWN = 12

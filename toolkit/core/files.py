@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import BinaryIO, Final, Literal, cast
 
 from toolkit.core.errors import InputError
-from toolkit.core.text import printable
+from toolkit.core.text import no_formula, printable
 
 _FULL: Final = frozenset(
     number
@@ -181,12 +181,18 @@ def write_json(path: Path, content: object) -> None:
 
 
 def write_csv(
-    path: Path, columns: Iterable[object], rows: Iterable[Iterable[object]], *, errors: str = "strict"
+    path: Path,
+    columns: Iterable[object],
+    rows: Iterable[Iterable[object]],
+    *,
+    errors: str = "strict",
+    csv_safe: bool = False,
 ) -> None:
     """Write a table as RFC 4180, UTF-8, each line ended by CR LF; it appears whole or not at all.
 
     Args:
         errors: "surrogateescape" keeps the bytes of names that are not UTF-8.
+        csv_safe: an apostrophe before each text that a spreadsheet would take for a formula; see `no_formula`.
 
     >>> import tempfile
     >>> table = Path(tempfile.mkdtemp()) / "table.csv"
@@ -195,17 +201,28 @@ def write_csv(
     b'path,label\\r\\n"a,b.jpg",Cat\\r\\n'
     """
     with atomic_write(path) as temporary:
-        fill_csv(temporary, columns, rows, errors=errors)
+        fill_csv(temporary, columns, rows, errors=errors, csv_safe=csv_safe)
 
 
 def fill_csv(
-    path: Path, columns: Iterable[object], rows: Iterable[Iterable[object]], *, errors: str = "strict"
+    path: Path,
+    columns: Iterable[object],
+    rows: Iterable[Iterable[object]],
+    *,
+    errors: str = "strict",
+    csv_safe: bool = False,
 ) -> None:
     """As `write_csv`, for a file that its caller puts in its place: a temporary one."""
+    if csv_safe:
+        columns, rows = map(_no_formula, columns), (map(_no_formula, row) for row in rows)
     with path.open("w", encoding="utf-8", errors=errors, newline="") as file:
         writer = csv.writer(file)
         writer.writerow(columns)
         writer.writerows(rows)
+
+
+def _no_formula(cell: object) -> object:
+    return no_formula(cell) if isinstance(cell, str) else cell
 
 
 def _umask() -> int:

@@ -47,15 +47,18 @@ def _escaped(letter: str) -> str:
 
 
 _FORMULA = re.compile(r"'*[=+\-@\t\r]")
+_NUMBER = re.compile(r"-[0-9]+(?:\.[0-9]+)?(?:e-?[0-9]+)?")
 
 
 def no_formula(cell: str) -> str:
     """`cell` as a spreadsheet shows it and never computes it: what begins like a formula is begun with an apostrophe.
 
-    >>> no_formula("=1+1"), no_formula("a=1")
-    ("'=1+1", 'a=1')
+    A negative number is no formula.
+
+    >>> no_formula("=1+1"), no_formula("a=1"), no_formula("-0.5")
+    ("'=1+1", 'a=1', '-0.5')
     """
-    return f"'{cell}" if _FORMULA.match(cell) else cell
+    return f"'{cell}" if _FORMULA.match(cell) and not _NUMBER.fullmatch(cell) else cell
 
 
 def with_formula(cell: str) -> str:

@@ -19,6 +19,7 @@ from toolkit.core.ownership import claim
 from toolkit.core.parallel import in_threads
 from toolkit.core.progress import SILENT, Progress
 from toolkit.core.text import printable
+from toolkit.data.passed_over import PassedOver
 from toolkit.data.walk import Sample
 from toolkit.embedding.feature_files import (
     FeatureRow,
@@ -32,11 +33,11 @@ from toolkit.embedding.feature_files import (
 )
 from toolkit.embedding.feature_session import FeatureSession
 from toolkit.images.opencv_threads import one_opencv_thread
-from toolkit.inference.inputs import Inputs, PassedOver
+from toolkit.inference.inputs import Inputs
 from toolkit.inference.labeller import Prediction
 from toolkit.inference.options import InferOptions
 from toolkit.inference.predict import batches, make_labeller
-from toolkit.inference.result_table import ERROR, OK, Cells, Layout, ResultRow, read_lines
+from toolkit.inference.result_table import CSV_SAFE, ERROR, OK, Cells, Layout, ResultRow, read_lines
 from toolkit.inference.resume import EarlierRows, Partial
 
 FEATURES_VERSION: Final = 1
@@ -131,7 +132,10 @@ def embed(
     session = FeatureSession(model, threads=1)
     names = session.contract.labels
     labeller = make_labeller(session, options)
-    table = _Layout(contract=session.contract, model=features_fingerprint(session))
+    if options.csv_safe and out.suffix.lower() == ".parquet":
+        raise UsageError("--csv-safe is for CSV", hint="name a .csv or .npy file, or leave --csv-safe out")
+    model_cell = features_fingerprint(session) + (CSV_SAFE if options.csv_safe else "")
+    table = _Layout(contract=session.contract, model=model_cell)
     _claim(out)
     counts = PassedOver()
     work = _until(stop, batches(inputs.samples(counts), labeller.batch_size))
@@ -157,7 +161,7 @@ def embed(
                 raise _nothing_found(inputs, counts)
             if not stop.is_set():
                 progress.line(f"writing {printable(str(out))}")
-                write_features(out, len(names), n_files, _rows(partial.path))
+                write_features(out, len(names), n_files, _rows(partial.path), csv_safe=options.csv_safe)
                 partial.discard()
         finally:
             if earlier is not None:
@@ -261,5 +265,5 @@ def _counted(path: Path) -> tuple[int, int]:
 
 def _nothing_found(inputs: Inputs, counts: PassedOver) -> InputError:
     named = " ".join(printable(path) for path in inputs.paths)
-    others = f" ({counts.others:,} other files)" if counts.others else ""
-    return InputError(f"{named}: expected images, found none{others}", hint="check the path and the patterns")
+    passed = f" ({counts})" if str(counts) else ""
+    return InputError(f"{named}: expected images, found none{passed}", hint="check the path and the patterns")

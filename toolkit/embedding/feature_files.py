@@ -20,7 +20,8 @@ import numpy.typing as npt
 
 from toolkit.core.errors import InputError, UsageError, missing_extra
 from toolkit.core.files import atomic_write, write_csv
-from toolkit.core.text import printable
+from toolkit.core.text import no_formula, printable, with_formula
+from toolkit.inference.result_table import CSV_SAFE
 
 Features = npt.NDArray[np.float32]
 
@@ -129,7 +130,7 @@ def is_rows_file(path: Path) -> bool:
         return False
 
 
-def write_features(out: Path, width: int, n_rows: int, rows: Iterable[FeatureRow]) -> None:
+def write_features(out: Path, width: int, n_rows: int, rows: Iterable[FeatureRow], *, csv_safe: bool = False) -> None:
     """Write rows to `out`, which appears whole or not at all; memory does not grow with their number.
 
     Args:
@@ -137,9 +138,14 @@ def write_features(out: Path, width: int, n_rows: int, rows: Iterable[FeatureRow
         width: D.
         n_rows: how many rows there are.
         rows: the rows.
+        csv_safe: an apostrophe before each name that a spreadsheet would compute; not for .parquet.
     """
-    writer = {".parquet": _write_parquet, ".npy": _write_npy, ".csv": _write_csv}[suffix_of(out)]
-    writer(out, width, n_rows, iter(rows))
+    if suffix_of(out) == ".parquet":
+        _write_parquet(out, width, iter(rows))
+    elif suffix_of(out) == ".npy":
+        _write_npy(out, width, n_rows, iter(rows), csv_safe=csv_safe)
+    else:
+        _write_csv(out, width, iter(rows), csv_safe=csv_safe)
 
 
 def read_features(path: Path) -> Iterator[FeatureRow]:
@@ -158,14 +164,16 @@ def read_features(path: Path) -> Iterator[FeatureRow]:
 def _row(
     path: str, features: Features | None, error: str, size: str | int | None, mtime_ns: str | int | None, model: str
 ) -> FeatureRow:
+    if model.endswith(CSV_SAFE):
+        path, error, model = with_formula(path), with_formula(error), model.removesuffix(CSV_SAFE)
     read = size is not None and size != ""
     state = (int(size or 0), int(mtime_ns or 0)) if read else (-1, 0)
     return FeatureRow(path=path, features=features, error=error, size=state[0], mtime_ns=state[1], model=model)
 
 
-def _write_csv(out: Path, width: int, _n_rows: int, rows: Iterator[FeatureRow]) -> None:
+def _write_csv(out: Path, width: int, rows: Iterator[FeatureRow], *, csv_safe: bool) -> None:
     names = [f"f{i}" for i in range(width)]
-    write_csv(out, ["path", *names, *ROW_COLUMNS[1:]], (_cells(row, width) for row in rows))
+    write_csv(out, ["path", *names, *ROW_COLUMNS[1:]], (_cells(row, width) for row in rows), csv_safe=csv_safe)
 
 
 def _cells(row: FeatureRow, width: int) -> list[object]:
@@ -183,7 +191,8 @@ def _read_csv(path: Path) -> Iterator[FeatureRow]:
             yield _row(cells[0], features, error, size, mtime_ns, model)
 
 
-def _write_npy(out: Path, width: int, n_rows: int, rows: Iterator[FeatureRow]) -> None:
+def _write_npy(out: Path, width: int, n_rows: int, rows: Iterator[FeatureRow], *, csv_safe: bool) -> None:
+    shown = no_formula if csv_safe else str
     with (
         atomic_write(out) as temporary,
         atomic_write(rows_path(out)) as table,
@@ -197,7 +206,7 @@ def _write_npy(out: Path, width: int, n_rows: int, rows: Iterator[FeatureRow]) -
         nothing = np.full(width, np.nan, "<f4").tobytes()
         for row in rows:
             file.write(nothing if row.features is None else row.features.astype("<f4").tobytes())
-            writer.writerow(row.cells)
+            writer.writerow(map(shown, row.cells))
 
 
 def _read_npy(path: Path) -> Iterator[FeatureRow]:
@@ -210,7 +219,7 @@ def _read_npy(path: Path) -> Iterator[FeatureRow]:
             yield _row(name, found, error, size, mtime_ns, model)
 
 
-def _write_parquet(out: Path, width: int, _n_rows: int, rows: Iterator[FeatureRow]) -> None:
+def _write_parquet(out: Path, width: int, rows: Iterator[FeatureRow]) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
 

@@ -14,11 +14,11 @@ from toolkit.core.errors import InputError, UsageError
 from toolkit.core.files import write_csv, write_text
 from toolkit.core.progress import SILENT, Progress
 from toolkit.core.text import printable
+from toolkit.data.thumbnail import thumbnail
 from toolkit.evaluation.report import write_reports
 from toolkit.evaluation.report_folder import CHANGED_CSV, COMPARE_CSV, COMPARE_PAGE, COMPARISON_NAMES, report_folder
 from toolkit.evaluation.report_page import template
 from toolkit.evaluation.result import EvaluateOptions, Evaluation
-from toolkit.images.thumbnail import thumbnail
 from toolkit.inference.result_table import OK, ResultRow
 from toolkit.metrics.classification import NAN
 from toolkit.metrics.csv_files import digits
@@ -98,8 +98,8 @@ def compare(
         _check_same_images(answers, data)
         compared = tuple(_against_first(answers[0], others) for others in answers)
         changed = [rows for rows in zip(*(a.rows for a in answers), strict=True) if len(set(map(_answer, rows))) > 1]
-        _write_table(compared, folder / COMPARE_CSV)
-        _write_changed(names, changed, folder / CHANGED_CSV)
+        _write_table(compared, folder / COMPARE_CSV, options)
+        _write_changed(names, changed, folder / CHANGED_CSV, options)
         _write_page(compared, changed[:MAX_SHOWN], data, folder / COMPARE_PAGE)
         return compared
 
@@ -185,8 +185,8 @@ def _against_first(first: _Answers, other: _Answers) -> Compared:
     )
 
 
-def _write_table(compared: Sequence[Compared], path: Path) -> None:
-    write_csv(path, COMPARE_COLUMNS, map(_compared_cells, compared))
+def _write_table(compared: Sequence[Compared], path: Path, options: EvaluateOptions) -> None:
+    write_csv(path, COMPARE_COLUMNS, map(_compared_cells, compared), csv_safe=options.csv_safe)
 
 
 def _compared_cells(c: Compared) -> list[object]:
@@ -202,11 +202,13 @@ def _compared_cells(c: Compared) -> list[object]:
     ]
 
 
-def _write_changed(names: Sequence[str], changed: Sequence[tuple[ResultRow, ...]], path: Path) -> None:
+def _write_changed(
+    names: Sequence[str], changed: Sequence[tuple[ResultRow, ...]], path: Path, options: EvaluateOptions
+) -> None:
     """The images whose answers are not all the same: path, truth, then answer and confidence of each model."""
     columns = ["path", "truth", *(column for name in names for column in (name, f"{name} confidence"))]
     cells = ([rows[0].path, rows[0].truth, *_cells(rows)] for rows in changed)
-    write_csv(path, columns, cells)
+    write_csv(path, columns, cells, csv_safe=options.csv_safe)
 
 
 def _cells(rows: Sequence[ResultRow]) -> list[str]:
@@ -219,7 +221,7 @@ def _write_page(compared: Sequence[Compared], changed: Sequence[tuple[ResultRow,
         first = rows[0]
         image = thumbnail(first.path)
         answers = [(c.name, _answer(row), _confidence(row)) for c, row in zip(compared, rows, strict=True)]
-        shown.append({"path": first.path, "truth": first.truth, "answers": answers, "image": image and image[0]})
+        shown.append({"path": first.path, "truth": first.truth, "answers": answers, "image": image and image.uri})
     text = template("compare.html.j2").render(
         compared=compared,
         changed=shown,

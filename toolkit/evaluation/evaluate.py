@@ -24,7 +24,7 @@ from toolkit.evaluation.result import DataCard, EvaluateOptions, Evaluation, Mod
 from toolkit.images.decode import decode
 from toolkit.images.limits import Limits
 from toolkit.images.spec import Preprocess
-from toolkit.inference.inputs import Inputs, PassedOver
+from toolkit.inference.inputs import Inputs
 from toolkit.inference.labeller import Prediction
 from toolkit.inference.predict import batches, layout, open_model, predict
 from toolkit.inference.result_table import Layout, ResultRow, encode
@@ -63,8 +63,7 @@ def run(
     root = held_out(data, table.labels, progress)
     truths = _truths(root, options, table, progress)
     tally = _Tally(table, root, options, trained_digests(resolve_model(model), session.contract), truths)
-    counts = PassedOver()
-    samples = Inputs(paths=(str(root),)).samples(counts)
+    samples = Inputs(paths=(str(root),)).samples(tally.data.passed_over)
     started = time.perf_counter()
     with atomic_write(predictions_csv) as temporary, temporary.open("wb") as file:
         file.write(encode([table.columns]))
@@ -74,7 +73,6 @@ def run(
             if on_rows is not None:
                 on_rows(rows)
         seconds = time.perf_counter() - started
-        tally.data.passed_over = counts.others
         tally.check()
     report_overlap(root, tally.data.n_trained_on, tally.data.n_readable, progress)
     card = ModelCard(

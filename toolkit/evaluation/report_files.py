@@ -37,8 +37,9 @@ THRESHOLD_COLUMNS: Final = (
 
 def write_files(evaluation: Evaluation, out: Path) -> None:
     """Write everything but predictions, plots and page into the folder `out`."""
-    write_report_csv(evaluation.report, out / REPORT_CSV)
-    write_confusion_csv(evaluation.confusion, out / CONFUSION_CSV)
+    csv_safe = evaluation.options.csv_safe
+    write_report_csv(evaluation.report, out / REPORT_CSV, csv_safe=csv_safe)
+    write_confusion_csv(evaluation.confusion, out / CONFUSION_CSV, csv_safe=csv_safe)
     write_text(out / REPORT_TXT, report_text(evaluation))
     _write_thresholds(evaluation, out / THRESHOLDS_CSV)
     write_json(out / METRICS_JSON, _plain(metrics(evaluation)))
@@ -74,7 +75,8 @@ def metrics(evaluation: Evaluation) -> dict[str, Any]:
             "correct": report.correct,
             "unsure": report.unsure,
             "errors": report.errors,
-            "passed_over": data.passed_over,
+            "passed_over": data.passed_over.others,
+            "passed_over_suffixes": dict(sorted(data.passed_over.suffixes.items())),
             "trained_on": data.n_trained_on,
             "missing_classes": list(data.missing),
             "extra_classes": dict(sorted(data.extra.items())),

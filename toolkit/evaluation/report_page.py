@@ -17,11 +17,12 @@ from toolkit.core import pages
 from toolkit.core.files import write_text
 from toolkit.core.ownership import PAGE_MARKER
 from toolkit.core.text import printable
+from toolkit.data.thumbnail import thumbnail
 from toolkit.evaluation.gallery import Shown
 from toolkit.evaluation.report_plots import plots
 from toolkit.evaluation.result import Evaluation
 from toolkit.evaluation.summary import overall, per_class, title
-from toolkit.images.thumbnail import data_uri, thumbnail
+from toolkit.images.thumbnail import data_uri
 from toolkit.metrics.confusion import mistaken_for, taken_for
 from toolkit.metrics.csv_files import digits
 from toolkit.metrics.probabilistic import Threshold
@@ -142,8 +143,9 @@ def _cards(evaluation: Evaluation) -> list[Card]:
     cards = []
     for kind, tiles in (("mistake", evaluation.mistakes), ("doubtful", evaluation.doubtful)):
         for shown in tiles:
-            image, width, height = thumbnail(shown.path) or ("", 0, 0)
-            cards.append(Card(shown=shown, kind=kind, image=image, width=width, height=height))
+            image = thumbnail(shown.path)
+            uri, width, height = (image.uri, image.width, image.height) if image else ("", 0, 0)
+            cards.append(Card(shown=shown, kind=kind, image=uri, width=width, height=height))
     return cards
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from toolkit.core.coerce import coerce
 from toolkit.data.label_table import LabelTables
+from toolkit.data.passed_over import PassedOver
 from toolkit.evaluation.gallery import Shown
 from toolkit.images.header import MAX_PIXELS
 from toolkit.inference.options import InferOptions
@@ -33,6 +34,7 @@ class EvaluateOptions:
             machine's or the container's memory.
         force: replace files in the folder of the reports that no evaluation wrote.
         labels: tables that give the true classes; None: the folders do, or a `metadata.csv` in the data.
+        csv_safe: no cell of a CSV is a formula to a spreadsheet, as in `infer`.
     """
 
     device: Device = "auto"
@@ -46,6 +48,7 @@ class EvaluateOptions:
     max_memory: int | str | None = None
     force: bool = False
     labels: LabelTables | None = None
+    csv_safe: bool = False
 
     def __post_init__(self) -> None:
         coerce(self, runtime=Runtime, precision=Precision)
@@ -62,6 +65,7 @@ class EvaluateOptions:
             workers=self.workers,
             max_pixels=self.max_pixels,
             max_memory=self.max_memory,
+            csv_safe=self.csv_safe,
         )
 
 
@@ -112,7 +116,7 @@ class DataCard:
     n_labelled: int = 0
     missing: tuple[str, ...] = ()
     extra: Counter[str] = field(default_factory=Counter)
-    passed_over: int = 0
+    passed_over: PassedOver = field(default_factory=PassedOver)
     failures: list[tuple[str, str]] = field(default_factory=list)
     n_failures: int = 0
     n_trained_on: int | None = None

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import base64
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Final
 
 import cv2
 
-from toolkit.images.decode import DecodeError, Image, decode
+from toolkit.images.decode import Image, decode
 from toolkit.images.header import read_header
 from toolkit.images.spec import Preprocess
 
@@ -38,23 +37,17 @@ class Webp:
         return "data:image/webp;base64," + base64.b64encode(self.data).decode("ascii")
 
 
-def small_webp(path: Path | str, longest: int = THUMBNAIL_PIXELS) -> Webp | None:
-    """The image in `path`, upright, its longer side at most `longest` pixels; None where it cannot be read."""
-    try:
-        data = Path(path).read_bytes()
-        height, width = read_header(data).upright_size
-        scale = min(1.0, longest / max(height, width))
-        size = (max(1, round(height * scale)), max(1, round(width * scale)))
-        pixels = decode(data, Preprocess(height=size[0], width=size[1]))
-    except (OSError, ValueError, DecodeError):
-        return None
+def small_webp(data: bytes, longest: int = THUMBNAIL_PIXELS) -> Webp:
+    """The image in these bytes, upright, its longer side at most `longest` pixels.
+
+    Raises:
+        DecodeError: they are not an image that can be decoded.
+    """
+    height, width = read_header(data).upright_size
+    scale = min(1.0, longest / max(height, width))
+    size = (max(1, round(height * scale)), max(1, round(width * scale)))
+    pixels = decode(data, Preprocess(height=size[0], width=size[1]))
     return Webp(_encoded(pixels, _WEBP_QUALITY), size[1], size[0])
-
-
-def thumbnail(path: str) -> tuple[str, int, int] | None:
-    """A small image as a data URI, with its width and height; None where the file can no longer be read."""
-    found = small_webp(path)
-    return (found.uri, found.width, found.height) if found else None
 
 
 def data_uri(pixels: Image, *, quality: int) -> str:

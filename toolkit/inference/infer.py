@@ -15,8 +15,9 @@ from toolkit.core.locking import lock
 from toolkit.core.ownership import claim
 from toolkit.core.progress import SILENT, Progress
 from toolkit.core.text import printable
+from toolkit.data.passed_over import PassedOver
 from toolkit.data.walk import Sample, require_read
-from toolkit.inference.inputs import Inputs, PassedOver
+from toolkit.inference.inputs import Inputs
 from toolkit.inference.options import InferOptions, MaxFailures
 from toolkit.inference.predict import RowWorkers, batches, layout, make_labeller, open_model, row_workers
 from toolkit.inference.result_formats import CSV, format_of, is_result
@@ -294,8 +295,9 @@ class _Run:
     def _report(self) -> None:
         """Write report and confusion beside the result where any row has a truth; else none may lie there."""
         if self._result.confusion is not None:
-            write_report_csv(compute_report(self._confusion), side_path(self._result.out, "report.csv"))
-            write_confusion_csv(self._confusion, side_path(self._result.out, "confusion.csv"))
+            out, csv_safe = self._result.out, self._table.csv_safe
+            write_report_csv(compute_report(self._confusion), side_path(out, "report.csv"), csv_safe=csv_safe)
+            write_confusion_csv(self._confusion, side_path(out, "confusion.csv"), csv_safe=csv_safe)
         else:  # those of an earlier run would be about other rows
             for kind in ("report.csv", "confusion.csv"):
                 side_path(self._result.out, kind).unlink(missing_ok=True)

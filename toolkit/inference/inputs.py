@@ -9,7 +9,6 @@ import hashlib
 import os
 import re
 import threading
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from fnmatch import translate
@@ -17,9 +16,8 @@ from typing import BinaryIO, Final
 
 from toolkit.core.errors import InputError, UsageError
 from toolkit.core.text import printable
+from toolkit.data.passed_over import PassedOver
 from toolkit.data.walk import Sample, is_image, sample, slashes, walk
-
-SUFFIXES_SHOWN: Final = 6
 
 STDIN: Final = "-"
 """The input that stands for a list of paths on stdin."""
@@ -54,40 +52,6 @@ class Shard:
             return True
         digest = hashlib.blake2b(name.encode(), digest_size=8).digest()
         return int.from_bytes(digest, "big") % self.count == self.index - 1
-
-
-@dataclass(slots=True)
-class PassedOver:
-    """What the stream passed over, for the summary.
-
-    Attributes:
-        suffixes: of files that are not images, in lower case -> how many; "" for names without one.
-        excluded: files that a pattern left out.
-        repeated: files that an earlier input held already.
-    """
-
-    suffixes: Counter[str] = field(default_factory=Counter)
-    excluded: int = 0
-    repeated: int = 0
-
-    @property
-    def others(self) -> int:
-        """Files that are not images."""
-        return self.suffixes.total()
-
-    def __str__(self) -> str:
-        """In words, the most frequent suffix first; "" where nothing was passed over.
-
-        >>> str(PassedOver(suffixes=Counter({".txt": 41, ".mov": 2, "": 1})))
-        'passed over: 41 .txt, 2 .mov, 1 without a suffix'
-        """
-        ordered = sorted(self.suffixes.items(), key=lambda item: (-item[1], item[0]))
-        named = [f"{n:,} {printable(suffix) or 'without a suffix'}" for suffix, n in ordered[:SUFFIXES_SHOWN]]
-        if rest := sum(n for _, n in ordered[SUFFIXES_SHOWN:]):
-            named.append(f"{rest:,} others")
-        named += [f"{self.excluded:,} excluded"] if self.excluded else []
-        named += [f"{self.repeated:,} given twice"] if self.repeated else []
-        return f"passed over: {', '.join(named)}" if named else ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -231,7 +195,7 @@ def _images(root: str, wanted: _Patterns, counts: PassedOver) -> Iterator[str]:
     start = os.path.join(root, "")
     for place in walk(root, prune=wanted.prunes):
         if not is_image(start + place):
-            counts.suffixes[os.path.splitext(place)[1].lower()] += 1
+            counts.add(place)
         elif wanted.any and not wanted.takes(slashes(place)):
             counts.excluded += 1
         else:

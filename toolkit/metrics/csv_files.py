@@ -31,9 +31,9 @@ REPORT_COLUMNS: Final = (
 """Columns of `report.csv`. `kind` is "class" (one row per class), "average" or "figure" (one number, in `value`)."""
 
 
-def write_report_csv(figures: Report, path: Path) -> None:
+def write_report_csv(figures: Report, path: Path, *, csv_safe: bool = False) -> None:
     """Write `figures` as CSV: a row per class, the averages, then the single metrics. Undefined numbers are empty."""
-    write_csv(path, REPORT_COLUMNS, _report_rows(figures))
+    write_csv(path, REPORT_COLUMNS, _report_rows(figures), csv_safe=csv_safe)
 
 
 def is_report_csv(path: Path) -> bool:
@@ -75,7 +75,7 @@ CONFUSION_SUMMARY: Final = ("(unsure)", "(error)", "(support)", "(taken for)", "
 """Columns of `confusion.csv` after those of the classes."""
 
 
-def write_confusion_csv(confusion: ConfusionMatrix, path: Path) -> None:
+def write_confusion_csv(confusion: ConfusionMatrix, path: Path, *, csv_safe: bool = False) -> None:
     """Write the counts as CSV: a row per true class, a column per predicted class, then a summary of the class.
 
     The summary names the three classes that its images were most often taken for, and the three whose images were
@@ -89,4 +89,4 @@ def write_confusion_csv(confusion: ConfusionMatrix, path: Path) -> None:
         both_ways = (taken_for(confusion, i), mistaken_for(confusion, i))
         texts = ["; ".join(f"{labels[j]} {n}" for j, n in pairs) for pairs in both_ways]
         rows.append([label, *confusion.counts[i].tolist(), *without_answer, *texts])
-    write_csv(path, ["truth", *labels, *CONFUSION_SUMMARY], rows)
+    write_csv(path, ["truth", *labels, *CONFUSION_SUMMARY], rows, csv_safe=csv_safe)

@@ -20,7 +20,8 @@ from toolkit.core.machine import usable_cpus
 from toolkit.core.ownership import PAGE_MARKER, claim, is_page
 from toolkit.core.progress import SILENT, Progress
 from toolkit.core.text import printable
-from toolkit.images.thumbnail import Webp, small_webp
+from toolkit.data.thumbnail import thumbnail
+from toolkit.images.thumbnail import Webp
 from toolkit.inference.result_table import ERROR, OK, UNSURE
 from toolkit.inference.saved_results import SavedResults, SavedRow
 from toolkit.reviewing.selection import Selection, select
@@ -100,7 +101,7 @@ def check_page(out: Path, *, force: bool = False, option: str = "--out") -> None
 
 
 def _thumbnail(results: SavedResults, row: SavedRow) -> Webp | None:
-    return None if row.status == ERROR else small_webp(results.file(row))
+    return None if row.status == ERROR else thumbnail(results.file(row))
 
 
 def known_labels(results: SavedResults, selection: Selection) -> list[str]:

@@ -21,7 +21,8 @@ from toolkit.core.errors import MachineError
 from toolkit.core.machine import usable_cpus
 from toolkit.core.parse import parse_json
 from toolkit.core.text import printable
-from toolkit.images.thumbnail import THUMBNAIL_PIXELS, small_webp
+from toolkit.data.thumbnail import thumbnail
+from toolkit.images.thumbnail import THUMBNAIL_PIXELS
 from toolkit.inference.saved_results import SavedResults
 from toolkit.reviewing.corrections import Corrections
 from toolkit.reviewing.page import Shown, known_labels, render
@@ -78,7 +79,7 @@ class Review:
         """The image at this place as WebP; None where there is none."""
         if not place.isascii() or not place.isdigit() or len(place) > 9 or int(place) >= len(self.selection.rows):
             return None
-        found = small_webp(self.results.file(self.selection.rows[int(place)]), longest)
+        found = thumbnail(self.results.file(self.selection.rows[int(place)]), longest)
         return found.data if found else None
 
 

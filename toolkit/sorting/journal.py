@@ -1,4 +1,7 @@
-"""`sort.csv` in a sorted folder: what was placed where, written before it is done, so that all can be taken back."""
+"""`sort.csv` in a sorted folder: what was placed where, written before it is done, so that all can be taken back.
+
+No name in it is a formula to a spreadsheet: an apostrophe stands before such a one, and is taken away on reading.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,7 @@ from typing import IO, Final
 
 from toolkit.core.errors import InputError
 from toolkit.core.files import write_csv
-from toolkit.core.text import printable
+from toolkit.core.text import no_formula, printable, with_formula
 
 JOURNAL: Final = "sort.csv"
 
@@ -66,7 +69,7 @@ def read_journal(folder: Path) -> list[Placement] | None:
 
 
 def _placement(row: list[str]) -> Placement:
-    path, target, mode, source, size, mtime_ns = row
+    path, target, mode, source, size, mtime_ns = map(with_formula, row)
     return Placement(path, target, mode, source, int(size), int(mtime_ns))
 
 
@@ -94,5 +97,5 @@ def write_journal(folder: Path, placements: Iterable[Placement]) -> None:
     write_csv(folder / JOURNAL, COLUMNS, map(_cells, placements), errors="surrogateescape")
 
 
-def _cells(placement: Placement) -> tuple[str | int, ...]:
-    return tuple(getattr(placement, name) for name in COLUMNS)
+def _cells(placement: Placement) -> list[str]:
+    return [no_formula(str(getattr(placement, name))) for name in COLUMNS]

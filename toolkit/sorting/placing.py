@@ -6,6 +6,7 @@ import errno
 import hashlib
 import os
 import shutil
+import stat
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
@@ -37,11 +38,7 @@ def place(placement: Placement, target: str) -> None:
             os.unlink(source)
             return
         raise NotPlacedError(f"{printable(target)} is there already, and it is never replaced")
-    try:
-        with open(source, "rb"):  # noqa: PTH123 - names may hold bytes that are not UTF-8
-            pass
-    except OSError as error:
-        raise NotPlacedError(f"cannot be read ({error.strerror})") from None
+    _require_file(source)
     try:
         if mode is Mode.SYMLINK:
             os.symlink(source, target)
@@ -57,6 +54,23 @@ def place(placement: Placement, target: str) -> None:
         if mode is Mode.HARDLINK and error.errno in (errno.EXDEV, errno.EPERM, errno.ENOTSUP):
             raise NotPlacedError("no hard link can be made there; use --mode copy or --mode symlink") from None
         raise
+
+
+def _require_file(source: str) -> None:
+    """A pipe does not hold us up.
+
+    Raises:
+        NotPlacedError: `source` cannot be read, or is not a file.
+    """
+    try:
+        handle = os.open(source, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
+        try:
+            if not stat.S_ISREG(os.fstat(handle).st_mode):
+                raise NotPlacedError("expected a file, found a folder, a pipe, a socket or a device")
+        finally:
+            os.close(handle)
+    except OSError as error:
+        raise NotPlacedError(f"cannot be read ({error.strerror})") from None
 
 
 def take_back(placement: Placement, target: str) -> bool:

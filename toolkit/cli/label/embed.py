@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from toolkit.cli import console
-from toolkit.cli.options import Log, Quiet, Verbose
+from toolkit.cli.options import CsvSafe, Log, Quiet, Verbose
 
 if TYPE_CHECKING:
     from toolkit.embedding.embed import EmbedResult
@@ -41,6 +41,7 @@ def embed(
     null: Annotated[bool, typer.Option("--null", "-0", help="The list on stdin is separated by NUL.")] = False,
     batch_size: Annotated[int | None, typer.Option(min=1, help="Default: from the model.")] = None,
     workers: Annotated[int | None, typer.Option(min=1, help="Default: the processors allowed.")] = None,
+    csv_safe: CsvSafe = False,
     log_format: Log = console.LogFormat.TEXT,
     quiet: Quiet = False,
     verbose: Verbose = False,
@@ -64,7 +65,7 @@ def embed(
         null=null,
         stdin=sys.stdin.buffer if sys.stdin is not None else None,
     )
-    options = InferOptions(batch_size=batch_size, workers=workers)
+    options = InferOptions(batch_size=batch_size, workers=workers, csv_safe=csv_safe)
     if out is not None:
         with console.StopSignals() as signals:
             result = run(files, out, model, options, progress=console.progress(), stop=signals.event)
@@ -79,11 +80,11 @@ def embed(
 
 def _nearest(like: Path, files: Inputs, out: Path | None, model: Path, options: InferOptions, top: int) -> list[str]:
     """Lines for the images most like `like`: of the file just written, of one written before, or of `files`."""
+    from toolkit.data.passed_over import PassedOver
     from toolkit.embedding.embed import features_fingerprint, features_of
     from toolkit.embedding.feature_files import SUFFIXES, read_features
     from toolkit.embedding.feature_session import FeatureSession
     from toolkit.embedding.neighbours import features_of_image, nearest
-    from toolkit.inference.inputs import PassedOver
 
     session = FeatureSession(model, threads=1)
     wanted = features_of_image(like, session)
@@ -103,5 +104,5 @@ def summary(result: EmbedResult) -> str:
         return f"stopped after {result.n_files:,} files, which are kept; the same command continues from there"
     parts = [f"{result.n_features:,} features each", f"{result.n_errors:,} failed"]
     parts += [f"{result.n_continued:,} of them by an earlier run"] if result.n_continued else []
-    parts += [f"{result.counts.others:,} other files passed over"] if result.counts.others else []
+    parts += [str(result.counts)] if str(result.counts) else []
     return f"{result.n_files:,} files: {', '.join(parts)} -> {result.out}"

@@ -9,7 +9,7 @@ import typer
 
 from toolkit.cli import console
 from toolkit.cli.completion import devices
-from toolkit.cli.options import COLUMNS, Columns, Labels, MaxMemory, Quiet, Verbose
+from toolkit.cli.options import COLUMNS, Columns, CsvSafe, Labels, MaxMemory, Quiet, Verbose
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -38,6 +38,7 @@ def evaluate(
     force: Annotated[
         bool, typer.Option("--force", help="Replace files in OUT that toolkit did not write.", show_default=False)
     ] = False,
+    csv_safe: CsvSafe = False,
     max_memory: MaxMemory = None,
     device: Annotated[str, typer.Option(autocompletion=devices, help="auto, cpu, cuda, or GPUs: cuda:0,1.")] = "auto",
     runtime: Annotated[
@@ -72,6 +73,7 @@ def evaluate(
         min_confidence=min_confidence,
         force=force,
         max_memory=max_memory,
+        csv_safe=csv_safe,
     )
     gates = [gate for text in fail_under or [] for gate in parse_gates(text)]
     for path in models if gates else ():
@@ -99,6 +101,7 @@ def summary(evaluation: Evaluation) -> str:
         parts.append(f"{report.unsure:,} unsure")
     if data.n_failures:
         parts.append(f"{data.n_failures:,} unreadable")
+    parts += [str(data.passed_over)] if data.passed_over.others else []
     model = evaluation.model
     device = f"{model.device}, {model.arithmetic}" if model.arithmetic else model.device
     return f"{', '.join(parts)} ({device})"

@@ -10,7 +10,7 @@ import typer
 
 from toolkit.cli import answers, console
 from toolkit.cli.completion import devices
-from toolkit.cli.options import Log, MaxMemory, Quiet, Verbose, switch
+from toolkit.cli.options import CsvSafe, Log, MaxMemory, Quiet, Verbose
 from toolkit.core.errors import UsageError
 from toolkit.core.progress import SILENT
 
@@ -89,9 +89,7 @@ def infer(
     force: Annotated[
         bool, typer.Option("--force", help="Replace OUT even if toolkit did not write it.", show_default=False)
     ] = False,
-    csv_safe: Annotated[
-        bool, switch("An apostrophe before each cell that a spreadsheet would compute.", "--csv-safe")
-    ] = False,
+    csv_safe: CsvSafe = False,
     log_format: Log = console.LogFormat.TEXT,
     quiet: Quiet = False,
     verbose: Verbose = False,

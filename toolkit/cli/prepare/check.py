@@ -8,7 +8,19 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from toolkit.cli import console
-from toolkit.cli.options import COLUMNS, SHOWN, Columns, Labels, MaxMemory, MaxPixels, Quiet, Verbose, Workers, switch
+from toolkit.cli.options import (
+    COLUMNS,
+    SHOWN,
+    Columns,
+    CsvSafe,
+    Labels,
+    MaxMemory,
+    MaxPixels,
+    Quiet,
+    Verbose,
+    Workers,
+    switch,
+)
 
 if TYPE_CHECKING:
     from toolkit.checking.check import CheckResult
@@ -35,9 +47,10 @@ def check(
     odd_shape: Annotated[float, typer.Option(help="Odd shape: this many times longer than wide.")] = 3,
     few: Annotated[int, typer.Option(help="Few images: a class with fewer.")] = 20,
     imbalance: Annotated[float, typer.Option(help="Imbalance: this many times smaller than the largest.")] = 5,
-    csv_safe: Annotated[
-        bool, switch("An apostrophe before each cell that a spreadsheet would compute.", "--csv-safe")
+    strict: Annotated[
+        bool, switch("Fail on empty class folders and class names that differ in case only.", "--strict")
     ] = False,
+    csv_safe: CsvSafe = False,
     force: Annotated[bool, switch("Replace files that toolkit did not write.", "--force")] = False,
     max_pixels: MaxPixels = 200_000_000,
     max_memory: MaxMemory = None,
@@ -68,6 +81,7 @@ def check(
         max_pixels=max_pixels,
         max_memory=max_memory,
         workers=workers,
+        strict=strict,
     )
     with outputs(out, html, force=force, csv_safe=csv_safe) as write:
         result = checking.check(source, options, console.progress())
@@ -105,6 +119,7 @@ def _report_check(result: CheckResult, kinds: frozenset[str]) -> None:
     from toolkit.checking.check import failing
     from toolkit.checking.findings import KINDS
     from toolkit.core.errors import GateError
+    from toolkit.data.passed_over import PassedOver
 
     for kind, n in result.counts().items() if not console.Settings.quiet else ():
         console.out(f"{kind}: {n:,} ({KINDS[kind]})")
@@ -114,7 +129,9 @@ def _report_check(result: CheckResult, kinds: frozenset[str]) -> None:
         if n > SHOWN:
             console.out(f"  and {n - SHOWN:,} more")
     readable = f"{sum(result.classes.values()):,} readable images in {len(result.classes):,} classes"
-    console.say(f"{result.source.path}: {result.n_files:,} files, {readable}, {len(result.findings):,} findings")
+    others = PassedOver.of(found.path for found in result.findings if found.kind == "not_an_image").by_suffix
+    files = f"{result.n_files:,} files" + (f" (not images: {others})" if others else "")
+    console.say(f"{result.source.path}: {files}, {readable}, {len(result.findings):,} findings")
     if failed := failing(result, kinds):
         named = ", ".join(f"{n:,} {kind}" for kind, n in failed.items())
         raise GateError(f"{result.source.path}: found {named}", hint="the lines above name them; --out lists them all")

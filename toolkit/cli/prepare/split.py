@@ -118,6 +118,7 @@ def _deviations(result: SplitResult) -> list[str]:
 def _split_summary(result: SplitResult) -> str:
     from collections import Counter
 
+    from toolkit.data.passed_over import PassedOver
     from toolkit.splitting.table import TABLE
 
     words = {
@@ -130,7 +131,9 @@ def _split_summary(result: SplitResult) -> str:
     subsets = Counter(row.subset for row in result.rows if row.subset)
     parts = ", ".join(f"{subsets[subset]:,} {subset}" for subset in result.subsets)
     reasons = Counter(row.reason for row in result.left_out)
-    why = ", ".join(f"{n:,} {reason}" for reason, n in sorted(reasons.items()))
+    others = PassedOver.of(row.path for row in result.left_out if row.reason == "not_an_image").by_suffix
+    kinds = {"not_an_image": f"not_an_image: {others}"}
+    why = ", ".join(f"{n:,} {kinds.get(reason, reason)}" for reason, n in sorted(reasons.items()))
     left_out = f"; left out {len(result.left_out):,} ({why})" if reasons else ""
     flagged = f"; {len(result.flagged):,} to note" if result.flagged else ""
     see = f"; see {result.out / TABLE}" if result.outcome != "planned" and (reasons or flagged) else ""

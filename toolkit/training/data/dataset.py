@@ -18,6 +18,7 @@ from toolkit.core.progress import SILENT, Progress
 from toolkit.core.text import printable
 from toolkit.data.class_names import check_class_names
 from toolkit.data.label_table import LabelTables
+from toolkit.data.passed_over import PassedOver
 from toolkit.data.split_tree import FOLDERS, TRAIN, find_split_tree, subset_of
 from toolkit.data.walk import Sample, class_folders, is_image, slashes, walk
 from toolkit.splitting.plan import PlanItem, plan
@@ -89,13 +90,18 @@ def find_dataset(
         return _from_table(root, *found, labels, strict=strict, progress=progress)
     roots = _subset_folders(root)
     folders = {subset: class_folders(folder) for subset, folder in roots.items()}
+    passed_over = PassedOver()
+    for folder in roots.values():
+        _pass_over_loose(folder, passed_over, progress)
     by_subset = {
-        subset: {name: _files(root, folder, subset) for name, folder in by_class.items()}
+        subset: {name: _files(root, folder, subset, passed_over) for name, folder in by_class.items()}
         for subset, by_class in folders.items()
     }
     full = {name for by_class in by_subset.values() for name, files in by_class.items() if files}
     empty = {name for by_class in by_subset.values() for name, files in by_class.items() if not files} - full
     check_class_names(printable(str(root)), full, empty, progress, strict=strict)
+    if str(passed_over):
+        progress.line(str(passed_over))
     names = _same_classes(
         root, roots, {subset: {n: f for n, f in folders[subset].items() if by_subset[subset][n]} for subset in roots}
     )
@@ -184,10 +190,22 @@ def _raw(by_class: Iterable[str], name: str) -> str:
     return next(raw for raw in by_class if printable(raw) == name)
 
 
-def _files(root: Path, folder: Path, subset: str) -> list[LabelledSample]:
+def _pass_over_loose(folder: Path, passed_over: PassedOver, progress: Progress) -> None:
+    """Say how many images lie beside the class folders, and count the other files."""
+    names = [entry.name for entry in os.scandir(folder) if entry.name[0] != "." and not entry.is_dir()]
+    loose = [name for name in names if is_image(str(folder / name))]
+    for name in set(names).difference(loose):
+        passed_over.add(name)
+    if loose:
+        images = "1 image lies" if len(loose) == 1 else f"{len(loose):,} images lie"
+        progress.warn(f"{images} in no class folder of {printable(str(folder))}, such as {printable(min(loose))}")
+
+
+def _files(root: Path, folder: Path, subset: str, passed_over: PassedOver) -> list[LabelledSample]:
     files = []
     for place in walk(str(folder)):
         if not is_image(str(folder / place)):
+            passed_over.add(place)
             continue
         path = slashes(os.path.join(folder.relative_to(root), place))
         try:

@@ -10,6 +10,7 @@ from toolkit.core.errors import InputError
 from toolkit.core.progress import Progress
 from toolkit.core.text import printable
 from toolkit.data.label_table import METADATA, Labels, LabelTables, find_labels, is_table
+from toolkit.data.passed_over import PassedOver
 from toolkit.data.split_tree import TRAIN, VALIDATION, find_split_tree
 from toolkit.data.walk import Sample, is_image, sample, slashes, walk
 
@@ -59,8 +60,12 @@ def _by_label(
     subsets = _subsets(root)
     found: dict[str, list[tuple[Sample, str]]] = {}
     left_out = []
+    passed_over = PassedOver()
     for place, path in entries.items():
-        if is_table(root, place, wanted) or not (place in table.by_place or is_image(path)):
+        if is_table(root, place, wanted):
+            continue
+        if not (place in table.by_place or is_image(path)):
+            passed_over.add(place)
             continue
         subset = subsets.get(place.partition("/")[0], "") if subsets else ""
         if (problem := table.problem(place)) is not None:
@@ -73,6 +78,8 @@ def _by_label(
         progress.warn(f"left out: {printable(text)}")
     if len(left_out) > SHOWN:
         progress.warn(f"left out: {len(left_out) - SHOWN:,} more files without a label")
+    if str(passed_over):
+        progress.line(str(passed_over))
     if not found:
         raise InputError(
             f"{printable(str(root))}: {table.tables} gives none of its files a label",
