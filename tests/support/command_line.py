@@ -20,8 +20,13 @@ def environment(**extra: str) -> dict[str, str]:
 
 def run_cli(*arguments: str | Path, cwd: Path, **variables: str) -> subprocess.CompletedProcess[str]:
     """Run `python -m toolkit` in a process of its own, as a user or cron would."""
+    return run_python("-m", "toolkit", *arguments, cwd=cwd, **variables)
+
+
+def run_python(*arguments: str | Path, cwd: Path, **variables: str) -> subprocess.CompletedProcess[str]:
+    """Run this Python in a process of its own, with nothing on stdin."""
     return subprocess.run(
-        [sys.executable, "-m", "toolkit", *map(str, arguments)],
+        [sys.executable, *map(str, arguments)],
         cwd=cwd,
         env=environment(**variables),
         capture_output=True,

@@ -6,13 +6,12 @@ import json
 import os
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import cv2
 import numpy as np
 from support import onnx_networks
-from support.command_line import environment
+from support.command_line import run_python
 
 LABELS = ("Cat", "Dog")
 
@@ -74,12 +73,4 @@ def tree(root: Path) -> dict[str, bytes | str]:
 
 def python(script: str, *arguments: str | Path, cwd: Path, **variables: str) -> subprocess.CompletedProcess[str]:
     """Run a script in a process of its own."""
-    return subprocess.run(
-        [sys.executable, "-c", script, *map(str, arguments)],
-        cwd=cwd,
-        env=environment(**variables),
-        capture_output=True,
-        text=True,
-        check=False,
-        stdin=subprocess.DEVNULL,
-    )
+    return run_python("-c", script, *arguments, cwd=cwd, **variables)

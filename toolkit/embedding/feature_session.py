@@ -11,7 +11,7 @@ from toolkit.core.text import first_line, printable
 from toolkit.images.decode import Image
 from toolkit.model_files.contract import Contract
 from toolkit.model_files.contract_io import read_contract
-from toolkit.sessions.onnx_session import CPU_PROVIDER
+from toolkit.sessions.onnx_session import CPU_PROVIDER, session_options
 from toolkit.sessions.resolve import resolve_model
 from toolkit.sessions.session import Probabilities
 
@@ -58,12 +58,7 @@ class FeatureSession:
         self.n_bytes = path.stat().st_size
         self._output = cut_before_head(graph, shown)
         self._input: str = graph.graph.input[0].name
-        options = onnxruntime.SessionOptions()
-        options.log_severity_level = 4
-        if threads is not None:
-            options.intra_op_num_threads = threads
-            options.inter_op_num_threads = 1
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        options = session_options(threads)
         try:
             content = graph.SerializeToString()
             self._inner: Any = onnxruntime.InferenceSession(content, options, providers=[CPU_PROVIDER])

@@ -9,12 +9,12 @@ import numpy as np
 from toolkit.core.errors import MachineError, ModelError, ToolkitError
 from toolkit.core.text import first_line, printable
 from toolkit.images.decode import Image
-from toolkit.sessions.session import Probabilities, Session
+from toolkit.sessions.session import Probabilities, Session, SessionAround
 
 _NO_MEMORY = ("out of memory", "failed to allocate", "bad_alloc", "bad allocation")
 
 
-class CheckedSession:
+class CheckedSession(SessionAround):
     """A session whose batches are checked: shape, range and sum.
 
     A graph that takes one batch size alone is run in that size, the last batch filled up.
@@ -26,13 +26,7 @@ class CheckedSession:
     """
 
     def __init__(self, session: Session, path: Path, *, values: bool = True) -> None:
-        self.contract = session.contract
-        self.device = session.device
-        self.note = session.note
-        self.fingerprint = session.fingerprint
-        self.n_bytes = session.n_bytes
-        self.arithmetic = session.arithmetic
-        self.may_fork = session.may_fork
+        super().__init__(session)
         self.inner = session
         self._path = path
         self._values = values

@@ -12,7 +12,7 @@ from toolkit.core.errors import MachineError
 from toolkit.core.text import first_line
 from toolkit.images.decode import Image
 from toolkit.sessions.onnx_session import OnnxSession
-from toolkit.sessions.session import Probabilities
+from toolkit.sessions.session import Probabilities, SessionAround
 
 BUFFERS: Final = 2
 """While the network runs on one batch, the next is copied to the device."""
@@ -20,7 +20,7 @@ BUFFERS: Final = 2
 _OUT_OF_MEMORY: Final = ("out of memory", "failed to allocate memory", "out_of_memory", "alloc_failed", "bfcarena")
 
 
-class CudaSession:
+class CudaSession(SessionAround):
     """Runs the batches of many threads on one device, one at a time, through I/O binding.
 
     Args:
@@ -29,15 +29,9 @@ class CudaSession:
         number: which of the devices.
     """
 
-    arithmetic = ""
-    may_fork = False
-
     def __init__(self, session: OnnxSession, *, place: str = "cuda", number: int = 0) -> None:
-        self.contract = session.contract
-        self.device = session.device
-        self.note = session.note
-        self.fingerprint = session.fingerprint
-        self.n_bytes = session.n_bytes
+        super().__init__(session)
+        self.may_fork = False
         self._session = session
         self._place = place
         self._number = number

@@ -20,6 +20,19 @@ Port = tuple[str, list[Any]]
 """An input or output of a graph: its type's name, and its shape."""
 
 
+def session_options(threads: int | None) -> Any:
+    """onnxruntime's `SessionOptions`: silent, and idle threads sleep; `threads` within one `run`, None: its choice."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4
+    if threads is not None:
+        options.intra_op_num_threads = threads
+        options.inter_op_num_threads = 1
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    return options
+
+
 class OnnxSession:
     """An ONNX file in onnxruntime."""
 
@@ -29,16 +42,12 @@ class OnnxSession:
     def __init__(self, path: Path, *, threads: int | None, providers: Sequence[Provider] = (CPU_PROVIDER,)) -> None:
         import onnxruntime
 
-        options = onnxruntime.SessionOptions()
-        options.log_severity_level = 4
-        if threads is not None:
-            options.intra_op_num_threads = threads
-            options.inter_op_num_threads = 1
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         self.fingerprint = file_digest(path)
         self.n_bytes = path.stat().st_size
         try:
-            self.inner: Any = onnxruntime.InferenceSession(os.fspath(path), options, providers=list(providers))
+            self.inner: Any = onnxruntime.InferenceSession(
+                os.fspath(path), session_options(threads), providers=list(providers)
+            )
         except Exception as error:
             raise ModelError(
                 f"{printable(str(path))}: onnxruntime cannot load this file ({first_line(error)})",

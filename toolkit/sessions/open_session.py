@@ -18,7 +18,7 @@ from toolkit.sessions.cuda_session import CudaSession
 from toolkit.sessions.onnx_session import CPU_PROVIDER, OnnxSession
 from toolkit.sessions.openvino_session import OpenVinoSession
 from toolkit.sessions.resolve import resolve_model
-from toolkit.sessions.session import Probabilities, Session
+from toolkit.sessions.session import Probabilities, Session, SessionAround
 from toolkit.sessions.tflite_session import TfliteSession
 
 
@@ -83,18 +83,11 @@ def _with_cuda(path: Path, gpu: int, *, insist: bool, threads: int | None) -> Se
     return session
 
 
-class SeveralSessions:
+class SeveralSessions(SessionAround):
     """Sessions of one file on several devices. Each thread keeps to one of them, so that each has its own decoders."""
 
     def __init__(self, sessions: Sequence[Session]) -> None:
-        first = sessions[0]
-        self.contract = first.contract
-        self.device = first.device
-        self.note = first.note
-        self.fingerprint = first.fingerprint
-        self.n_bytes = first.n_bytes
-        self.arithmetic = first.arithmetic
-        self.may_fork = first.may_fork
+        super().__init__(sessions[0])
         self._next = cycle(sessions)
         self._choosing = threading.Lock()
         self._local = threading.local()

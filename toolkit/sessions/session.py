@@ -43,3 +43,20 @@ class Session(Protocol):
         Returns:
             float32 (N, K), each row sums to 1.
         """
+
+
+class SessionAround:
+    """The attributes of a session, for one that runs it in a way of its own.
+
+    Args:
+        inner: the session that is described.
+    """
+
+    def __init__(self, inner: Session) -> None:
+        self.contract = inner.contract
+        self.device = inner.device
+        self.note = inner.note
+        self.fingerprint = inner.fingerprint
+        self.n_bytes = inner.n_bytes
+        self.arithmetic = inner.arithmetic
+        self.may_fork = inner.may_fork
