@@ -45,6 +45,8 @@ def cut_changelog(text: str, version: str, day: dt.date) -> str:
     changes = text.split(UNRELEASED)[1].split("\n## ", maxsplit=1)[0]
     if not changes.strip():
         raise SystemExit("CHANGELOG.md: nothing is unreleased")
+    if re.search(rf"^## {re.escape(version)}(?: |$)", text, re.MULTILINE):
+        raise SystemExit(f"CHANGELOG.md: {version} is there already; expected a newer version")
     return text.replace(UNRELEASED, f"{UNRELEASED}\n## {version} ({day.isoformat()})\n")
 
 
