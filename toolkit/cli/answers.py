@@ -38,7 +38,7 @@ def write(stream: RowStream, form: str) -> None:
 
 def _plain(row: ResultRow) -> str:
     """`photos/1.jpg: Cat 97.1 %, Dog 2.9 %`."""
-    return f"{row.path}: {_problem(row) or ', '.join(f'{label} {_percent(p)}' for label, p in row.ranked)}"
+    return f"{_name(row)}: {_problem(row) or ', '.join(f'{label} {_percent(p)}' for label, p in row.ranked)}"
 
 
 def _drawn(row: ResultRow) -> str:
@@ -46,16 +46,24 @@ def _drawn(row: ResultRow) -> str:
     from toolkit.cli.tables import columns
 
     if problem := _problem(row):
-        return f"{row.path}\n  {problem}"
+        return f"{_name(row)}\n  {problem}"
     block = "█" if "utf" in (sys.stdout.encoding or "").lower() else "#"
     lines = columns([[label, (block * round(BAR * p)).ljust(BAR), _percent(p)] for label, p in row.ranked])
-    return "\n  ".join([row.path, *lines])
+    return "\n  ".join([_name(row), *lines])
+
+
+def _name(row: ResultRow) -> str:
+    """The file, and what a detector took the part of it for."""
+    found = row.detection
+    return f"{row.path} ({found.category} {_percent(found.confidence)})" if found else row.path
 
 
 def _problem(row: ResultRow) -> str:
     """Why a row has no label; "" where it has one."""
     if row.error:
         return f"failed: {row.error}"
+    if not row.ranked:
+        return "empty: the detector saw nothing"
     return "" if row.label else f"unsure, {_percent(row.confidence or 0.0)}"
 
 

@@ -6,12 +6,16 @@ from pathlib import Path
 
 from toolkit.core.errors import InputError
 from toolkit.data.read import read_file
+from toolkit.images.decode import Box
 from toolkit.images.thumbnail import THUMBNAIL_PIXELS, Webp, small_webp
 
 
-def thumbnail(path: Path | str, longest: int = THUMBNAIL_PIXELS) -> Webp | None:
-    """The image in the file, upright, its longer side at most `longest` pixels; None where it cannot be read."""
+def thumbnail(path: Path | str, longest: int = THUMBNAIL_PIXELS, box: Box | None = None) -> Webp | None:
+    """The image in the file, or the `box` in it, upright, its longer side at most `longest` pixels.
+
+    None where it cannot be read.
+    """
     try:
-        return small_webp(read_file(str(path)), longest)
+        return small_webp(read_file(str(path)), longest, box)
     except InputError:
         return None

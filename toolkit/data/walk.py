@@ -21,20 +21,38 @@ IMAGE_SUFFIXES: Final = RAW_SUFFIXES.union(*SUFFIXES.values())
 """Suffixes, in lower case, of image files, of those too that no decoder reads (they get an error that says so)."""
 
 
+class Detection(NamedTuple):
+    """What a detector says of an image.
+
+    Attributes:
+        category: what it took it for, such as "animal"; "" where it saw nothing.
+        confidence: 0..1.
+        box: left, top, width and height as shares of the upright image; None where it saw nothing.
+        problem: why nothing is known; "" otherwise.
+    """
+
+    category: str = ""
+    confidence: float = 0.0
+    box: tuple[float, float, float, float] | None = None
+    problem: str = ""
+
+
 class Sample(NamedTuple):
-    """One input file.
+    """One input: a file, or what a detector saw in it.
 
     Attributes:
         path: where the file is, as the operating system names it.
         name: how result files name it: the input as given joined with the place inside it, forward slashes.
         size: bytes, -1 where the file could not be looked at.
         mtime_ns: modification time in nanoseconds, 0 where the file could not be looked at.
+        detection: the part of the image that is meant; None is all of it.
     """
 
     path: str
     name: str
     size: int
     mtime_ns: int
+    detection: Detection | None = None
 
 
 def is_image_name(name: str) -> bool:

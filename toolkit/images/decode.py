@@ -6,6 +6,7 @@ sees at the edge what it saw in training.
 
 from __future__ import annotations
 
+from math import ceil, floor
 from typing import Final
 
 import cv2
@@ -17,6 +18,7 @@ from toolkit.images.pixels import Image, area_reduced, as_image, decode_pixels
 from toolkit.images.spec import Colour, Preprocess, Resize
 
 __all__ = [
+    "Box",
     "DecodeError",
     "Image",
     "decode",
@@ -28,8 +30,15 @@ __all__ = [
 DEFAULT_LIMITS: Final = Limits()
 """The limits of a caller that names none; all such callers share one memory budget."""
 
+_TOUCH: Final = 1e-3
+"""A box that reaches less than this into a pixel does not touch it: boxes are given with few decimals."""
 
-def decode(data: bytes, spec: Preprocess, *, limits: Limits = DEFAULT_LIMITS) -> Image:
+
+Box = tuple[float, float, float, float]
+"""A part of an upright image: left, top, width and height as shares of its width and height, 0..1."""
+
+
+def decode(data: bytes, spec: Preprocess, *, limits: Limits = DEFAULT_LIMITS, box: Box | None = None) -> Image:
     """Decode the bytes of one image file to what a network with `spec` is fed.
 
     EXIF orientation is applied, alpha dropped, CMYK converted, 16 bits scaled down, the first frame of an animation
@@ -41,6 +50,8 @@ def decode(data: bytes, spec: Preprocess, *, limits: Limits = DEFAULT_LIMITS) ->
         data: the whole file.
         spec: target size, colour and resize policy.
         limits: how large an image may be, and what decoding it may cost; it waits until there is memory.
+        box: only this part of the image, as if it were a file of its own; None is all of it. What lies outside of the
+            image is left out; at least one pixel is taken.
 
     Returns:
         uint8 (H, W, C), values 0..255, RGB (C=3) or grey (C=1), C-contiguous.
@@ -49,10 +60,29 @@ def decode(data: bytes, spec: Preprocess, *, limits: Limits = DEFAULT_LIMITS) ->
         DecodeError: empty, not an image, truncated, damaged, of a kind that is not supported, or over `limits`.
     """
     header = read_header(data, limits.max_pixels)
-    content = _content_size(header.upright_size, spec)
-    reduction = _reduction(_covered(header.upright_size, spec), content)
+    size = header.upright_size if box is None else _size(_inside(header.upright_size, box))
+    content = _content_size(size, spec)
+    reduction = _reduction(_covered(size, spec), content)
     with limits.admit(header, len(data), spec.colour, reduction):
-        return _fitted(decode_pixels(data, header, spec.colour, reduction), content, spec)
+        pixels = decode_pixels(data, header, spec.colour, reduction)
+        if box is not None:
+            pixels = pixels[_inside((pixels.shape[0], pixels.shape[1]), box)]
+        return _fitted(pixels, content, spec)
+
+
+def _inside(size: tuple[int, int], box: Box) -> tuple[slice, slice]:
+    """The rows and columns of an image of `size` (height, width) that `box` touches; at least one of each."""
+    left, top, width, height = box
+    return _span(top, height, size[0]), _span(left, width, size[1])
+
+
+def _span(start: float, length: float, n: int) -> slice:
+    first = min(max(floor(start * n + _TOUCH), 0), n - 1)
+    return slice(first, max(first + 1, min(ceil((start + length) * n - _TOUCH), n)))
+
+
+def _size(part: tuple[slice, slice]) -> tuple[int, int]:
+    return part[0].stop - part[0].start, part[1].stop - part[1].start
 
 
 def fit(pixels_u8: Image, spec: Preprocess) -> Image:

@@ -8,7 +8,7 @@ from typing import Final
 
 import cv2
 
-from toolkit.images.decode import Image, decode
+from toolkit.images.decode import Box, Image, decode
 from toolkit.images.header import read_header
 from toolkit.images.spec import Preprocess
 
@@ -37,16 +37,18 @@ class Webp:
         return "data:image/webp;base64," + base64.b64encode(self.data).decode("ascii")
 
 
-def small_webp(data: bytes, longest: int = THUMBNAIL_PIXELS) -> Webp:
-    """The image in these bytes, upright, its longer side at most `longest` pixels.
+def small_webp(data: bytes, longest: int = THUMBNAIL_PIXELS, box: Box | None = None) -> Webp:
+    """The image in these bytes, or the `box` in it, upright, its longer side at most `longest` pixels.
 
     Raises:
         DecodeError: they are not an image that can be decoded.
     """
     height, width = read_header(data).upright_size
+    if box is not None:
+        height, width = max(1, round(height * min(box[3], 1))), max(1, round(width * min(box[2], 1)))
     scale = min(1.0, longest / max(height, width))
     size = (max(1, round(height * scale)), max(1, round(width * scale)))
-    pixels = decode(data, Preprocess(height=size[0], width=size[1]))
+    pixels = decode(data, Preprocess(height=size[0], width=size[1]), box=box)
     return Webp(_encoded(pixels, _WEBP_QUALITY), size[1], size[0])
 
 

@@ -19,9 +19,17 @@ from toolkit.data.passed_over import PassedOver
 from toolkit.data.walk import Sample, require_read
 from toolkit.inference.inputs import Inputs
 from toolkit.inference.options import InferOptions, MaxFailures
-from toolkit.inference.predict import RowWorkers, batches, layout, make_labeller, open_model, row_workers
+from toolkit.inference.predict import (
+    RowWorkers,
+    batches,
+    layout,
+    make_labeller,
+    open_model,
+    row_workers,
+    with_detections,
+)
 from toolkit.inference.result_formats import CSV, format_of, is_result
-from toolkit.inference.result_table import ERROR, OK, UNSURE, Layout, ResultRow, side_path
+from toolkit.inference.result_table import EMPTY, ERROR, OK, UNSURE, Layout, ResultRow, side_path
 from toolkit.inference.resume import EarlierRows, Partial, finished
 from toolkit.metrics.classification import compute_report
 from toolkit.metrics.confusion import ConfusionMatrix
@@ -36,7 +44,8 @@ class InferResult:
         out: the result file.
         device: where the model ran, "cpu" or "cuda"; `note` says why not where it was wished to.
         arithmetic: such as "openvino bfloat16"; "" for the file's own runtime, exact.
-        n_files: rows in the result; n_ok, n_unsure, n_errors: of each status.
+        n_files: rows in the result; n_ok, n_unsure, n_errors, n_empty: of each status.
+        detections: rows stand for what a detector saw, not for files.
         labels: label -> rows with it.
         n_continued: rows that a stopped run had left.
         n_kept: rows of unchanged files that `update` kept.
@@ -56,6 +65,8 @@ class InferResult:
     n_ok: int = 0
     n_unsure: int = 0
     n_errors: int = 0
+    n_empty: int = 0
+    detections: bool = False
     labels: Counter[str] = field(default_factory=Counter)
     n_continued: int = 0
     n_kept: int = 0
@@ -79,6 +90,8 @@ class InferResult:
             self.labels[row.label] += 1
         elif row.status == UNSURE:
             self.n_unsure += 1
+        elif row.status == EMPTY:
+            self.n_empty += 1
         else:
             self.n_errors += 1
 
@@ -113,7 +126,7 @@ def infer(
     `<out stem>.confusion.csv` are written where files lie in folders named like the model's classes.
 
     Args:
-        out: .csv, .jsonl or .parquet; what is there stays whole until the new file is.
+        out: .csv, .jsonl, .parquet, or .json in MegaDetector's format; what is there stays whole until the new file is.
         stop: once set, what is in flight is finished and kept, and the result is not `complete`.
 
     Raises:
@@ -136,9 +149,11 @@ def infer(
         )
     _claim(out, force=options.force)
     inputs.check()
+    inputs = with_detections(inputs, options)
     session = open_model(model, options)
     table = layout(session, options)
     result = InferResult(out=out, device=session.device, note=session.note, arithmetic=session.arithmetic)
+    result.detections = inputs.detections is not None
     labeller = make_labeller(session, options)
     work = until(stop, batches(inputs.samples(result.counts), labeller.batch_size))
     first = list(islice(work, options.n_workers))
@@ -287,7 +302,7 @@ class _Run:
             result.count(row)
             if row.path.endswith("/"):
                 result.unread.append(row.path)
-            if row.truth and (row.status != OK or row.label in self._table.known):
+            if row.truth and row.status != EMPTY and (row.status != OK or row.label in self._table.known):
                 self._confusion.add_row(truth=row.truth, label=row.label, status=row.status)
                 result.confusion = self._confusion
         self._progress.advance(len(rows))

@@ -16,6 +16,7 @@ from typing import BinaryIO, Final
 
 from toolkit.core.errors import InputError, UsageError
 from toolkit.core.text import printable
+from toolkit.data.detections import Detections
 from toolkit.data.passed_over import PassedOver
 from toolkit.data.walk import Sample, is_image, sample, slashes, walk
 
@@ -65,6 +66,7 @@ class Inputs:
         shard: the part of the files that this run takes.
         null: the list on stdin is separated by NUL instead of newlines.
         stdin: where the list comes from.
+        detections: what a detector saw in the files; each detection is a sample of its own.
 
     A pattern with `*`, `?` and `[...]` is matched against the name of a file, or of any folder above it within the
     input; a pattern with a slash against the place inside the input (`*` also crosses slashes).
@@ -76,6 +78,7 @@ class Inputs:
     shard: Shard = field(default_factory=Shard)
     null: bool = False
     stdin: BinaryIO | None = None
+    detections: Detections | None = None
 
     def check(self) -> None:
         """Look whether every input is there, before any work is done.
@@ -106,7 +109,10 @@ class Inputs:
                     counts.repeated += 1
                     continue
                 seen.add(key)
-            yield sample(path, name)
+            if self.detections is None:
+                yield sample(path, name)
+            else:
+                yield from self.detections.of(sample(path, name))
 
     def count(self, stop: threading.Event) -> int | None:
         """How many samples there are, from the names alone; None where `stop` was set, or a list is still to come.
@@ -117,8 +123,9 @@ class Inputs:
         if STDIN in self.paths:
             return None
         n = 0
-        for _, name in self._named(PassedOver()):
-            n += self.shard.holds(printable(name))
+        for path, name in self._named(PassedOver()):
+            if self.shard.holds(printable(name)):
+                n += 1 if self.detections is None else sum(1 for _ in self.detections.of(Sample(path, name, 0, 0)))
             if stop.is_set():
                 return None
         return n

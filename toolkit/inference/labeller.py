@@ -17,6 +17,8 @@ import numpy as np
 from toolkit.data.read import ReadError, read
 from toolkit.data.walk import Sample
 from toolkit.images.decode import DecodeError, Image, decode, fit
+from toolkit.images.exif import Exif, read_exif
+from toolkit.images.header import read_header
 from toolkit.images.limits import Limits
 from toolkit.sessions.session import Probabilities, Session
 
@@ -32,13 +34,15 @@ class Prediction:
 
     Attributes:
         sample: the file, with the size and time of the bytes that were read; size -1 where none could be.
-        probabilities: float32 (K,), sums to 1; None where there is an error.
-        error: why there is no answer; "" where there is one.
+        probabilities: float32 (K,), sums to 1; None where there is an error, or where a detector saw nothing.
+        error: why there is no answer; "" where there is one, or where there is nothing to answer.
+        exif: what the camera wrote; None where it was not asked for or the file could not be read.
     """
 
     sample: Sample
     probabilities: Probabilities | None
     error: str = ""
+    exif: Exif | None = None
 
 
 class Labeller:
@@ -49,10 +53,14 @@ class Labeller:
         limits: how large an image may be, and what decoding it may cost.
         batch_size: the most samples that a call is given.
         run_size: the most images that the session is given at once; None: all of a call's.
+        exif: whether EXIF data are read.
     """
 
-    def __init__(self, session: Session, *, limits: Limits, batch_size: int, run_size: int | None = None) -> None:
+    def __init__(
+        self, session: Session, *, limits: Limits, batch_size: int, run_size: int | None = None, exif: bool = False
+    ) -> None:
         self._session = session
+        self._exif = exif
         self._spec = session.contract.preprocess
         self.limits = limits
         self.batch_size = batch_size
@@ -64,24 +72,41 @@ class Labeller:
         """One prediction for each of `images` (files, or uint8 arrays of any size), in their order."""
         buffer = self._buffer()
         n = 0
-        found: list[Prediction | Sample] = []
+        found: list[Prediction] = []
         for image in images:
-            sample = IN_MEMORY if isinstance(image, np.ndarray) else image
-            try:
-                if isinstance(image, np.ndarray):
-                    buffer[n] = fit(image, self._spec)
-                else:
-                    with self.limits.unread(image.size):
-                        sample, data = read(image)
-                        buffer[n] = decode(data, self._spec, limits=self.limits)
-                n += 1
-                found.append(sample)
-            except DecodeError as error:
-                found.append(Prediction(sample, None, error.message))
-            except ReadError as error:
-                found.append(Prediction(sample._replace(size=-1, mtime_ns=0), None, error.message))
+            one = self._fitted(image, buffer[n]) if isinstance(image, np.ndarray) else self._decoded(image, buffer[n])
+            n += _has_pixels(one)
+            found.append(one)
         answers = iter(self._answers(buffer[:n]))
-        return [item if isinstance(item, Prediction) else Prediction(item, *next(answers)) for item in found]
+        return [_answered(one, *next(answers)) if _has_pixels(one) else one for one in found]
+
+    def _fitted(self, image: Image, into: Image) -> Prediction:
+        try:
+            into[:] = fit(image, self._spec)
+        except DecodeError as error:
+            return Prediction(IN_MEMORY, None, error.message)
+        return Prediction(IN_MEMORY, None)
+
+    def _decoded(self, sample: Sample, into: Image) -> Prediction:
+        """Read a file, and write what is to be labelled of it into `into`; nothing where a detector saw nothing."""
+        exif, detection = None, sample.detection
+        if detection is not None and detection.problem:
+            return Prediction(sample._replace(size=-1, mtime_ns=0, detection=None), None, detection.problem)
+        try:
+            with self.limits.unread(sample.size):
+                sample, data = read(sample)
+                exif = read_exif(data) if self._exif else None
+                if detection is None:
+                    into[:] = decode(data, self._spec, limits=self.limits)
+                elif detection.box is not None:
+                    into[:] = decode(data, self._spec, limits=self.limits, box=detection.box)
+                else:
+                    read_header(data, self.limits.max_pixels)
+        except DecodeError as error:
+            return Prediction(sample, None, error.message, exif)
+        except ReadError as error:
+            return Prediction(sample._replace(size=-1, mtime_ns=0), None, error.message)
+        return Prediction(sample, None, "", exif)
 
     def _answers(self, images_u8: Image) -> list[tuple[Probabilities | None, str]]:
         """Probabilities of decoded images, or why there are none."""
@@ -97,3 +122,13 @@ class Labeller:
         if buffer is None:
             buffer = self._local.buffer = np.empty((self.batch_size, *self._spec.shape), np.uint8)
         return buffer
+
+
+def _has_pixels(one: Prediction) -> bool:
+    """Whether what is to be labelled was decoded."""
+    detection = one.sample.detection
+    return not one.error and (detection is None or detection.box is not None)
+
+
+def _answered(one: Prediction, probabilities: Probabilities | None, error: str) -> Prediction:
+    return Prediction(one.sample, probabilities, error, one.exif)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from toolkit.core.coerce import coerce
 from toolkit.core.errors import UsageError
@@ -56,6 +57,9 @@ class InferOptions:
         min_confidence: below it a row is `unsure`.
         update: rows of unchanged files in the result file are kept.
         force: replace a file that toolkit did not write.
+        detections: a file of MegaDetector; each of its boxes is labelled instead of the whole image.
+        min_detection: boxes of which the detector was less sure are left out, 0..1.
+        exif: columns for the date and the camera that the images name.
         csv_safe: no cell of a CSV is a formula to a spreadsheet: an apostrophe stands before `= + - @`, tab and return.
         max_failures: `InferResult.check` raises above it; None: only if every file fails.
         batch_size, workers: None chooses from the machine and the model.
@@ -73,6 +77,9 @@ class InferOptions:
     min_confidence: float = 0.0
     update: bool = False
     force: bool = False
+    detections: Path | None = None
+    min_detection: float = 0.2
+    exif: bool = False
     csv_safe: bool = False
     max_failures: MaxFailures | None = None
     batch_size: int | None = None
@@ -90,8 +97,11 @@ class InferOptions:
         for name, value in (("top-k", self.top_k), ("batch-size", self.batch_size), ("workers", self.workers)):
             if value is not None and value < 1:
                 raise UsageError(f"--{name} {value}: expected 1 or more")
-        if not 0 <= self.min_confidence <= 1:
-            raise UsageError(f"--min-confidence {self.min_confidence}: expected 0 to 1")
+        if isinstance(self.detections, str):
+            object.__setattr__(self, "detections", Path(self.detections))
+        for name, share in (("min-confidence", self.min_confidence), ("min-detection", self.min_detection)):
+            if not 0 <= share <= 1:
+                raise UsageError(f"--{name} {share}: expected 0 to 1")
 
     @property
     def n_workers(self) -> int:

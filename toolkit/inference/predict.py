@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from itertools import islice
 from math import prod
 from pathlib import Path
@@ -14,9 +15,12 @@ from typing import Final, TypeVar
 from toolkit.core.errors import UsageError
 from toolkit.core.parallel import CAN_FORK, Processes, in_threads
 from toolkit.core.progress import SILENT, Progress
+from toolkit.data.detections import read_detections
 from toolkit.data.walk import Sample
 from toolkit.images.limits import Limits
 from toolkit.images.opencv_threads import one_opencv_thread
+from toolkit.inference.extra_columns import DETECTION, EXIF
+from toolkit.inference.inputs import STDIN, Inputs
 from toolkit.inference.labeller import Labeller, Prediction
 from toolkit.inference.options import InferOptions
 from toolkit.inference.result_table import CSV_SAFE, Layout, ResultRow
@@ -65,12 +69,24 @@ def make_labeller(session: Session, options: InferOptions) -> Labeller:
         run = max(4, min(64, _power_of_two(fitting)), 2 * _power_of_two(worthwhile - 1))
         size = 4 * run
     limits = Limits.of(options.max_pixels, options.max_memory)
-    return Labeller(session, limits=limits, batch_size=size, run_size=run)
+    return Labeller(session, limits=limits, batch_size=size, run_size=run, exif=options.exif)
 
 
 def _power_of_two(n: int) -> int:
     """The largest power of two up to `n`; 0 for less than 1."""
     return 1 << n.bit_length() - 1 if n > 0 else 0
+
+
+def with_detections(inputs: Inputs, options: InferOptions) -> Inputs:
+    """`inputs` with a sample for each detection, where a file of detections is given.
+
+    Raises:
+        InputError: it is missing or holds something else.
+    """
+    if options.detections is None:
+        return inputs
+    folders = [path for path in inputs.paths if path != STDIN]
+    return replace(inputs, detections=read_detections(options.detections, options.min_detection, folders))
 
 
 def batches(samples: Iterable[Item], size: int) -> Iterator[list[Item]]:
@@ -109,6 +125,8 @@ def layout(session: Session, options: InferOptions) -> Layout:
     settings: list[object] = [options.top_k, options.probabilities, options.min_confidence, options.max_pixels]
     if session.arithmetic:
         settings.append(session.arithmetic)
+    if options.detections is not None:
+        settings.append("detections")
     digest = hashlib.sha256(json.dumps([ROWS_VERSION, session.fingerprint, *settings]).encode()).hexdigest()
     return Layout(
         contract=contract,
@@ -117,6 +135,7 @@ def layout(session: Session, options: InferOptions) -> Layout:
         probabilities=options.probabilities,
         min_confidence=options.min_confidence,
         csv_safe=options.csv_safe,
+        extra=(DETECTION,) * (options.detections is not None) + (EXIF,) * options.exif,
     )
 
 

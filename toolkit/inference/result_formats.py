@@ -1,4 +1,4 @@
-"""The formats of result files beside CSV: JSON lines and Parquet, the same columns with types of their own."""
+"""The formats of result files beside CSV: JSON lines, Parquet and MegaDetector's JSON, with types of their own."""
 
 from __future__ import annotations
 
@@ -13,11 +13,14 @@ from toolkit.core.files import atomic_write
 from toolkit.core.ownership import HEAD_BYTES, has_columns
 from toolkit.core.parse import parse_json
 from toolkit.core.text import printable
+from toolkit.inference import megadetector_json
+from toolkit.inference.extra_columns import NUMBERS
 from toolkit.inference.result_table import Cells, Layout, ResultRow
 
 CSV: Final = ".csv"
 JSONL: Final = ".jsonl"
 PARQUET: Final = ".parquet"
+JSON: Final = ".json"
 
 OWN_COLUMNS: Final = ("path", "status", "error", "size", "mtime_ns", "model")
 """A table with these columns is one that we wrote."""
@@ -30,16 +33,16 @@ def format_of(out: Path) -> str:
     """The format that the suffix of `out` names.
 
     Raises:
-        UsageError: none of the three.
+        UsageError: none of the four.
         MachineError: Parquet, and pyarrow is not installed.
 
     >>> format_of(Path("labels.jsonl"))
     '.jsonl'
     """
     suffix = out.suffix.lower()
-    if suffix not in (CSV, JSONL, PARQUET):
+    if suffix not in (CSV, JSONL, PARQUET, JSON):
         raise UsageError(
-            f"{printable(str(out))}: expected a name that ends in {CSV}, {JSONL} or {PARQUET}",
+            f"{printable(str(out))}: expected a name that ends in {CSV}, {JSONL}, {PARQUET} or {JSON}",
             hint=f"--out {printable(out.stem)}{CSV}",
         )
     if suffix == PARQUET:
@@ -56,23 +59,25 @@ def is_result(path: Path) -> bool:
         return has_columns(path, OWN_COLUMNS, first="path")
     if format_of(path) == PARQUET:
         return set(OWN_COLUMNS) <= set(next(iter(next(_parquet_blocks(path), [])), {}))
+    if format_of(path) == JSON:
+        return megadetector_json.is_own(path)
     with path.open("rb") as file:
         return set(OWN_COLUMNS) <= set(_json_row(file.readline(HEAD_BYTES)))
 
 
 def write_table(out: Path, layout: Layout, rows: Iterable[Cells]) -> None:
     """Write lines of `layout` to `out`, which appears whole or not at all."""
-    write = _write_parquet if format_of(out) == PARQUET else _write_jsonl
+    write = {PARQUET: _write_parquet, JSON: _write_json}.get(format_of(out), _write_jsonl)
     with atomic_write(out) as temporary:
         write(temporary, layout, iter(rows))
 
 
 def read_table(out: Path) -> Iterator[list[Cells]]:
-    """The header and the rows of a .jsonl or .parquet file as those of a CSV, in blocks.
+    """The header and the rows of a .jsonl, .parquet or .json file as those of a CSV, in blocks.
 
     A file that is none of ours comes out as far as it can be read: nothing in it will match.
     """
-    reader = _parquet_blocks if format_of(out) == PARQUET else _jsonl_blocks
+    reader = {PARQUET: _parquet_blocks, JSON: _json_blocks}.get(format_of(out), _jsonl_blocks)
     header: Cells = []
     for block in reader(out):
         rows = []
@@ -87,7 +92,7 @@ def read_table(out: Path) -> Iterator[list[Cells]]:
 def _kind(column: str) -> type:
     if column in ("size", "mtime_ns"):
         return int
-    return float if column.startswith(("confidence", "p:")) else str
+    return float if column.startswith(("confidence", "p:")) or column in NUMBERS else str
 
 
 def _value(column: str, cell: str) -> Any:
@@ -108,14 +113,25 @@ def json_line(layout: Layout, row: ResultRow) -> bytes:
 
 
 def _json_line(columns: Cells, cells: Cells) -> bytes:
-    fields = {name: _value(name, cell) for name, cell in zip(columns, cells, strict=True)}
-    return (json.dumps(fields, ensure_ascii=False) + "\n").encode()
+    return (json.dumps(_fields(columns, cells), ensure_ascii=False) + "\n").encode()
+
+
+def _fields(columns: Cells, cells: Cells) -> dict[str, Any]:
+    return {name: _value(name, cell) for name, cell in zip(columns, cells, strict=True)}
 
 
 def _write_jsonl(path: Path, layout: Layout, rows: Iterator[Cells]) -> None:
     columns = layout.columns
     with path.open("wb") as file:
         file.writelines(_json_line(columns, row) for row in rows)
+
+
+def _write_json(path: Path, layout: Layout, rows: Iterator[Cells]) -> None:
+    megadetector_json.write(path, layout.labels, (_fields(layout.columns, row) for row in rows))
+
+
+def _json_blocks(path: Path) -> Iterator[list[dict[str, Any]]]:
+    yield megadetector_json.read(path)
 
 
 def _jsonl_blocks(path: Path) -> Iterator[list[dict[str, Any]]]:

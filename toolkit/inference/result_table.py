@@ -17,6 +17,9 @@ import numpy as np
 import numpy.typing as npt
 
 from toolkit.core.text import no_formula, printable, with_formula
+from toolkit.data.walk import Detection
+from toolkit.images.exif import Exif
+from toolkit.inference.extra_columns import DETECTION, EXIF, Extra, detection_cells, exif_cells, parse_detection
 from toolkit.inference.labeller import Prediction
 from toolkit.model_files.contract import Contract
 from toolkit.sessions.session import Probabilities
@@ -24,6 +27,8 @@ from toolkit.sessions.session import Probabilities
 OK: Final = "ok"
 UNSURE: Final = "unsure"
 ERROR: Final = "error"
+EMPTY: Final = "empty"
+"""The status where a detector saw nothing in the image, so that there was nothing to label."""
 
 CSV_SAFE: Final = "-csv-safe"
 """How the fingerprint in a row ends whose texts have an apostrophe before what a spreadsheet would compute."""
@@ -38,14 +43,16 @@ class ResultRow(NamedTuple):
     Attributes:
         path: the input as given, joined with its place inside, forward slashes.
         ranked: (label, confidence) of the most probable classes, best first; the labels are "" where the row is
-            `unsure`; () where it is an `error`.
-        probabilities: of every class in the model's order; () where they were not asked for, and in an `error`.
+            `unsure`; () where it is an `error` or `empty`.
+        probabilities: of every class in the model's order; () where they were not asked for, or there are none.
         truth: the class whose folder the file lies in, "" where there is none.
-        status: `OK`, `UNSURE` or `ERROR`.
+        status: `OK`, `UNSURE`, `ERROR` or `EMPTY`.
         error: the reason, "" without an error.
         size: bytes, -1 where the file could not be read.
         mtime_ns: modification time in nanoseconds; 0 where the file could not be read.
         model: the short fingerprint of model and options.
+        detection: the part of the image that was labelled; None for all of it, and where a detector saw nothing.
+        exif: what the camera wrote; None where it was not asked for or the file could not be read.
     """
 
     path: str
@@ -57,6 +64,8 @@ class ResultRow(NamedTuple):
     size: int
     mtime_ns: int
     model: str
+    detection: Detection | None = None
+    exif: Exif | None = None
 
     @property
     def label(self) -> str:
@@ -65,7 +74,7 @@ class ResultRow(NamedTuple):
 
     @property
     def confidence(self) -> float | None:
-        """Probability of the best class, 0..1; None in an `error`."""
+        """Probability of the best class, 0..1; None where nothing was labelled."""
         return self.ranked[0][1] if self.ranked else None
 
 
@@ -80,6 +89,7 @@ class Layout:
         probabilities: whether every class has a column of its own.
         min_confidence: below it a row is `unsure` and its labels stay empty.
         csv_safe: no text in a row begins like a formula of a spreadsheet.
+        extra: the groups of columns that only some runs have.
     """
 
     contract: Contract
@@ -88,6 +98,7 @@ class Layout:
     probabilities: bool = False
     min_confidence: float = 0.0
     csv_safe: bool = False
+    extra: tuple[Extra, ...] = ()
 
     @cached_property
     def labels(self) -> tuple[str, ...]:
@@ -106,7 +117,8 @@ class Layout:
         for k in range(2, self.top_k + 1):
             ranked += [f"label_{k}", f"confidence_{k}"]
         every = [f"p:{label}" for label in self.labels] if self.probabilities else []
-        return ["path", *ranked, *every, "truth", "status", "error", "size", "mtime_ns", "model"]
+        extra = [column for group in self.extra for column in group.columns]
+        return ["path", *ranked, *every, *extra, "truth", "status", "error", "size", "mtime_ns", "model"]
 
     def rows(self, predictions: Sequence[Prediction]) -> list[ResultRow]:
         """One row for each prediction, in their order."""
@@ -114,12 +126,24 @@ class Layout:
         rows = []
         for prediction in predictions:
             sample, error = prediction.sample, prediction.error
-            ranked, every = ((), ()) if error else next(scores)
-            status = ERROR if error else OK
+            detection = sample.detection if sample.detection and sample.detection.box else None
+            ranked, every = ((), ()) if prediction.probabilities is None else next(scores)
+            status = ERROR if error else OK if ranked else EMPTY
             if ranked and ranked[0][1] < self.min_confidence:
                 status, ranked = UNSURE, tuple(("", confidence) for _, confidence in ranked)
-            where = truth(sample.name, self.labels)
-            row = ResultRow(sample.name, ranked, every, where, status, error, sample.size, sample.mtime_ns, self.model)
+            row = ResultRow(
+                path=sample.name,
+                ranked=ranked,
+                probabilities=every,
+                truth=truth(sample.name, self.labels),
+                status=status,
+                error=error,
+                size=sample.size,
+                mtime_ns=sample.mtime_ns,
+                model=self.model,
+                detection=detection,
+                exif=prediction.exif,
+            )
             rows.append(row)
         return rows
 
@@ -144,7 +168,12 @@ class Layout:
         scores += [f"{p:.6f}" for p in row.probabilities]
         state = [str(row.size), str(row.mtime_ns)] if row.size >= 0 else ["", ""]
         texts = (shown(row.truth), row.status, shown(row.error))
-        return [shown(row.path), *(scores or self._no_scores), *texts, *state, row.model]
+        extra = map(shown, self._extra_cells(row)) if self.extra else ()
+        return [shown(row.path), *(scores or self._no_scores), *extra, *texts, *state, row.model]
+
+    def _extra_cells(self, row: ResultRow) -> Cells:
+        detection = detection_cells(row.detection) if DETECTION in self.extra else []
+        return [*detection, *(exif_cells(row.exif) if EXIF in self.extra else [])]
 
     @cached_property
     def _no_scores(self) -> Cells:
@@ -156,21 +185,32 @@ class Layout:
         Raises:
             ValueError: another number of cells, or no number where one should be.
         """
-        path, *scores, where, status, error, size, mtime_ns, model = cells
-        if len(scores) != len(self._no_scores):
-            raise ValueError(f"{len(cells)} cells, expected {len(self.columns)}")
         if self.csv_safe:
-            path, where, error = map(with_formula, (path, where, error))
-            scores[0 : 2 * self.top_k : 2] = map(with_formula, scores[0 : 2 * self.top_k : 2])
+            cells = [with_formula(cell) for cell in cells]
+        path, *scores, where, status, error, size, mtime_ns, model = cells
+        n_scores = len(self._no_scores)
+        scores, extra = scores[:n_scores], scores[n_scores:]
+        if len(cells) != len(self.columns):
+            raise ValueError(f"{len(cells)} cells, expected {len(self.columns)}")
         ranked: tuple[tuple[str, float], ...] = ()
         every: tuple[float, ...] = ()
-        if status != ERROR:
+        if status not in (ERROR, EMPTY):
             end = 2 * self.top_k
             ranked = tuple(zip(scores[0:end:2], map(float, scores[1:end:2]), strict=True))
             every = tuple(map(float, scores[end:]))
         read = bool(size)
         return ResultRow(
-            path, ranked, every, where, status, error, int(size) if read else -1, int(mtime_ns) if read else 0, model
+            path=path,
+            ranked=ranked,
+            probabilities=every,
+            truth=where,
+            status=status,
+            error=error,
+            size=int(size) if read else -1,
+            mtime_ns=int(mtime_ns) if read else 0,
+            model=model,
+            detection=parse_detection(extra[: len(DETECTION.columns)]) if DETECTION in self.extra else None,
+            exif=Exif(*extra[-len(EXIF.columns) :]) if EXIF in self.extra else None,
         )
 
     def encode(self, rows: Iterable[ResultRow]) -> bytes:

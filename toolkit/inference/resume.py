@@ -16,7 +16,7 @@ from typing import IO, BinaryIO, Final
 
 from toolkit.core.files import open_own
 from toolkit.core.ownership import has_columns
-from toolkit.data.walk import Sample
+from toolkit.data.walk import Detection, Sample
 from toolkit.inference.result_formats import CSV, OWN_COLUMNS, format_of, read_table, write_table
 from toolkit.inference.result_table import ERROR, Cells, Layout, ResultRow, encode, read_lines
 
@@ -73,7 +73,7 @@ class EarlierRows:
 
     def take(self, sample: Sample) -> ResultRow | None:
         """The row of a sample that has not changed since, wherever it stands; None where there is none."""
-        if (self._ahead is None or self._ahead.path != sample.name) and not self._find(sample.name):
+        if (self._ahead is None or _key(self._ahead) != _wanted(sample)) and not self._find(_wanted(sample)):
             return None
         row = self._ahead
         self._step()
@@ -120,23 +120,23 @@ class EarlierRows:
         return max(0, n_rows - self.n_taken - self.n_changed)
 
     def _matches(self, row: ResultRow, sample: Sample, *, stopped: bool) -> bool:
-        if row.path != sample.name or row.model != self._layout.model:
+        if _key(row) != _wanted(sample) or row.model != self._layout.model:
             return False
         return (row.size, row.mtime_ns) == (sample.size, sample.mtime_ns) if row.size >= 0 else stopped
 
-    def _find(self, name: str) -> bool:
-        """Go to the row called `name`, by an index of all rows of about 100 bytes each; False where there is none."""
+    def _find(self, wanted: _Key) -> bool:
+        """Go to the row of `wanted`, by an index of all rows of about 100 bytes each; False where there is none."""
         here = self._begin
         if self._index is None:
             self._index = {}
             self._at(self._first)
             while self._ahead is not None:
-                self._index.setdefault(hash(self._ahead.path), self._begin)
+                self._index.setdefault(hash(_key(self._ahead)), self._begin)
                 self._step()
-        place = self._index.get(hash(name))
+        place = self._index.get(hash(wanted))
         if place is not None:
             self._at(place)
-            if self._ahead is not None and self._ahead.path == name:
+            if self._ahead is not None and _key(self._ahead) == wanted:
                 return True
         self._at(here)
         return False
@@ -165,6 +165,19 @@ class EarlierRows:
         return cells
 
 
+_Key = tuple[str, Detection | None]
+"""What a row is about: a file, and the part of it."""
+
+
+def _key(row: ResultRow) -> _Key:
+    return row.path, row.detection
+
+
+def _wanted(sample: Sample) -> _Key:
+    detection = sample.detection
+    return sample.name, detection if detection is not None and detection.box is not None else None
+
+
 _FOREIGN: Final = ResultRow("", (), (), "", ERROR, "", -1, 0, "")
 """Stands for a line that no `infer` wrote; no input has its path."""
 
@@ -187,7 +200,7 @@ class Partial:
     def is_one(path: Path) -> bool:
         """Whether `path` was begun by a run of ours: its header may be torn."""
         with path.open("rb") as file:
-            begin = file.read(len(_BEGIN))
+            begin = file.read(len(_BEGIN)).rstrip(b"\0")  # a power failure may leave blocks of zeros
             torn = b"\n" not in begin + file.read(1 << 20)
         return has_columns(path, OWN_COLUMNS, first="path") or (torn and _BEGIN.startswith(begin))
 

@@ -12,8 +12,10 @@ from typing import Final
 
 from toolkit.core.errors import InputError
 from toolkit.core.text import printable, with_formula
+from toolkit.data.walk import Detection
+from toolkit.inference.extra_columns import DETECTION, parse_detection
 from toolkit.inference.result_formats import CSV, format_of, read_table
-from toolkit.inference.result_table import CSV_SAFE, ERROR, OK, UNSURE, Cells, read_lines
+from toolkit.inference.result_table import CSV_SAFE, EMPTY, ERROR, OK, UNSURE, Cells, read_lines
 from toolkit.splitting.table import unprintable
 
 NEEDED: Final = ("path", "label", "confidence", "status")
@@ -22,16 +24,17 @@ NEEDED: Final = ("path", "label", "confidence", "status")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SavedRow:
-    """One row of a result file.
+    """One row of a result file: a file, or what a detector saw in it.
 
     Attributes:
         path: as the table names the file.
         label: the class; "" where the row is unsure or an error.
-        confidence: 0..1; None for an error.
-        status: "ok", "unsure" or "error".
+        confidence: 0..1; None where nothing was labelled.
+        status: "ok", "unsure", "error" or "empty".
         truth: the class whose folder the file lay in, else "".
         error: why there is no label, else "".
         likelihood: the probability of `truth` where there is one and the row has a label, else `confidence`.
+        detection: the part of the image that was labelled; None for all of it.
     """
 
     path: str
@@ -41,13 +44,14 @@ class SavedRow:
     truth: str = ""
     error: str = ""
     likelihood: float | None = None
+    detection: Detection | None = None
 
 
 class SavedResults:
     """A result file, opened.
 
     Args:
-        path: a .csv, .jsonl or .parquet file of `toolkit infer`.
+        path: a .csv, .jsonl, .parquet or .json file of `toolkit infer`.
         root: the folder that relative paths in the table start from.
 
     Raises:
@@ -120,9 +124,9 @@ def _row(cells: Cells, place: dict[str, int]) -> SavedRow:
     if "model" in place and cells[place["model"]].endswith(CSV_SAFE):
         cells = [with_formula(cell) for cell in cells]
     status, label = cells[place["status"]], cells[place["label"]]
-    if status not in (OK, UNSURE, ERROR):
-        raise ValueError(f"status {status!r} is none of {OK}, {UNSURE}, {ERROR}")
-    confidence = float(cells[place["confidence"]]) if status != ERROR else None
+    if status not in (OK, UNSURE, ERROR, EMPTY):
+        raise ValueError(f"status {status!r} is none of {OK}, {UNSURE}, {ERROR}, {EMPTY}")
+    confidence = float(cells[place["confidence"]]) if status in (OK, UNSURE) else None
     truth = cells[place["truth"]] if "truth" in place else ""
     return SavedRow(
         path=cells[place["path"]],
@@ -132,6 +136,9 @@ def _row(cells: Cells, place: dict[str, int]) -> SavedRow:
         truth=truth,
         error=cells[place["error"]] if "error" in place else "",
         likelihood=_likelihood(cells, place, truth, label, confidence) if status == OK else confidence,
+        detection=parse_detection([cells[place[name]] for name in DETECTION.columns])
+        if place.keys() >= set(DETECTION.columns)
+        else None,
     )
 
 

@@ -15,7 +15,7 @@ from toolkit.images.opencv_threads import one_opencv_thread
 from toolkit.inference.infer import InferResult, counted_ahead, nothing_found, until
 from toolkit.inference.inputs import Inputs
 from toolkit.inference.options import InferOptions
-from toolkit.inference.predict import batches, layout, make_labeller, open_model
+from toolkit.inference.predict import batches, layout, make_labeller, open_model, with_detections
 from toolkit.inference.result_table import Layout, ResultRow
 
 STDOUT: Final = Path("-")
@@ -60,11 +60,13 @@ def stream(
     options = options or InferOptions()
     stop = stop or threading.Event()
     inputs.check()
+    inputs = with_detections(inputs, options)
     session = open_model(model, options)
     if most is not None:
         options = replace(options, top_k=min(most, len(session.contract.labels)))
     table = layout(session, options)
     result = InferResult(out=STDOUT, device=session.device, note=session.note, arithmetic=session.arithmetic)
+    result.detections = inputs.detections is not None
     labeller = make_labeller(session, options)
 
     def labelled(samples: list[Sample]) -> list[ResultRow]:

@@ -22,14 +22,14 @@ from toolkit.core.progress import SILENT, Progress
 from toolkit.core.text import printable
 from toolkit.data.thumbnail import thumbnail
 from toolkit.images.thumbnail import Webp
-from toolkit.inference.result_table import ERROR, OK, UNSURE
+from toolkit.inference.result_table import EMPTY, ERROR, OK, UNSURE
 from toolkit.inference.saved_results import SavedResults, SavedRow
 from toolkit.reviewing.selection import Selection, select
 
 IMAGES: Final = 2000
 """Images that a page to look at shows, unless it is told otherwise: about 10 MB."""
 
-_STATUSES: Final = (OK, UNSURE, ERROR)
+_STATUSES: Final = (OK, UNSURE, ERROR, EMPTY)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -101,7 +101,9 @@ def check_page(out: Path, *, force: bool = False, option: str = "--out") -> None
 
 
 def _thumbnail(results: SavedResults, row: SavedRow) -> Webp | None:
-    return None if row.status == ERROR else thumbnail(results.file(row))
+    if row.status == ERROR:
+        return None
+    return thumbnail(results.file(row), box=row.detection.box if row.detection else None)
 
 
 def known_labels(results: SavedResults, selection: Selection) -> list[str]:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from toolkit.inference.result_table import ERROR, OK, UNSURE
+from toolkit.inference.result_table import EMPTY, ERROR, OK, UNSURE
 from toolkit.inference.saved_results import SavedRow
 
 
@@ -15,10 +15,10 @@ class Selection:
     """What a page shows of a table.
 
     Attributes:
-        rows: in the order of looking: unsure first, then the least likely, unreadable files last.
+        rows: in the order of looking: unsure first, then the least likely, empty and unreadable files last.
         n_rows: rows of the table.
         counts: label -> rows with it; of the whole table, sorted by label.
-        n_unsure, n_errors: of the whole table.
+        n_unsure, n_errors, n_empty: of the whole table.
     """
 
     rows: Sequence[SavedRow]
@@ -26,6 +26,7 @@ class Selection:
     counts: dict[str, int]
     n_unsure: int
     n_errors: int
+    n_empty: int = 0
 
     @property
     def sampled(self) -> bool:
@@ -38,7 +39,7 @@ def select(rows: Iterable[SavedRow], limit: int) -> Selection:
 
     Of the rows of a label, one half are the least likely ones, the other half are spread evenly over the rest.
     """
-    every = list({row.path: row for row in rows}.values())
+    every = list({(row.path, row.detection): row for row in rows}.values())
     counts = Counter(row.label for row in every if row.status == OK)
     statuses = Counter(row.status for row in every)
     ordered = sorted(every, key=_urgency)
@@ -48,11 +49,21 @@ def select(rows: Iterable[SavedRow], limit: int) -> Selection:
         counts=dict(sorted(counts.items())),
         n_unsure=statuses[UNSURE],
         n_errors=statuses[ERROR],
+        n_empty=statuses[EMPTY],
     )
 
 
+def one_a_file(rows: Iterable[SavedRow]) -> Iterator[SavedRow]:
+    """The first row of each file: where a detector saw several things in it, the one of which it was surest."""
+    seen: set[str] = set()
+    for row in rows:
+        if row.path not in seen:
+            seen.add(row.path)
+            yield row
+
+
 def _urgency(row: SavedRow) -> tuple[int, float]:
-    return (UNSURE, OK, ERROR).index(row.status), row.likelihood or 0.0
+    return (UNSURE, OK, EMPTY, ERROR).index(row.status), row.likelihood or 0.0
 
 
 def _sample(ordered: list[SavedRow], limit: int) -> list[SavedRow]:

@@ -46,9 +46,10 @@ def _folder_name(label: str) -> str:
 
 
 def choose(rows: Iterable[SavedRow], min_confidence: float, top: int | None) -> list[tuple[SavedRow, str]]:
-    """The rows that are placed, each with its label, or with `unsure` or `error` as its status; in their order.
+    """The rows that are placed, in their order, each with its label, or `unsure`, `error` or `empty` as its status.
 
-    Of a file with several rows the first one counts. With `top`, only the most confident of each label are taken.
+    Of a file with several rows the first one counts: of several detections, the surest. With `top`, only the most
+    confident of each label are taken.
     """
     seen: set[str] = set()
     chosen: list[tuple[SavedRow, str]] = []

@@ -22,14 +22,14 @@ if TYPE_CHECKING:
 LABELS_SHOWN = 10
 """Labels that the summary counts one by one."""
 
-FILES, SPEED, NIGHT = "Which files", "Speed", "From cron"
+FILES, SPEED, NIGHT, TRAPS = "Which files", "Speed", "From cron", "Camera traps"
 
 
 def infer(
     inputs: Annotated[list[str], typer.Argument(metavar="INPUT…", help="Files, folders, or - for a list on stdin.")],
     out: Annotated[
         Path | None,
-        typer.Option("--out", "-o", help="Result file: .csv, .jsonl or .parquet.", show_default="the screen"),
+        typer.Option("--out", "-o", help="Result file: .csv, .jsonl, .parquet, .json.", show_default="the screen"),
     ] = None,
     form: Annotated[
         Literal["csv", "jsonl"] | None, typer.Option("--format", help="What goes to stdout with --out -, or without.")
@@ -86,6 +86,18 @@ def infer(
     max_failures: Annotated[
         str | None, typer.Option(metavar="N|P%", help="Exit with 6 if more files fail.", rich_help_panel=NIGHT)
     ] = None,
+    detections: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="MegaDetector's .json: label what it saw, box by box.", rich_help_panel=TRAPS
+        ),
+    ] = None,
+    min_detection: Annotated[
+        float, typer.Option(min=0, max=1, help="Boxes that are less sure are left out.", rich_help_panel=TRAPS)
+    ] = 0.2,
+    exif: Annotated[
+        bool, typer.Option("--exif", help="Columns for the EXIF date and camera.", rich_help_panel=TRAPS)
+    ] = False,
     force: Annotated[
         bool, typer.Option("--force", help="Replace OUT even if toolkit did not write it.", show_default=False)
     ] = False,
@@ -115,6 +127,9 @@ def infer(
         min_confidence=min_confidence,
         update=update,
         force=force,
+        detections=detections,
+        min_detection=min_detection,
+        exif=exif,
         csv_safe=csv_safe,
         max_failures=MaxFailures.parse(max_failures) if max_failures is not None else None,
         batch_size=batch_size,
@@ -198,7 +213,8 @@ def summary(result: InferResult) -> str:
 
 
 def _files(result: InferResult) -> str:
-    return "1 file" if result.n_files == 1 else f"{result.n_files:,} files"
+    noun = "row" if result.detections else "file"
+    return f"{result.n_files:,} {noun if result.n_files == 1 else noun + 's'}"
 
 
 def counts_by_label(result: InferResult) -> str:
@@ -208,6 +224,7 @@ def counts_by_label(result: InferResult) -> str:
     counts = [f"{label} {n:,}" for label, n in shown]
     if rest := ordered[LABELS_SHOWN:]:
         counts.append(f"{len(rest):,} other {'label' if len(rest) == 1 else 'labels'} {sum(n for _, n in rest):,}")
+    counts += [f"empty {result.n_empty:,}"] if result.detections else []
     return " · ".join([*counts, f"unsure {result.n_unsure:,}", f"failed {result.n_errors:,}"])
 
 
@@ -220,6 +237,7 @@ def fields(result: InferResult) -> dict[str, object]:
         "ok": result.n_ok,
         "unsure": result.n_unsure,
         "errors": result.n_errors,
+        "empty": result.n_empty,
         "continued": result.n_continued,
         "unchanged": result.n_kept,
         "new": result.n_new,

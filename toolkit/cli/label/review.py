@@ -57,11 +57,11 @@ def review(
     """
     from toolkit.core.locking import lock
     from toolkit.inference.saved_results import SavedResults
-    from toolkit.reviewing.selection import select
+    from toolkit.reviewing.selection import one_a_file, select
     from toolkit.reviewing.server import ReviewServer, open_review
 
     results = SavedResults(table, root)
-    selection = select(results, limit)
+    selection = select(one_a_file(results), limit)
     if to and from_:
         raise UsageError("--to and --from: give one of them")
     if to:

@@ -42,7 +42,7 @@ def read(data: bytes) -> Header:
             width, height = across // a, down // b
     rotation = [meta[at + 4] & 3 for at in _positions(meta, b"irot")] or [0]
     mirror = [meta[at + 4] & 1 for at in _positions(meta, b"imir")] or [-1]
-    for item in _items(data, meta) if kind == "avif" else ():
+    for _, item in _items(data, meta) if kind == "avif" else ():
         stored = av1_size(data[item : item + 256])
         if stored and stored[0] * stored[1] > stored_pixels + (1 << 20):
             raise DecodeError("damaged", f"damaged: the AVIF holds an image of another size than {width}x{height}")
@@ -75,8 +75,27 @@ def _positions(data: bytes, needle: bytes) -> list[int]:
     return found
 
 
-def _items(data: bytes, meta: bytes) -> Iterator[int]:
-    """Where in the file the first extent of each item begins (box `iloc`, construction methods 0 and 1)."""
+def exif(data: bytes) -> bytes:
+    """The item of type Exif, behind the number that says where in it the EXIF data begin; b"" where there is none."""
+    meta = _box(data, b"meta")
+    names = {item for item, kind in _item_kinds(meta) if kind == b"Exif"}
+    for item, at in _items(data, meta):
+        if item in names:
+            (skipped,) = struct.unpack_from(">I", data, at)
+            return data[at + 4 + skipped :]
+    return b""
+
+
+def _item_kinds(meta: bytes) -> Iterator[tuple[int, bytes]]:
+    """Number and type of each item (boxes `infe` of versions 2 and 3)."""
+    for at in _positions(meta, b"infe"):
+        wide = meta[at + 4] == 3
+        behind = at + (12 if wide else 10)
+        yield int.from_bytes(meta[at + 8 : behind], "big"), meta[behind + 2 : behind + 6]
+
+
+def _items(data: bytes, meta: bytes) -> Iterator[tuple[int, int]]:
+    """The number of each item, and where in the file its first extent begins (box `iloc`, methods 0 and 1)."""
     at = meta.find(b"iloc")
     if at < 0:
         return
@@ -89,6 +108,7 @@ def _items(data: bytes, meta: bytes) -> Iterator[int]:
     start_of_inner = data.find(meta[:64]) + inner + 4 if inner >= 0 else 0
     at += 14 if wide else 12
     for _ in range(min(count, MAX_PIECES)):
+        number = int.from_bytes(meta[at : at + (4 if wide else 2)], "big")
         at += 4 if wide else 2
         method = 0
         if version:
@@ -102,5 +122,8 @@ def _items(data: bytes, meta: bytes) -> Iterator[int]:
             return
         if extents and method in (0, 1):
             first = at + index_size
-            yield base + int.from_bytes(meta[first : first + offset_size], "big") + (start_of_inner if method else 0)
+            yield (
+                number,
+                base + int.from_bytes(meta[first : first + offset_size], "big") + (start_of_inner if method else 0),
+            )
         at += extents * (index_size + offset_size + length_size)

@@ -56,6 +56,22 @@ def read(data: bytes, max_pixels: int = MAX_PIXELS) -> Header:
     raise DecodeError("damaged", f"damaged: the JPEG has more than {MAX_SEGMENTS:,} segments before its image")
 
 
+def exif(data: bytes) -> bytes:
+    """The EXIF data before the first frame; b"" where there are none."""
+    at = 2
+    for _ in range(MAX_SEGMENTS):
+        marker, at = _next_marker(data, at)
+        if marker in _FRAMES or marker in _TOO_SOON:
+            break
+        if marker in _ALONE:
+            continue
+        length = data[at] << 8 | data[at + 1]
+        if marker == 0xE1 and data[at + 2 : at + 8] == b"Exif\x00\x00":
+            return data[at + 8 : at + length]
+        at += max(length, 2)
+    return b""
+
+
 def _next_marker(data: bytes, at: int) -> tuple[int, int]:
     """The next marker and the position behind it, whatever stands before."""
     found = _MARKER.search(data, at)

@@ -67,6 +67,19 @@ def read(data: bytes, max_pixels: int = MAX_PIXELS) -> Header:
     return require_data(header, width * height * stored * bits + rows, held, DEFLATE_RATIO)
 
 
+def exif(data: bytes) -> bytes:
+    """The chunk eXIf, before or behind the pixels; b"" where there is none."""
+    at = 8
+    for _ in range(MAX_PIECES):
+        if at + 12 > len(data):
+            break
+        length, kind = _CHUNK.unpack_from(data, at)
+        if kind == b"eXIf":
+            return data[at + 8 : at + 8 + length]
+        at += 12 + length
+    return b""
+
+
 def _ends_within(data: bytes, end: int, n: int) -> DecodeError:
     """The error for a chunk that ends at `end`, behind the file, or for too many chunks."""
     if n > MAX_PIECES:

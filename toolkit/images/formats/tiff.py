@@ -14,6 +14,8 @@ MAX_VALUES: Final = 1 << 24
 _ORDER: Final = {b"II": "<", b"MM": ">"}
 _TYPES: Final = {1: "B", 3: "H", 4: "I", 6: "b", 8: "h", 9: "i", 11: "f", 12: "d", 13: "I", 16: "Q"}
 
+_ASCII: Final = 2
+
 # Tags.
 _KIND, _WIDTH, _LENGTH, _BITS, _COMPRESSION, _COLOURS = 254, 256, 257, 258, 259, 262
 _ORIENTATION, _SAMPLES, _ROWS, _MAXIMUM, _PLANES = 274, 277, 278, 281, 284
@@ -38,14 +40,15 @@ class _Entry:
 
 
 class Directory:
-    """The first directory of a TIFF; of two equal tags the first counts, as for libtiff."""
+    """The first directory of a TIFF, or the one at `start`; of two equal tags the first counts, as for libtiff."""
 
-    def __init__(self, data: bytes) -> None:
+    def __init__(self, data: bytes, start: int | None = None) -> None:
         self._data = data
         self.order = _ORDER[data[:2]]
         self.big = data[2:4] in (b"+\x00", b"\x00+")
         pointer, counter, size = ("Q", "Q", 20) if self.big else ("I", "H", 12)
-        (start,) = struct.unpack_from(self.order + pointer, data, 8 if self.big else 4)
+        if start is None:
+            (start,) = struct.unpack_from(self.order + pointer, data, 8 if self.big else 4)
         (count,) = struct.unpack_from(self.order + counter, data, start)
         first = start + struct.calcsize(counter)
         if count > 65_535 or first + count * size > len(data):
@@ -68,6 +71,14 @@ class Directory:
         if entry is None or entry.kind not in _TYPES or not 0 < entry.count <= MAX_VALUES:
             return []
         return list(struct.unpack_from(f"{self.order}{entry.count}{_TYPES[entry.kind]}", self._data, entry.at))
+
+    def text(self, tag: int, limit: int) -> str:
+        """The text of `tag`, at most `limit` bytes of it, in one line; "" where it is missing or no text."""
+        entry = self.entries.get(tag)
+        if entry is None or entry.kind != _ASCII:
+            return ""
+        found = self._data[entry.at : entry.at + min(entry.count, limit)].partition(b"\0")[0]
+        return " ".join("".join(c if c.isprintable() else " " for c in found.decode("utf-8", "replace")).split())
 
     def number(self, tag: int, default: int) -> int:
         """The first number of `tag`."""

@@ -64,6 +64,11 @@ def _chunks(data: bytes, at: int, end: int) -> Iterator[tuple[bytes, int, int]]:
     raise too_many("WEBP")
 
 
+def exif(data: bytes) -> bytes:
+    """The chunk EXIF; b"" where there is none."""
+    return next((data[at + 8 : at + 8 + n] for name, at, n in _chunks(data, 12, len(data)) if name == b"EXIF"), b"")
+
+
 def first_frame(data: bytes) -> Frame | None:
     """The first frame; None where the file is not an animation."""
     if data[12:16] != b"VP8X":

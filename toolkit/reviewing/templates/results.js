@@ -2,7 +2,7 @@
 (() => {
   const byId = (id) => document.getElementById(id);
   const data = JSON.parse(byId("data").textContent);
-  const OK = 0, UNSURE = 1, FAILED = 2, PAGE = 96;
+  const OK = 0, UNSURE = 1, FAILED = 2, EMPTY = 3, PAGE = 96;
   const decisions = new Map(Object.entries(data.decisions).map(([id, label]) => [Number(id), label]));
   const rows = data.rows.map(([path, label, confidence, status, error, truth, image], id) => ({
     id, path, confidence, status, error, image,
@@ -28,7 +28,7 @@
     if (status === "differs" && (!row.truth || row.status === FAILED || row.truth === row.label)) return false;
     if (status === "open" && decisions.has(row.id)) return false;
     if (status === "decided" && !decisions.has(row.id)) return false;
-    if ("012".includes(status) && status !== "" && row.status !== Number(status)) return false;
+    if ("0123".includes(status) && status !== "" && row.status !== Number(status)) return false;
     if (filters.label.value && labelOf(row) !== filters.label.value) return false;
     if (row.confidence !== null && (row.confidence < low || row.confidence > high)) return false;
     if (row.confidence === null && (low > 0 || high < 1)) return false;
@@ -68,8 +68,8 @@
 
   const fill = (made, row) => {
     const decided = decisions.has(row.id);
-    made.className = `card${["", " unsure", " failed"][row.status]}${decided ? " decided" : ""}${row.id === current ? " current" : ""}`;
-    const label = decided ? named(decisions.get(row.id)) : row.status === FAILED ? "failed" : row.label || "unsure";
+    made.className = `card${["", " unsure", " failed", " empty"][row.status]}${decided ? " decided" : ""}${row.id === current ? " current" : ""}`;
+    const label = decided ? named(decisions.get(row.id)) : row.label || ["", "unsure", "failed", "empty"][row.status];
     made.querySelector(".name").textContent = label;
     made.querySelector(".name").title = label;
     const before = decided ? ["decided"] : [];
@@ -171,7 +171,7 @@
     large.src = `image/${id}`;
     large.alt = row.path;
     byId("current-path").textContent = row.path;
-    const says = row.label ? `${row.label}, ${percent(row.confidence)}` : row.status === UNSURE ? `unsure, ${percent(row.confidence)}` : row.error;
+    const says = row.label ? `${row.label}, ${percent(row.confidence)}` : row.status === UNSURE ? `unsure, ${percent(row.confidence)}` : row.error || "empty: the detector saw nothing";
     byId("current-says").textContent = decisions.has(id) ? `${says} · decided: ${named(decisions.get(id))}` : says;
     byId("accept").disabled = !row.label && !decisions.has(id);
     for (const button of buttons.children) button.setAttribute("aria-pressed", String(labelOf(row) === button.dataset.label));
