@@ -100,6 +100,7 @@ def test_each_box_is_a_row(traps: Path, run: Cli) -> None:
     assert (weak["detection"], weak["box_width"], weak["box_height"]) == ("animal", "0.500000", "1.000000")
     # The same as if the boxes had been cut out and saved.
     whole = cv2.imread(str(traps / "photos/two.png"))
+    assert whole is not None
     for row, part in ((sure, whole[:, 60:]), (weak, whole[:, :60])):
         cv2.imwrite(str(traps / "part.png"), part)
         run("infer", "part.png", "--model", "model.onnx", "--out", "part.csv", "--probabilities")
