@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from support import small
 from support.command_line import run_cli
-from support.hostile_images import FILES
+from support.hostile_files import FILES
 from support.measured import peak_of
 
 from toolkit.images.spec import Preprocess

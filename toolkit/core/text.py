@@ -66,11 +66,13 @@ def with_formula(cell: str) -> str:
     return cell[1:] if cell[:1] == "'" and _FORMULA.match(cell) else cell
 
 
-def first_line(error: BaseException, limit: int = 300) -> str:
-    """The first line of an error of another library, cut to `limit` characters; its type where it says nothing.
+def first_line(error: BaseException | str, limit: int = 300) -> str:
+    """The first line of what another library says, cut to `limit` characters, without control characters.
+
+    Of an error that says nothing, its type.
 
     >>> first_line(ValueError("no such operator\\nat node 7")), first_line(KeyError())
     ('no such operator', 'KeyError')
     """
     lines = str(error).strip().splitlines()
-    return lines[0][:limit] if lines else type(error).__name__
+    return harmless(lines[0][:limit]) if lines else type(error).__name__

@@ -15,6 +15,7 @@ import numpy as np
 from toolkit.images.header import DecodeError, Header, read_header
 from toolkit.images.limits import Limits
 from toolkit.images.pixels import Image, area_reduced, as_image, decode_pixels
+from toolkit.images.second_decoder import second_try
 from toolkit.images.spec import Colour, Preprocess, Resize
 
 __all__ = [
@@ -60,6 +61,13 @@ def decode(data: bytes, spec: Preprocess, *, limits: Limits = DEFAULT_LIMITS, bo
         DecodeError: empty, not an image, truncated, damaged, of a kind that is not supported, or over `limits`.
     """
     header = read_header(data, limits.max_pixels)
+    try:
+        return _decoded(data, header, spec, limits, box)
+    except DecodeError as error:
+        return second_try(lambda other: _decoded(data, other, spec, limits, box), header, error)
+
+
+def _decoded(data: bytes, header: Header, spec: Preprocess, limits: Limits, box: Box | None) -> Image:
     size = header.upright_size if box is None else _size(_inside(header.upright_size, box))
     content = _content_size(size, spec)
     reduction = _reduction(_covered(size, spec), content)
@@ -106,8 +114,6 @@ def fit(pixels_u8: Image, spec: Preprocess) -> Image:
     pixels = pixels_u8.reshape(pixels_u8.shape[:2]) if pixels_u8.shape[2:] == (1,) else pixels_u8
     if spec.colour is Colour.GREY and pixels.ndim == 3:
         pixels = as_image(cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY))
-    elif spec.colour is Colour.RGB and pixels.ndim == 2:
-        pixels = as_image(cv2.cvtColor(pixels, cv2.COLOR_GRAY2RGB))
     size = (pixels.shape[0], pixels.shape[1])
     content = _content_size(size, spec)
     return _fitted(area_reduced(pixels, _reduction(_covered(size, spec), content)), content, spec)
@@ -120,11 +126,15 @@ def _fitted(pixels: Image, content: tuple[int, int], spec: Preprocess) -> Image:
     height, width = content
     if pixels.shape[:2] != content:
         pixels = as_image(cv2.resize(pixels, (width, height), interpolation=cv2.INTER_LINEAR))
+    if pixels.ndim == 2 and spec.colour is Colour.RGB:
+        pixels = as_image(cv2.cvtColor(pixels, cv2.COLOR_GRAY2RGB))
     if content != (spec.height, spec.width):
         top, left = (spec.height - height) // 2, (spec.width - width) // 2
         bottom, right = spec.height - height - top, spec.width - width - left
         pixels = as_image(cv2.copyMakeBorder(pixels, top, bottom, left, right, cv2.BORDER_CONSTANT, value=0))
-    return np.ascontiguousarray(pixels).reshape(spec.shape)
+    if pixels.ndim == 2:
+        pixels = pixels[..., None]
+    return pixels if pixels.flags.c_contiguous else np.ascontiguousarray(pixels)
 
 
 def verify(data: bytes, *, limits: Limits = DEFAULT_LIMITS) -> Header:
@@ -135,9 +145,16 @@ def verify(data: bytes, *, limits: Limits = DEFAULT_LIMITS) -> Header:
     """
     header = read_header(data, limits.max_pixels)
     reduction = 8 if header.format == "jpeg" else 1
-    with limits.admit(header, len(data), Colour.GREY, reduction):
-        decode_pixels(data, header, Colour.GREY, reduction)
-    return header
+
+    def decoded(header: Header) -> Header:
+        with limits.admit(header, len(data), Colour.GREY, reduction):
+            decode_pixels(data, header, Colour.GREY, reduction)
+        return header
+
+    try:
+        return decoded(header)
+    except DecodeError as error:
+        return second_try(decoded, header, error)
 
 
 def _content_size(upright: tuple[int, int], spec: Preprocess) -> tuple[int, int]:
@@ -159,10 +176,9 @@ def _covered(upright: tuple[int, int], spec: Preprocess) -> tuple[float, float]:
 
 
 def _reduction(source: tuple[float, float], target: tuple[int, int]) -> int:
-    for p in (8, 4, 2):
-        if source[0] >= p * target[0] and source[1] >= p * target[1]:
-            return p
-    return 1
+    if source[0] < 2 * target[0] or source[1] < 2 * target[1]:
+        return 1
+    return next(p for p in (8, 4, 2) if source[0] >= p * target[0] and source[1] >= p * target[1])
 
 
 def _centre(pixels: Image, aspect: float, fraction: float) -> Image:

@@ -93,18 +93,21 @@ def read_header(data: bytes, max_pixels: int = MAX_PIXELS) -> Header:
     kind = sniff(data)
     if kind is None:
         raise not_an_image(data)
-    name = FORMATS.get(kind, kind.upper())
     try:
         header = _READERS[kind](data, max_pixels)
     except (struct.error, IndexError, OverflowError):
-        raise DecodeError("truncated", f"truncated: the {name} ends within its header") from None
+        raise DecodeError("truncated", f"truncated: the {_name(kind)} ends within its header") from None
     width, height = header.width, header.height
     if width < 1 or height < 1:
-        raise DecodeError("damaged", f"damaged: the {name} says it is {width}x{height} pixels")
+        raise DecodeError("damaged", f"damaged: the {_name(kind)} says it is {width}x{height} pixels")
     if width * height > max_pixels:
         text = f"too large: {width}x{height} is more than {max_pixels:,} pixels (see --max-pixels)"
         raise DecodeError("too_large", text)
     return header
+
+
+def _name(kind: str) -> str:
+    return FORMATS.get(kind, kind.upper())
 
 
 def ends_early(data: bytes, kind: str) -> bool:

@@ -50,7 +50,7 @@ _BESIDES: Final = {"gif": 5, "webp": 5, "avif": 14, "tiff": 1, "heif": 14, "jpeg
 """Bytes a pixel that a codec holds besides; alpha comes on top where it is decoded."""
 
 _SECOND_DECODER: Final = 8
-"""Bytes a pixel that Pillow holds, and the copies out of it."""
+"""Bytes a pixel that Pillow holds, and the copies out of it; twice that where values of more bits are scaled."""
 
 _NANOSECONDS: Final = {"gif": 25.0, "png": 8.0, "tiff": 8.0, "webp": 9.0, "avif": 30.0, "jpeg": 4.0, "heif": 30.0}
 """For a pixel of the format at 8 bits; `png` and `tiff` for each of its values, 8 bits each."""
@@ -94,7 +94,7 @@ def decoding_cost(header: Header, n_bytes: int, colour: Colour, reduction: int) 
     elif header.format == "webp" and header.samples == 4:
         each += 4
     if header.second_decoder or header.format not in _NANOSECONDS:
-        each += _SECOND_DECODER
+        each += _SECOND_DECODER * (2 if header.bits > 8 else 1)
     each += _OUTPUT[wanted] if header.orientation >= 2 else 0
     each_ns = _NANOSECONDS.get(header.format, 12.0)
     if header.format in ("png", "tiff"):

@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from toolkit.core.text import first_line
 from toolkit.images import second_decoder
 from toolkit.images.formats import bitmap, gif, others, png, tiff, webp
 from toolkit.images.formats.common import DecodeError, Header
@@ -26,55 +27,57 @@ cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
 Image = npt.NDArray[np.uint8]
 
 _IGNORE: Final = cv2.IMREAD_IGNORE_ORIENTATION
-_FLAGS: Final = {
-    (Colour.RGB, 1): cv2.IMREAD_COLOR_RGB | _IGNORE,
-    (Colour.RGB, 2): cv2.IMREAD_COLOR_RGB | cv2.IMREAD_REDUCED_GRAYSCALE_2 | _IGNORE,
-    (Colour.RGB, 4): cv2.IMREAD_COLOR_RGB | cv2.IMREAD_REDUCED_GRAYSCALE_4 | _IGNORE,
-    (Colour.RGB, 8): cv2.IMREAD_COLOR_RGB | cv2.IMREAD_REDUCED_GRAYSCALE_8 | _IGNORE,
-    (Colour.GREY, 1): cv2.IMREAD_GRAYSCALE | _IGNORE,
-    (Colour.GREY, 2): cv2.IMREAD_REDUCED_GRAYSCALE_2 | _IGNORE,
-    (Colour.GREY, 4): cv2.IMREAD_REDUCED_GRAYSCALE_4 | _IGNORE,
-    (Colour.GREY, 8): cv2.IMREAD_REDUCED_GRAYSCALE_8 | _IGNORE,
+_GREY_FLAGS: Final = {
+    1: cv2.IMREAD_GRAYSCALE | _IGNORE,
+    2: cv2.IMREAD_REDUCED_GRAYSCALE_2 | _IGNORE,
+    4: cv2.IMREAD_REDUCED_GRAYSCALE_4 | _IGNORE,
+    8: cv2.IMREAD_REDUCED_GRAYSCALE_8 | _IGNORE,
 }
-"""imdecode flags by colour and reduction; only a JPEG is reduced while it is decoded."""
+"""imdecode flags by reduction; only a JPEG is reduced while it is decoded."""
+_RGB_FLAGS: Final = {p: cv2.IMREAD_COLOR_RGB | (flags if p > 1 else _IGNORE) for p, flags in _GREY_FLAGS.items()}
+
+_PLAIN_FLAGS: Final = (_RGB_FLAGS[1], _GREY_FLAGS[1])
+
+_FLIPS: Final = {2: 1, 3: -1, 4: 0, 6: 1, 7: -1, 8: 0}
+"""EXIF orientation -> how `cv2.flip` mirrors, after what 5 and more transpose (EXIF 2.32, tag 0x0112)."""
 
 
-_PLAIN_FLAGS: Final = (_FLAGS[Colour.RGB, 1], _FLAGS[Colour.GREY, 1])
+def _flags(colour: Colour, reduction: int = 1) -> int:
+    return (_RGB_FLAGS if colour is Colour.RGB else _GREY_FLAGS)[reduction]
 
 
 def decode_pixels(data: bytes, header: Header, colour: Colour, reduction: int) -> Image:
-    """All pixels, upright, reduced by `reduction`: (h, w, 3) RGB or (h, w) grey.
+    """All pixels, upright, reduced by `reduction`: (h, w, 3) RGB or (h, w) grey; a large grey image is always grey.
 
     Raises:
         DecodeError: they cannot be decoded.
     """
     if header.format == "jpeg":
-        return _upright(_imdecode(data, header, _FLAGS[colour, reduction]), header.orientation)
+        pixels = _imdecode(data, header, _flags(colour, reduction))
+        return _upright(pixels, header.orientation) if header.orientation > 1 else pixels
     if header.format == "ico":
         image = others.ico_image(data)
-        return decode_pixels(image, read_header(image), colour, reduction)
+        inner = read_header(image)
+        return decode_pixels(image, inner._replace(second_decoder=header.second_decoder), colour, reduction)
     # A large grey file takes a third of the memory in grey, and the reduced pixels are the same.
     wanted = Colour.GREY if header.samples == 1 and header.pixels > SMALL_PIXELS else colour
-    pixels = area_reduced(_full(data, header, wanted), reduction)
-    if wanted is not colour and pixels.ndim == 2:
-        pixels = as_image(cv2.cvtColor(pixels, cv2.COLOR_GRAY2RGB))
-    return pixels if header.format in ("tiff", "heif") else _upright(pixels, header.orientation)
+    pixels = _full(data, header, wanted)
+    if reduction > 1:
+        pixels = area_reduced(pixels, reduction)
+    if header.orientation == 1 or header.format in ("tiff", "heif"):
+        return pixels
+    return _upright(pixels, header.orientation)
 
 
 def _full(data: bytes, header: Header, colour: Colour) -> Image:
     """All pixels: TIFF and HEIF upright (OpenCV turns a TIFF even where it is told not to), the others as stored."""
     if header.second_decoder or header.format in second_decoder.FORMATS:
         return second_decoder.decode(data, header, colour)
-    try:
-        return _READERS.get(header.format, _plain)(data, header, colour)
-    except DecodeError as error:
-        if error.kind != "damaged" or header.format not in second_decoder.MORE_KINDS:
-            raise
-        return second_decoder.retry(data, header, colour, error)
+    return _READERS.get(header.format, _plain)(data, header, colour)
 
 
 def _plain(data: bytes, header: Header, colour: Colour) -> Image:
-    return _imdecode(data, header, _FLAGS[colour, 1])
+    return _imdecode(data, header, _flags(colour))
 
 
 def _png(data: bytes, header: Header, colour: Colour) -> Image:
@@ -140,11 +143,13 @@ def _tiff(data: bytes, header: Header, colour: Colour) -> Image:
     data = tiff.without_premultiplication(data)
     if white is None:
         return _plain(data, header, colour)
-    deep = _imdecode(data, header, _FLAGS[colour, 1] | cv2.IMREAD_ANYDEPTH)
+    deep = _imdecode(data, header, _flags(colour) | cv2.IMREAD_ANYDEPTH)
     return as_image(cv2.convertScaleAbs(deep, alpha=255 / white))
 
 
 def _avif(data: bytes, header: Header, colour: Colour) -> Image:
+    if data[8:12] == b"avis":  # else it would take the first frame of a track, of any size, not the image itself
+        data = data[:8] + b"avif" + data[12:]
     if colour is Colour.GREY:
         return _plain(data, header, colour)
     # OpenCV hands out an AVIF with alpha in BGR order even where RGB is asked for.
@@ -167,7 +172,7 @@ def _imdecode(data: bytes, header: Header, flags: int) -> Image:
             pixels = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
     except cv2.error as error:
         name = FORMATS.get(header.format, header.format.upper())
-        raise DecodeError("damaged", f"damaged: the {name} cannot be decoded ({error.err})") from None
+        raise DecodeError("damaged", f"damaged: the {name} cannot be decoded ({first_line(error.err)})") from None
     if pixels is not None:
         return as_image(pixels)
     name = FORMATS.get(header.format, header.format.upper())
@@ -178,11 +183,15 @@ def _imdecode(data: bytes, header: Header, flags: int) -> Image:
 
 def _decoded_in_place(data: bytes, header: Header, flags: int) -> object:
     """As `cv2.imdecode`, which in Python holds the pixels twice for a moment; `cv2.imread` does not."""
-    shape = (header.height, header.width, 3) if flags == _FLAGS[Colour.RGB, 1] else (header.height, header.width)
+    shape = (header.height, header.width, 3) if flags == _RGB_FLAGS[1] else (header.height, header.width)
     with open(os.memfd_create("image"), "wb") as file:  # noqa: PTH123 - a file in memory has no path
         file.write(data)
         file.flush()
-        return cv2.imread(f"/proc/self/fd/{file.fileno()}", np.empty(shape, np.uint8), flags)
+        pixels = np.empty(shape, np.uint8)
+        # Where it does not like the header, it hands out the array as it was.
+        untouched = pixels.reshape(-1)[:32] = np.frombuffer(os.urandom(32), np.uint8)
+        found = cv2.imread(f"/proc/self/fd/{file.fileno()}", pixels, flags)
+        return None if np.array_equal(pixels.reshape(-1)[:32], untouched) else found
 
 
 def as_image(pixels: object) -> Image:
@@ -200,8 +209,8 @@ def area_reduced(pixels: Image, reduction: int) -> Image:
 
 
 def _upright(pixels: Image, orientation: int) -> Image:
-    """Apply EXIF orientation 1..8 (EXIF 2.32, tag 0x0112)."""
+    """Apply EXIF orientation 2..8."""
     if orientation >= 5:
         pixels = as_image(cv2.transpose(pixels))
-    flip = {2: 1, 3: -1, 4: 0, 6: 1, 7: -1, 8: 0}.get(orientation)
+    flip = _FLIPS.get(orientation)
     return pixels if flip is None else as_image(cv2.flip(pixels, flip))

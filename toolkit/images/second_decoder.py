@@ -7,19 +7,22 @@ from __future__ import annotations
 
 import io
 import warnings
+from collections.abc import Callable
 from importlib import import_module
-from typing import Any, Final, cast
+from typing import Any, Final, TypeVar, cast
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
-from toolkit.images.formats import tiff
+from toolkit.core.text import first_line
+from toolkit.images.formats import others, tiff
 from toolkit.images.formats.common import DecodeError, Header
 from toolkit.images.header import FORMATS as NAMES
 from toolkit.images.spec import Colour
 
 Image = npt.NDArray[np.uint8]
+Result = TypeVar("Result")
 
 SLACK_PIXELS: Final = 1 << 16
 """By which a HEIF may be larger than its header says: whole blocks of a codec."""
@@ -39,7 +42,7 @@ _PLUGINS: Final = {
 FORMATS: Final = frozenset(("jpeg2000", "psd", "qoi", "tga", "jpegxl", "heif"))
 """Formats that OpenCV is never asked for."""
 
-MORE_KINDS: Final = frozenset(("tiff", "bmp", "png"))
+MORE_KINDS: Final = frozenset(("tiff", "bmp", "png", "ico"))
 """Formats of which Pillow reads kinds that OpenCV does not."""
 
 
@@ -56,8 +59,7 @@ def decode(data: bytes, header: Header, colour: Colour) -> Image:
     except ImportError:
         raise _missing(header) from None
     except Exception as error:  # Pillow's plugins raise whatever their parsing raises
-        text = str(error) or type(error).__name__
-        raise DecodeError("damaged", f"damaged: the {_name(header)} cannot be decoded ({text})") from None
+        raise DecodeError("damaged", f"damaged: the {_name(header)} cannot be decoded ({first_line(error)})") from None
     if pixels.ndim == 3 and colour is Colour.GREY:
         return cast(Image, cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY))
     if pixels.ndim == 2 and colour is Colour.RGB:
@@ -65,10 +67,18 @@ def decode(data: bytes, header: Header, colour: Colour) -> Image:
     return pixels
 
 
-def retry(data: bytes, header: Header, colour: Colour, error: DecodeError) -> Image:
-    """`decode`, for a file that OpenCV has refused with `error`, which stays where this fails as well."""
+def second_try(decoded: Callable[[Header], Result], header: Header, error: DecodeError) -> Result:
+    """`decoded` by the second decoder, where OpenCV has refused a file with `error` and Pillow reads more kinds of it.
+
+    It is admitted anew, since it takes more memory.
+
+    Raises:
+        DecodeError: `error`, or that the extra is not installed.
+    """
+    if error.kind != "damaged" or header.format not in MORE_KINDS or header.second_decoder:
+        raise error
     try:
-        return decode(data, header, colour)
+        return decoded(header._replace(second_decoder=True))
     except DecodeError as second:
         raise (second if second.kind == "unsupported" else error) from None
 
@@ -86,7 +96,11 @@ def _name(header: Header) -> str:
 def _pillow(data: bytes, header: Header) -> Image:
     module, name = _PLUGINS[header.format]
     warnings.filterwarnings("ignore", module=r"PIL\.")
-    image = getattr(import_module(module), name)(io.BytesIO(data))
+    plugin = import_module(module)
+    if header.format == "jpegxl":
+        plugin.DECODE_THREADS = 0  # none beside the one that calls
+        data = others.jpegxl_stream(data)
+    image = getattr(plugin, name)(io.BytesIO(data))
     expected = header.upright_size[::-1] if header.format == "tiff" else (header.width, header.height)
     if image.size != expected:  # Pillow turns a TIFF upright itself
         raise DecodeError("damaged", f"damaged: the {_name(header)} holds an image of another size than it says")

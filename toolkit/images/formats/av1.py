@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from typing import Final
 
+MAX_UNITS: Final = 256
+"""Of an item, which is one image and has a handful."""
+
 _SEQUENCE_HEADER: Final = 1
+_SEQUENCE_BYTES: Final = 256
 
 
 class _Bits:
@@ -30,20 +34,25 @@ class _Bits:
             self.take(zeros)
 
 
-def av1_size(data: bytes) -> tuple[int, int] | None:
-    """(width, height) of the largest frame that the sequence header allows; None where `data` begins with none.
+def av1_size(data: bytes, at: int, end: int) -> tuple[int, int] | None:
+    """(width, height) of the largest frame that any sequence header allows.
+
+    None where there is no such header, or more units than an image has.
 
     Args:
-        data: the first bytes of an item: open bitstream units (OBUs).
+        data: the whole file.
+        at, end: where an item stands: open bitstream units (OBUs), one behind the other.
     """
-    at = 0
+    largest: tuple[int, int] | None = None
     try:
-        while at < len(data):
+        for _ in range(MAX_UNITS):
+            if at >= end:
+                return largest
             head = data[at]
             at += 2 if head & 4 else 1
             length, shift = 0, 0
             if not head & 2:
-                length = len(data) - at
+                length = end - at
             while head & 2:
                 byte = data[at]
                 at += 1
@@ -52,10 +61,11 @@ def av1_size(data: bytes) -> tuple[int, int] | None:
                 if byte < 128:
                     break
             if head >> 3 & 15 == _SEQUENCE_HEADER:
-                return _sequence(_Bits(data[at : at + length]))
+                found = _sequence(_Bits(data[at : min(at + length, at + _SEQUENCE_BYTES)]))
+                largest = max(largest or found, found, key=lambda size: size[0] * size[1])
             at += length
     except IndexError:
-        return None
+        return largest
     return None
 
 

@@ -83,9 +83,9 @@ def require_data(header: Header, needed_bits: int, held: int, ratio: float) -> H
     return header
 
 
-def too_many(name: str) -> DecodeError:
-    """The error for a file of more than `MAX_PIECES` pieces."""
-    return DecodeError("damaged", f"damaged: the {name} has more than {MAX_PIECES:,} pieces")
+def too_many(name: str, allowed: int = MAX_PIECES) -> DecodeError:
+    """The error for a file of more than `allowed` pieces."""
+    return DecodeError("damaged", f"damaged: the {name} has more than {allowed:,} pieces")
 
 
 def exif_orientation(exif: bytes) -> int:

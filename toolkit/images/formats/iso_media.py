@@ -12,6 +12,12 @@ from toolkit.images.formats.common import MAX_PIECES, DecodeError, Header, too_m
 AVIF_BRANDS: Final = frozenset((b"avif", b"avis"))
 HEIF_BRANDS: Final = frozenset((b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx"))
 
+SLACK_PIXELS: Final = 1 << 20
+"""By which what is stored may be more than what is shown: whole blocks of a codec."""
+
+MAX_ITEMS: Final = 4_096
+"""Tiles of a grid, and what else an image is made of."""
+
 _ORIENTATION: Final = {-1: (1, 8, 3, 6), 0: (4, 5, 2, 7), 1: (2, 7, 4, 5)}
 """`imir` axis (-1: no mirror) -> EXIF orientation by `irot` (quarter turns against the clock)."""
 
@@ -30,7 +36,8 @@ def brand(data: bytes) -> str | None:
 def read(data: bytes) -> Header:
     """The largest `ispe` property is the image's, `irot` and `imir` turn it; what AV1 itself says must not be more."""
     kind = brand(data) or "avif"
-    meta = _box(data, b"meta")
+    start, end = box(data, 0, len(data), b"meta")
+    meta = data[start:end]
     sizes = [struct.unpack_from(">II", meta, at + 8) for at in _positions(meta, b"ispe")]
     if not sizes:
         raise IndexError
@@ -42,29 +49,37 @@ def read(data: bytes) -> Header:
             width, height = across // a, down // b
     rotation = [meta[at + 4] & 3 for at in _positions(meta, b"irot")] or [0]
     mirror = [meta[at + 4] & 1 for at in _positions(meta, b"imir")] or [-1]
-    for _, item in _items(data, meta) if kind == "avif" else ():
-        stored = av1_size(data[item : item + 256])
-        if stored and stored[0] * stored[1] > stored_pixels + (1 << 20):
-            raise DecodeError("damaged", f"damaged: the AVIF holds an image of another size than {width}x{height}")
+    if kind == "avif" and _most_pixels(data, start, end) > stored_pixels + SLACK_PIXELS:
+        raise DecodeError("damaged", f"damaged: the AVIF holds an image of another size than {width}x{height}")
     alpha = b"urn:mpeg:mpegB:cicp:systems:auxiliary:alpha" in meta or b"hevc:2015:auxid:1" in meta
     deep = any(meta[at + 6] & 0x40 for at in _positions(meta, b"av1C"))
     orientation = _ORIENTATION[mirror[0]][rotation[0]]
     return Header(kind, width, height, orientation, samples=4 if alpha else 3, bits=16 if deep else 8)
 
 
-def _box(data: bytes, kind: bytes) -> bytes:
-    """The first top-level box of `kind`."""
-    at = 0
+def boxes(data: bytes, at: int, end: int) -> Iterator[tuple[bytes, int, int]]:
+    """The boxes from `at` to `end`: kind, start and end of each."""
     for _ in range(MAX_PIECES):
-        size, found = struct.unpack_from(">I4s", data, at)
-        if found == kind:
-            return data[at : at + size] if size else data[at:]
+        if at + 8 > end:
+            return
+        size, kind = struct.unpack_from(">I4s", data, at)
         if size == 1:
             (size,) = struct.unpack_from(">Q", data, at + 8)
+        elif not size:
+            size = end - at
         if size < 8:
             raise IndexError
+        yield kind, at, min(at + size, end)
         at += size
     raise too_many("file")
+
+
+def box(data: bytes, at: int, end: int, kind: bytes) -> tuple[int, int]:
+    """Start and end of the first box of `kind`."""
+    for found, start, stop in boxes(data, at, end):
+        if found == kind:
+            return start, stop
+    raise IndexError
 
 
 def _positions(data: bytes, needle: bytes) -> list[int]:
@@ -77,53 +92,82 @@ def _positions(data: bytes, needle: bytes) -> list[int]:
 
 def exif(data: bytes) -> bytes:
     """The item of type Exif, behind the number that says where in it the EXIF data begin; b"" where there is none."""
-    meta = _box(data, b"meta")
-    names = {item for item, kind in _item_kinds(meta) if kind == b"Exif"}
-    for item, at in _items(data, meta):
-        if item in names:
+    for kind, at, stop in _items(data, *box(data, 0, len(data), b"meta")):
+        if kind == b"Exif":
             (skipped,) = struct.unpack_from(">I", data, at)
-            return data[at + 4 + skipped :]
+            return data[at + 4 + skipped : stop]
     return b""
 
 
-def _item_kinds(meta: bytes) -> Iterator[tuple[int, bytes]]:
-    """Number and type of each item (boxes `infe` of versions 2 and 3)."""
-    for at in _positions(meta, b"infe"):
-        wide = meta[at + 4] == 3
-        behind = at + (12 if wide else 10)
-        yield int.from_bytes(meta[at + 8 : behind], "big"), meta[behind + 2 : behind + 6]
+def _most_pixels(data: bytes, start: int, end: int) -> int:
+    """Of the largest image that an item holds, by its AV1 data or its grid: what is decoded whatever `ispe` says.
+
+    Args:
+        start, end: of the box `meta`.
+    """
+    most = 0
+    for kind, at, stop in _items(data, start, end):
+        size: tuple[int, int] | None = None
+        if kind == b"av01":
+            size = av1_size(data, at, min(stop, len(data)))
+            if size is None:
+                raise DecodeError("damaged", "damaged: the AVIF holds an image without a header")
+        elif kind == b"grid":
+            size = struct.unpack_from(">II" if data[at + 1] & 1 else ">HH", data, at + 4)
+        most = max(most, size[0] * size[1] if size else 0)
+    return most
 
 
-def _items(data: bytes, meta: bytes) -> Iterator[tuple[int, int]]:
-    """The number of each item, and where in the file its first extent begins (box `iloc`, methods 0 and 1)."""
-    at = meta.find(b"iloc")
-    if at < 0:
-        return
-    version, sizes = meta[at + 4], struct.unpack_from(">H", meta, at + 8)[0]
+def _items(data: bytes, start: int, end: int) -> list[tuple[bytes, int, int]]:
+    """Of each item in the box `meta` from `start` to `end`: its type, and where its first extent stands."""
+    inside = {kind: (at, stop) for kind, at, stop in boxes(data, start + 12, end)}
+    if b"iloc" not in inside or b"iinf" not in inside:
+        raise IndexError
+    kinds = dict(_item_kinds(data, *inside[b"iinf"]))
+    places = _item_places(data, *inside[b"iloc"], inside.get(b"idat"))
+    found = list(dict.fromkeys((kinds.get(number, b""), at, stop) for number, at, stop in places))
+    if len(found) > MAX_ITEMS:
+        raise too_many("AVIF", MAX_ITEMS)
+    return found
+
+
+def _item_kinds(data: bytes, start: int, end: int) -> Iterator[tuple[int, bytes]]:
+    """Number and kind of each item (box `iinf`)."""
+    first = start + (14 if data[start + 8] == 0 else 16)
+    for kind, at, _ in boxes(data, first, end):
+        if kind == b"infe" and data[at + 8] >= 2:
+            width = 2 if data[at + 8] == 2 else 4
+            number = int.from_bytes(data[at + 12 : at + 12 + width], "big")
+            yield number, data[at + 14 + width : at + 18 + width]
+
+
+def _item_places(data: bytes, start: int, end: int, inner: tuple[int, int] | None) -> Iterator[tuple[int, int, int]]:
+    """Number of each item, and where in the file its first extent stands (box `iloc`, construction methods 0 and 1)."""
+    version = data[start + 8]
+    (sizes,) = struct.unpack_from(">H", data, start + 12)
     offset_size, length_size, base_size = sizes >> 12, sizes >> 8 & 15, sizes >> 4 & 15
     index_size = sizes & 15 if version else 0
-    wide = version == 2
-    count = int.from_bytes(meta[at + 10 : at + (14 if wide else 12)], "big")
-    inner = meta.find(b"idat")
-    start_of_inner = data.find(meta[:64]) + inner + 4 if inner >= 0 else 0
-    at += 14 if wide else 12
+    wide = 4 if version == 2 else 2
+    count = int.from_bytes(data[start + 14 : start + 14 + wide], "big")
+    at = start + 14 + wide
+
+    def number(n: int) -> int:
+        nonlocal at
+        at += n
+        return int.from_bytes(data[at - n : at], "big")
+
     for _ in range(min(count, MAX_PIECES)):
-        number = int.from_bytes(meta[at : at + (4 if wide else 2)], "big")
-        at += 4 if wide else 2
-        method = 0
-        if version:
-            method = meta[at + 1] & 15
-            at += 2
-        base = int.from_bytes(meta[at + 2 : at + 2 + base_size], "big")
-        at += 2 + base_size
-        extents = int.from_bytes(meta[at : at + 2], "big")
-        at += 2
-        if at > len(meta):
+        item = number(wide)
+        method = number(2) & 15 if version else 0
+        number(2)
+        base = number(base_size)
+        extents = number(2)
+        if at > end:
             return
+        next_item = at + extents * (index_size + offset_size + length_size)
         if extents and method in (0, 1):
-            first = at + index_size
-            yield (
-                number,
-                base + int.from_bytes(meta[first : first + offset_size], "big") + (start_of_inner if method else 0),
-            )
-        at += extents * (index_size + offset_size + length_size)
+            number(index_size)
+            place = base + number(offset_size) + (inner[0] + 8 if method and inner else 0)
+            length = number(length_size)
+            yield item, place, place + length if length else len(data)
+        at = next_item

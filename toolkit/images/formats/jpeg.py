@@ -117,9 +117,12 @@ def _blocks(components: bytes, width: int, height: int) -> int:
 
 def _first_scan(data: bytes, at: int) -> int:
     """Where the first scan's marker stands; -1 where there is none."""
+    possible = at - 1
     for _ in range(MAX_SEGMENTS):
-        if data.find(b"\xff\xda", at) < 0:
-            return -1
+        if possible < at:
+            possible = data.find(b"\xff\xda", at)
+            if possible < 0:
+                return -1
         marker, at = _next_marker(data, at)
         if marker == 0xDA:
             return at - 2

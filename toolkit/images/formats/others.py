@@ -7,9 +7,13 @@ from collections.abc import Callable
 from typing import Final
 
 from toolkit.images.formats.common import DecodeError, Header, require_data
+from toolkit.images.formats.iso_media import box, boxes
 
 _SIZ: Final = b"\xff\x4f\xff\x51"
 """JPEG 2000: start of the codestream and its size marker."""
+
+_TILE_BYTES, _TILE_COMPONENT_BYTES = 6_000, 2_200
+"""JPEG 2000: what the codec notes down of each tile before it decodes one, and of each component in it."""
 
 
 def sniff(data: bytes) -> str | None:
@@ -46,31 +50,26 @@ def read(data: bytes) -> Header:
 
 
 def _jpeg2000(data: bytes) -> Header:
-    at = data.find(_SIZ)
-    if at < 0:
+    at = 0 if data.startswith(_SIZ) else box(data, 0, len(data), b"jp2c")[0] + 8
+    if data[at : at + 4] != _SIZ:
         raise IndexError
-    right, bottom, left, top = struct.unpack_from(">IIII", data, at + 8)
+    right, bottom, left, top, tile_width, tile_height, tile_left, tile_top = struct.unpack_from(">8I", data, at + 8)
     (n,) = struct.unpack_from(">H", data, at + 40)
     bits = (data[at + 42] & 127) + 1
-    return Header(
-        "jpeg2000",
-        right - left,
-        bottom - top,
-        samples=n,
-        bits=bits,
-        codec_bytes=4 * n * (right - left) * (bottom - top),
-    )
+    width, height = right - left, bottom - top
+    if not tile_width or not tile_height:
+        raise DecodeError("damaged", "damaged: the JPEG 2000 has tiles without pixels")
+    tiles = -(-(right - tile_left) // tile_width) * -(-(bottom - tile_top) // tile_height)
+    memory = 4 * n * width * height + tiles * (_TILE_BYTES + n * _TILE_COMPONENT_BYTES)
+    return Header("jpeg2000", width, height, samples=n, bits=bits, codec_bytes=memory)
 
 
 def _jpegxl(data: bytes) -> Header:
     """ISO/IEC 18181-1, SizeHeader; the codestream stands alone or in a box `jxlc` or `jxlp`."""
-    at = 0
-    if not data.startswith(b"\xff\x0a"):
-        whole, part = data.find(b"jxlc"), data.find(b"jxlp")
-        at = whole + 4 if whole >= 0 else part + 8
-        if data[at : at + 2] != b"\xff\x0a":
-            raise IndexError
-    bits, left = int.from_bytes(data[at + 2 : at + 18], "little"), 128
+    stream = jpegxl_stream(data)
+    if not stream.startswith(b"\xff\x0a"):
+        raise IndexError
+    bits, left = int.from_bytes(stream[2:18], "little"), 128
 
     def take(n: int) -> int:
         nonlocal bits, left
@@ -88,6 +87,15 @@ def _jpegxl(data: bytes) -> Header:
     fraction = fractions[ratio]
     width = height * fraction[0] // fraction[1] if fraction else 8 * (1 + take(5)) if small else side()
     return Header("jpegxl", width, height, codec_bytes=24 * width * height)
+
+
+def jpegxl_stream(data: bytes) -> bytes:
+    """The codestream of a JPEG XL file, without the boxes beside it, which a decoder would unpack as well."""
+    if data.startswith(b"\xff\x0a"):
+        return data
+    parts = [(kind, start, end) for kind, start, end in boxes(data, 0, len(data)) if kind in (b"jxlc", b"jxlp")]
+    # A part begins with its number.
+    return b"".join(data[start + (8 if kind == b"jxlc" else 12) : end] for kind, start, end in parts)
 
 
 def _psd(data: bytes) -> Header:

@@ -63,8 +63,8 @@ def read(data: bytes, max_pixels: int = MAX_PIXELS) -> Header:
     # An interlaced image is gone through seven times; its rows are handed out only at the end.
     seconds = width * height * stored * 1.5e-8 if interlaced else 0.0
     header = Header("png", width, height, orientation, samples, bits, 0, seconds, False, more)
-    rows = 0 if interlaced else 8 * height
-    return require_data(header, width * height * stored * bits + rows, held, DEFLATE_RATIO)
+    needed = width * height * stored * bits + (0 if interlaced else 8 * height)
+    return header if needed <= held else require_data(header, needed, held, DEFLATE_RATIO)
 
 
 def exif(data: bytes) -> bytes:

@@ -11,10 +11,14 @@ from toolkit.images.formats.common import DecodeError, Header, require_data, val
 MAX_VALUES: Final = 1 << 24
 """Values of one tag that are read."""
 
+SHARED_BYTES: Final = 1 << 20
+"""Of values that tags may have in common."""
+
 _ORDER: Final = {b"II": "<", b"MM": ">"}
 _TYPES: Final = {1: "B", 3: "H", 4: "I", 6: "b", 8: "h", 9: "i", 11: "f", 12: "d", 13: "I", 16: "Q"}
 
 _ASCII: Final = 2
+_TYPE_BYTES: Final = {3: 2, 4: 4, 5: 8, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}
 
 # Tags.
 _KIND, _WIDTH, _LENGTH, _BITS, _COMPRESSION, _COLOURS = 254, 256, 257, 258, 259, 262
@@ -55,9 +59,13 @@ class Directory:
             raise IndexError
         entry = struct.Struct(self.order + "HH" + pointer)
         self.entries: dict[int, _Entry] = {}
+        value_bytes = 0
         for at in range(first, first + count * size, size):
             tag, kind, n = entry.unpack_from(data, at)
+            value_bytes += _TYPE_BYTES.get(kind, 1) * n
             self.entries.setdefault(tag, self._entry(kind, n, at + entry.size, pointer))
+        if value_bytes > len(data) + SHARED_BYTES:  # libtiff reads the values of every tag, whoever shares them
+            raise DecodeError("damaged", "damaged: the tags of the TIFF have more values than the file has bytes")
 
     def _entry(self, kind: int, count: int, at: int, pointer: str) -> _Entry:
         length = struct.calcsize("=" + _TYPES.get(kind, "B")) * count
@@ -102,6 +110,9 @@ def read(data: bytes) -> Header:
         what = "signed numbers" if form == 2 else f"{stored} values a pixel, {bits} bits each, of kind {form}"
         raise DecodeError("unsupported", f"not supported: a TIFF of {what}")
     palette = colours == 3
+    memory = _block_pixels(tags, width, height) * (4 + -(-stored * bits // 8))
+    if bits == 16 and _MAXIMUM in tags.entries:  # it is decoded to 16 bits and then scaled
+        memory += width * height * (1 + 2 * min(stored, 3))
     header = Header(
         "tiff",
         width,
@@ -109,7 +120,7 @@ def read(data: bytes) -> Header:
         valid_orientation(tags.number(_ORIENTATION, 1)),
         samples=3 if palette else 1 if stored == 1 else stored,
         bits=bits,
-        codec_bytes=_block_pixels(tags, width, height) * (4 + -(-stored * bits // 8)),
+        codec_bytes=memory,
         second_decoder=_needs_second(bits, form, compression, palette),
     )
     ratio = _RATIO.get(compression)
