@@ -98,7 +98,7 @@ def _pillow(data: bytes, header: Header) -> Image:
     warnings.filterwarnings("ignore", module=r"PIL\.")
     plugin = import_module(module)
     if header.format == "jpegxl":
-        plugin.DECODE_THREADS = 0  # none beside the one that calls
+        vars(plugin)["DECODE_THREADS"] = 0  # none beside the one that calls
         data = others.jpegxl_stream(data)
     image = getattr(plugin, name)(io.BytesIO(data))
     expected = header.upright_size[::-1] if header.format == "tiff" else (header.width, header.height)
