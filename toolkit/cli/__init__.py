@@ -21,6 +21,7 @@ from toolkit.cli.machine import cache, demo, doctor
 from toolkit.cli.models import adopt, export, inspect, recipe, train
 from toolkit.cli.prepare import check, split
 from toolkit.core.errors import InputError, MachineError, ToolkitError
+from toolkit.images.native_messages import unheard
 
 app = typer.Typer(
     name="toolkit",
@@ -74,7 +75,9 @@ def _name(command: typer.models.CommandInfo) -> str | None:
 def main() -> int:
     """Run the command line and return its exit code."""
     signal.signal(signal.SIGTERM, _terminate)
-    if "--verbose" not in sys.argv:
+    if "--verbose" in sys.argv:
+        unheard.hear()
+    else:
         console.keep_native_messages_out()
     try:
         _for(sys.argv[1:])()

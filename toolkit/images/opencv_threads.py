@@ -7,13 +7,16 @@ from contextlib import contextmanager
 
 import cv2
 
+from toolkit.images.native_messages import unheard
+
 
 @contextmanager
 def one_opencv_thread() -> Iterator[None]:
-    """Context in which OpenCV starts no threads of its own beside the workers; afterwards it is as it was."""
+    """Context of a pipeline: OpenCV starts no threads beside the workers, its codecs print nothing; then as before."""
     before = cv2.getNumThreads()
     cv2.setNumThreads(1)
     try:
-        yield
+        with unheard:
+            yield
     finally:
         cv2.setNumThreads(before)

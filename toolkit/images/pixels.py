@@ -19,6 +19,7 @@ from toolkit.images.formats import bitmap, gif, others, png, tiff, webp
 from toolkit.images.formats.common import DecodeError, Header
 from toolkit.images.header import FORMATS, ends_early, read_header
 from toolkit.images.limits import SMALL_PIXELS, decodes_in_place
+from toolkit.images.native_messages import unheard
 from toolkit.images.spec import Colour
 
 # What a codec has to say becomes a DecodeError; OpenCV would print it as well.
@@ -166,10 +167,11 @@ _READERS: Final = {"png": _png, "gif": _gif, "webp": _webp, "bmp": _bmp, "tiff":
 
 def _imdecode(data: bytes, header: Header, flags: int) -> Image:
     try:
-        if header.pixels > SMALL_PIXELS and decodes_in_place(header, len(data)) and flags in _PLAIN_FLAGS:
-            pixels: object = _decoded_in_place(data, header, flags)
+        if unheard.inside:  # in a pipeline
+            pixels = _opencv(data, header, flags)
         else:
-            pixels = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
+            with unheard:
+                pixels = _opencv(data, header, flags)
     except cv2.error as error:
         name = FORMATS.get(header.format, header.format.upper())
         raise DecodeError("damaged", f"damaged: the {name} cannot be decoded ({first_line(error.err)})") from None
@@ -179,6 +181,12 @@ def _imdecode(data: bytes, header: Header, flags: int) -> Image:
     if ends_early(data, header.format):
         raise DecodeError("truncated", f"truncated: the {name} ends after {len(data):,} bytes, before its image does")
     raise DecodeError("damaged", f"damaged, or of a kind that is not supported: the {name} cannot be decoded")
+
+
+def _opencv(data: bytes, header: Header, flags: int) -> object:
+    if header.pixels > SMALL_PIXELS and decodes_in_place(header, len(data)) and flags in _PLAIN_FLAGS:
+        return _decoded_in_place(data, header, flags)
+    return cv2.imdecode(np.frombuffer(data, np.uint8), flags)
 
 
 def _decoded_in_place(data: bytes, header: Header, flags: int) -> object:
