@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import csv
-import os
 import shutil
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 from support.command_line import environment, run_cli
+from support.disks import mounted
 
 from toolkit.splitting.table import PLAN
 
@@ -161,22 +160,6 @@ def test_two_at_once(pets: Path, tmp_path: Path) -> None:
     assert "another run" in second.stderr
     assert first.wait() == 0
     assert n_placed(out) > 0
-
-
-@contextmanager
-def mounted(disk: Path, size: str) -> Iterator[Path]:
-    """A disk of its own at `disk`."""
-    disk.mkdir()
-    mount = shutil.which("mount")
-    if os.geteuid() or mount is None:
-        pytest.skip("mounting a disk needs root")
-    done = subprocess.run([mount, "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(disk)], check=False)
-    if done.returncode:
-        pytest.skip("no disk can be mounted here")
-    try:
-        yield disk
-    finally:
-        subprocess.run(["umount", str(disk)], check=True)
 
 
 @pytest.fixture

@@ -86,3 +86,15 @@ def write(folder: Path, n: int, seed: int) -> list[Path]:
         paths.append(folder / f"{i:04}.{name.split()[0].lower()}")
         paths[-1].write_bytes(mutated(data, dice))
     return paths
+
+
+def nudged(data: bytes, dice: random.Random) -> bytes:
+    """A few bytes are others, so that most of a file's structure stays and its numbers, offsets and names do not."""
+    changed = bytearray(data)
+    for _ in range(dice.randint(1, 6)):
+        at = dice.randrange(len(changed))
+        if dice.random() < 0.5:
+            changed[at] ^= 1 << dice.randrange(8)
+        else:
+            changed[at] = dice.choice((0, 1, 2, 4, 8, 16, 64, 127, 128, 254, 255))
+    return bytes(changed)

@@ -112,6 +112,7 @@ def _os_error(error: OSError) -> int:
 _WRONG_PATH = {errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG, errno.ELOOP}
 _HINTS = {
     errno.ENOSPC: "make room on that disk, then run the same command again",
+    errno.EFBIG: "allow larger files there (ulimit -f), then run the same command again",
     errno.EDQUOT: "make room in that quota, then run the same command again",
     errno.EACCES: "check who may write there, or choose another place with --out",
     errno.EPERM: "check who may write there, or choose another place with --out",

@@ -9,6 +9,7 @@ import sys
 import tempfile
 import threading
 import traceback
+from contextlib import suppress
 from enum import StrEnum
 from types import FrameType
 from typing import TYPE_CHECKING, Any
@@ -109,15 +110,16 @@ def out(text: str, *, document: bool = False) -> None:
 
 
 def error(failure: ToolkitError) -> int:
-    """Print what went wrong and what to do next; return the exit code."""
-    if Settings.verbose:
-        print(_printable("".join(traceback.format_exception(failure)), document=True), file=sys.stderr)
-    if Settings.json:
-        _log("error", failure.message, {"hint": failure.hint, "exit_code": failure.exit_code})
-        return failure.exit_code
-    print(_printable(f"error: {failure.message}"), file=sys.stderr)
-    if failure.hint:
-        print(_printable(f"  next: {failure.hint}"), file=sys.stderr)
+    """Print what went wrong and what to do next; return the exit code, which holds where nothing can be printed."""
+    with suppress(OSError):  # stderr may be a log on the disk that is full
+        if Settings.verbose:
+            print(_printable("".join(traceback.format_exception(failure)), document=True), file=sys.stderr)
+        if Settings.json:
+            _log("error", failure.message, {"hint": failure.hint, "exit_code": failure.exit_code})
+            return failure.exit_code
+        print(_printable(f"error: {failure.message}"), file=sys.stderr)
+        if failure.hint:
+            print(_printable(f"  next: {failure.hint}"), file=sys.stderr)
     return failure.exit_code
 
 

@@ -46,7 +46,7 @@ def atomic_write(path: Path) -> Iterator[Path]:
     >>> [p.name for p in folder.iterdir()]
     ['labels.csv']
     """
-    with _named(path):
+    with naming(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         remove_leftovers(path)
         handle, name = tempfile.mkstemp(prefix=_prefix(path), suffix=".tmp" + path.suffix[:40], dir=path.parent)
@@ -76,7 +76,7 @@ def atomic_folder(path: Path) -> Iterator[Path]:
     >>> [p.name for p in folder.iterdir()]
     ['kit']
     """
-    with _named(path):
+    with naming(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         remove_leftovers(path)
         place = Path(tempfile.mkdtemp(prefix=_prefix(path), suffix=".tmp" + path.suffix[:40], dir=path.parent))
@@ -152,8 +152,8 @@ def _replace_in_two_steps(new: Path, path: Path, old: Path) -> None:
 
 
 @contextmanager
-def _named(path: Path) -> Iterator[None]:
-    """The system does not say which file did not fit on the disk; the error does."""
+def naming(path: Path | str) -> Iterator[None]:
+    """Errors of a full disk name `path`: the system names no file, or the one that was copied."""
     try:
         yield
     except OSError as error:

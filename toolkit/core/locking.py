@@ -74,8 +74,9 @@ def _acquire(path: Path) -> int | None:
             raise
         # Its last holder may have removed the file between our opening and our locking it.
         if path.exists() and os.path.samestat(os.fstat(handle), path.stat()):
-            os.truncate(handle, 0)
-            os.write(handle, f"{os.getpid()}\n".encode())
+            with suppress(OSError):  # only for the message of another run; the disk may be full
+                os.truncate(handle, 0)
+                os.write(handle, f"{os.getpid()}\n".encode())
             return handle
         os.close(handle)
 

@@ -141,7 +141,7 @@ def write_features(out: Path, width: int, n_rows: int, rows: Iterable[FeatureRow
         csv_safe: an apostrophe before each name that a spreadsheet would compute; not for .parquet.
     """
     if suffix_of(out) == ".parquet":
-        _write_parquet(out, width, iter(rows))
+        _write_parquet(out, iter(rows))
     elif suffix_of(out) == ".npy":
         _write_npy(out, width, n_rows, iter(rows), csv_safe=csv_safe)
     else:
@@ -219,11 +219,11 @@ def _read_npy(path: Path) -> Iterator[FeatureRow]:
             yield _row(name, found, error, size, mtime_ns, model)
 
 
-def _write_parquet(out: Path, width: int, rows: Iterator[FeatureRow]) -> None:
+def _write_parquet(out: Path, rows: Iterator[FeatureRow]) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    vectors = pa.list_(pa.float32(), width)
+    vectors = pa.list_(pa.float32())  # of no fixed length: before version 26, pyarrow cannot read such with nulls
     texts = [(name, pa.string()) for name in ("status", "error")]
     numbers = [(name, pa.int64()) for name in ("size", "mtime_ns")]
     schema = pa.schema(

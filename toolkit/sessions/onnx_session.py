@@ -45,8 +45,9 @@ class OnnxSession:
         self.fingerprint = file_digest(path)
         self.n_bytes = path.stat().st_size
         try:
+            # A retry on the CPU would print its reason on stdout, where the rows of a table may go.
             self.inner: Any = onnxruntime.InferenceSession(
-                os.fspath(path), session_options(threads), providers=list(providers)
+                os.fspath(path), session_options(threads), providers=list(providers), enable_fallback=len(providers) > 1
             )
         except Exception as error:
             raise ModelError(
@@ -60,14 +61,19 @@ class OnnxSession:
         self.output: str = self.inner.get_outputs()[0].name
 
     def _contract(self, path: Path) -> Contract:
-        text = self.inner.get_modelmeta().custom_metadata_map.get(METADATA_KEY)
+        try:
+            text = self.inner.get_modelmeta().custom_metadata_map.get(METADATA_KEY)
+            inputs, outputs = (
+                [(value.type.removeprefix("tensor(").removesuffix(")"), value.shape) for value in values]
+                for values in (self.inner.get_inputs(), self.inner.get_outputs())
+            )
+        except UnicodeDecodeError as error:
+            raise ModelError(
+                f"{printable(str(path))}: a damaged ONNX file ({first_line(error)})", hint="copy or export it again"
+            ) from None
         if text is None:
             raise NoContractError(path)
         contract = Contract.from_json(text, source=printable(str(path)))
-        inputs, outputs = (
-            [(value.type.removeprefix("tensor(").removesuffix(")"), value.shape) for value in values]
-            for values in (self.inner.get_inputs(), self.inner.get_outputs())
-        )
         check_promise(path, contract, inputs, outputs)
         return contract
 

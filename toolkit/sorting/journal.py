@@ -8,12 +8,13 @@ from __future__ import annotations
 import csv
 import os
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import IO, Final
 
 from toolkit.core.errors import InputError
-from toolkit.core.files import write_csv
+from toolkit.core.files import naming, write_csv
 from toolkit.core.text import no_formula, printable, with_formula
 
 JOURNAL: Final = "sort.csv"
@@ -78,18 +79,21 @@ class Journal:
 
     def __init__(self, folder: Path, earlier: Iterable[Placement]) -> None:
         write_journal(folder, earlier)  # without a line that a crash cut off
-        self._file: IO[str] = (folder / JOURNAL).open("a", encoding="utf-8", errors="surrogateescape", newline="")
+        self._path = folder / JOURNAL
+        self._file: IO[str] = self._path.open("a", encoding="utf-8", errors="surrogateescape", newline="")
         self._writer = csv.writer(self._file)
 
     def add(self, placements: Iterable[Placement]) -> None:
         """Say what is placed next."""
-        self._writer.writerows(_cells(placement) for placement in placements)
-        self._file.flush()
-        os.fsync(self._file.fileno())
+        with naming(self._path):
+            self._writer.writerows(_cells(placement) for placement in placements)
+            self._file.flush()
+            os.fsync(self._file.fileno())
 
     def close(self) -> None:
         """Let go of the file."""
-        self._file.close()
+        with suppress(OSError):  # what did not fit on the disk does not fit now; `add` has said so
+            self._file.close()
 
 
 def write_journal(folder: Path, placements: Iterable[Placement]) -> None:

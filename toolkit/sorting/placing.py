@@ -12,7 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
-from toolkit.core.files import file_digest
+from toolkit.core.files import file_digest, naming
 from toolkit.core.text import printable
 from toolkit.sorting.journal import Placement
 from toolkit.splitting.mode import Mode
@@ -40,14 +40,15 @@ def place(placement: Placement, target: str) -> None:
         raise NotPlacedError(f"{printable(target)} is there already, and it is never replaced")
     _require_file(source)
     try:
-        if mode is Mode.SYMLINK:
-            os.symlink(source, target)
-        elif mode is Mode.HARDLINK:
-            os.link(os.path.realpath(source), target)
-        elif mode is Mode.COPY:
-            _copy(source, target)
-        else:
-            _move(source, target)
+        with naming(target):
+            if mode is Mode.SYMLINK:
+                os.symlink(source, target)
+            elif mode is Mode.HARDLINK:
+                os.link(os.path.realpath(source), target)
+            elif mode is Mode.COPY:
+                _copy(source, target)
+            else:
+                _move(source, target)
     except FileExistsError:
         raise NotPlacedError(f"{printable(target)} is there already, and it is never replaced") from None
     except OSError as error:

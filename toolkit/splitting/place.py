@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Final
 
 from toolkit.core.errors import InputError, MachineError
-from toolkit.core.files import file_digest
+from toolkit.core.files import file_digest, naming
 from toolkit.core.locking import lock
 from toolkit.core.progress import Progress
 from toolkit.core.text import printable
@@ -216,11 +216,24 @@ def is_placed(file: SourceFile, origin: str, target: str, mode: Mode) -> bool:
 
 def copy(file: SourceFile, load: Load, target: str) -> None:
     """Bring the bytes and the time of one file to `target`, whole or not at all; an older file there is replaced."""
+    with _whole(target) as temporary:
+        with open(temporary, "wb") as opened:  # noqa: PTH123 - as fast as it gets
+            opened.write(load())
+        os.utime(temporary, ns=(file.mtime_ns, file.mtime_ns))
+
+
+@contextmanager
+def _whole(target: str) -> Iterator[str]:
+    """Yield a name beside `target` for a file that becomes it, and replaces an older one, if the block ends well."""
     temporary = _temporary(target)
-    with open(temporary, "wb") as opened:  # noqa: PTH123 - as fast as it gets
-        opened.write(load())
-    os.utime(temporary, ns=(file.mtime_ns, file.mtime_ns))
-    os.replace(temporary, target)
+    try:
+        with naming(target):
+            yield temporary
+            os.replace(temporary, target)
+    except BaseException:
+        with suppress(OSError):
+            os.unlink(temporary)
+        raise
 
 
 def place(origin: str, target: str, mode: Mode) -> None:
@@ -233,11 +246,12 @@ def place(origin: str, target: str, mode: Mode) -> None:
         _move(origin, target)
         return
     link = os.symlink if mode is Mode.SYMLINK else _hard_link
-    try:
-        link(origin, target)
-    except FileExistsError:
-        os.unlink(target)
-        link(origin, target)
+    with naming(target):
+        try:
+            link(origin, target)
+        except FileExistsError:
+            os.unlink(target)
+            link(origin, target)
 
 
 def _temporary(target: str) -> str:
@@ -277,7 +291,6 @@ def _move(origin: str, target: str) -> None:
     except OSError as error:
         if error.errno != errno.EXDEV:
             raise
-        temporary = _temporary(target)
-        shutil.copy2(origin, temporary)
-        os.replace(temporary, target)
+        with _whole(target) as temporary:
+            shutil.copy2(origin, temporary)
         os.unlink(origin)
