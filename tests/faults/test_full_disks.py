@@ -106,7 +106,7 @@ def whole(place: Path, old: dict[str, bytes | str], name: str) -> None:
             assert found[path] == content, f"{path} is not what it was"
 
 
-def attempt(place: Path, run: Cli, name: str, hindered: Callable[[], bool]) -> int:
+def attempt(place: Path, run: Cli, name: str, hindered: Callable[[], object]) -> int:
     """Run under a hindrance, see that nothing is lost, then run without it. The exit code of the first run."""
     command, disk = COMMANDS[name], place / "disk"
     old = begin(place, run, command)
@@ -127,7 +127,7 @@ def attempt(place: Path, run: Cli, name: str, hindered: Callable[[], bool]) -> i
 
 
 @contextmanager
-def lifted(hindrance: Callable[[], bool], disk: Path) -> Iterator[None]:
+def lifted(hindrance: Callable[[], object], disk: Path) -> Iterator[None]:
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     hindrance()
     try:
@@ -143,7 +143,7 @@ def test_a_full_disk(record_property: Callable[[str, object], None], name: str, 
     tried = 0
     for free in (0, 1, 2, 3, 4, 6, 9, 14, 24, 48, 96, 192, 400):
         with mounted(place / "disk", "4m") as disk:
-            code = attempt(place, run, name, lambda disk=disk, free=free: leave(disk, free * 4096))  # type: ignore[misc]
+            code = attempt(place, run, name, partial(leave, disk, free * 4096))
         tried += 1
         if code == 0:
             break
@@ -165,7 +165,7 @@ def test_a_limit_of_the_size_of_files(
         shutil.rmtree(place / "disk")
         (place / "disk").mkdir()
         limited = partial(resource.setrlimit, resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
-        codes.append(attempt(place, run, name, lambda limited=limited: bool(limited())))  # type: ignore[misc]
+        codes.append(attempt(place, run, name, limited))
     record_property("cases", len(limits))
     assert codes[0] == 8
 

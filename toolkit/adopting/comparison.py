@@ -131,6 +131,6 @@ def _session(content: bytes, path: Path) -> Any:
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4
     try:
-        return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+        return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"], enable_fallback=False)
     except Exception as error:
         raise ModelError(f"{path}: onnxruntime cannot open it ({first_line(error)})") from error

@@ -61,7 +61,9 @@ class FeatureSession:
         options = session_options(threads)
         try:
             content = graph.SerializeToString()
-            self._inner: Any = onnxruntime.InferenceSession(content, options, providers=[CPU_PROVIDER])
+            self._inner: Any = onnxruntime.InferenceSession(
+                content, options, providers=[CPU_PROVIDER], enable_fallback=False
+            )
         except Exception as error:
             raise ModelError(
                 f"{shown}: onnxruntime cannot run it without its last layer ({first_line(error)})",
