@@ -102,6 +102,9 @@ def take_back(placement: Placement, target: str) -> bool:
 
 def _give_back(placement: Placement, target: str) -> None:
     if os.path.lexists(placement.source):
+        if _is_copy(placement.source, target):  # a run was killed just before the last step
+            os.unlink(target)
+            return
         raise NotPlacedError(f"{printable(placement.source)} is there again; neither is touched")
     os.makedirs(os.path.dirname(placement.source), exist_ok=True)
     _move(target, placement.source)

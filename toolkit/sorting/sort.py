@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from toolkit.core.errors import InputError, UsageError
+from toolkit.core.files import remove_leftovers
 from toolkit.core.locking import lock
 from toolkit.core.ownership import claim_folder
 from toolkit.core.progress import SILENT, Progress
@@ -131,6 +132,7 @@ def _earlier(into: Path) -> list[Placement]:
     Raises:
         InputError: the folder holds something that no sort put there.
     """
+    remove_leftovers(into / JOURNAL)
     inside = os.listdir(into) if into.is_dir() else []
     claim_folder(into, inside, lambda folder: read_journal(folder) is not None, force=None, option="--into")
     return read_journal(into) or []
@@ -176,13 +178,12 @@ def _carry_out(
     known = {(placement.path, placement.target) for placement in earlier}
     with lock(into):
         into.mkdir(parents=True, exist_ok=True)
-        folders = {placement.target.partition("/")[0] for placement in todo}
-        for folder in folders:
-            (into / folder).mkdir(exist_ok=True)
-        remove_strays(into, folders)
-        journal = Journal(into, earlier)
+        journal = Journal(into, earlier)  # first: by it the next run knows the folder
         progress.start("sorting", len(todo))
         try:
+            for folder in {placement.target.partition("/")[0] for placement in todo}:
+                (into / folder).mkdir(exist_ok=True)
+            remove_strays(into, {placement.target.partition("/")[0] for placement in earlier})
             for start in range(0, len(todo), SYNC_FILES):
                 batch = todo[start : start + SYNC_FILES]
                 journal.add(placement for placement in batch if (placement.path, placement.target) not in known)
