@@ -111,6 +111,6 @@ def test_review(record_property: Record, tmp_path: Path) -> None:
         assert names in (["photos/0.png"], ["photos/0.png", "photos/1.png"], ["photos/1.png"])
         decide()
         assert [found.file_name for found in read_corrections(path)] == ["photos/1.png"]
-        assert [entry.name for entry in root.iterdir()] == ["corrections.csv"]
+        assert [entry.name for entry in root.iterdir()] == ["corrections.csv"], f"left after {points}"
     record_property("cases", points)
     assert points > 3

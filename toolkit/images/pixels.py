@@ -174,6 +174,8 @@ def _imdecode(data: bytes, header: Header, flags: int) -> Image:
                 pixels = _opencv(data, header, flags)
     except cv2.error as error:
         name = FORMATS.get(header.format, header.format.upper())
+        if error.code == cv2.Error.StsNoMem:
+            raise DecodeError("too_large", f"too large for the memory that was free: the {name}") from None
         raise DecodeError("damaged", f"damaged: the {name} cannot be decoded ({first_line(error.err)})") from None
     if pixels is not None:
         return as_image(pixels)

@@ -1,0 +1,240 @@
+"""The clock turned back, memory gone, two runs at once: split, check, train's data, evaluate, infer, embed, sort."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+
+import cv2
+import pytest
+from support import small
+from support.command_line import Cli, environment
+
+from toolkit.core.locking import lock
+from toolkit.evaluation import report, report_page
+from toolkit.images import decode as decoding
+from toolkit.images.spec import Preprocess
+from toolkit.training.data.dataset import find_dataset
+from toolkit.training.data.decode_cache import decode_all
+
+Record = Callable[[str, object], None]
+
+MODEL = ("--model", "model.onnx")
+COMMANDS: dict[str, tuple[str, ...]] = {
+    "split": ("split", "photos", "--out", "out/parts", "--ratio", "0.5", "--update"),
+    "check": ("check", "photos", "--out", "out/findings.csv"),
+    "infer": ("infer", "photos", *MODEL, "--out", "out/labels.csv", "--update", "--workers", "2"),
+    "evaluate": ("evaluate", "photos", *MODEL, "--out", "out/reports"),
+    "embed": ("embed", "photos", *MODEL, "--out", "out/features.npy"),
+    "sort": ("sort", "labels.csv", "--into", "out/sorted"),
+}
+SPEC = Preprocess(height=8, width=8)
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr(report, "write_plots", lambda *_: None)  # they take seconds
+    monkeypatch.setattr(report, "write_page", partial(report_page.write_page, with_plots=False))
+    monkeypatch.setattr("toolkit.evaluation.evaluate._run_ms", lambda *_: 1.0)
+    small.folders(tmp_path / "photos", 6)
+    small.model(tmp_path / "model.onnx")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def outputs(root: Path) -> dict[str, bytes | str]:
+    """What a command wrote, without what holds a time or a duration."""
+    found = small.tree(root)
+    return {name: data for name, data in found.items() if name.endswith((".csv", ".npy", ".png"))}
+
+
+# --- the clock -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_the_clock_goes_back_while_it_runs(name: str, place: Path, run: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert run("infer", "photos", *MODEL, "--out", "labels.csv").code == 0
+    assert run(*COMMANDS[name]).code == 0
+    expected = outputs(place / "out")
+    shutil.rmtree(place / "out")
+    now = [time.time()]
+
+    def backwards() -> float:
+        now[0] -= 3600
+        return now[0]
+
+    monkeypatch.setattr(time, "time", backwards)
+    monkeypatch.setattr(time, "time_ns", lambda: int(backwards() * 1e9))
+    assert run(*COMMANDS[name]).code == 0
+    assert outputs(place / "out") == expected
+    again = run(*COMMANDS[name])
+    assert again.code == 0, again.err
+    assert outputs(place / "out") == expected
+
+
+def other_of_the_same_size(path: Path) -> None:
+    """Other pixels in a file of the same size, and older than before: as after a copy with `cp -p` of an older file."""
+    size, mtime_ns = path.stat().st_size, path.stat().st_mtime_ns
+    data = next(data for data in map(small.png, range(1000, 3000)) if len(data) <= size)
+    path.write_bytes(data + bytes(size - len(data)))
+    os.utime(path, ns=(mtime_ns - 10**18, mtime_ns - 10**18))
+
+
+@pytest.mark.parametrize("name", ["split", "infer", "evaluate", "embed"])
+def test_an_older_file_of_the_same_size_is_seen(name: str, place: Path, run: Cli) -> None:
+    assert run(*COMMANDS[name]).code == 0
+    before = outputs(place / "out")
+    other_of_the_same_size(place / "photos" / "Cat" / "0.png")
+    assert run(*COMMANDS[name]).code == 0
+    after = outputs(place / "out")
+    assert after != before
+    shutil.rmtree(place / "out")
+    if name != "split":  # there the earlier split's other images keep their places
+        assert run(*COMMANDS[name]).code == 0
+        assert outputs(place / "out") == after
+
+
+def test_the_cache_of_a_training_sees_an_older_file_of_the_same_size(place: Path) -> None:
+    def digests() -> list[str]:
+        decoded = decode_all(find_dataset(place / "photos"), SPEC, place / "cache")
+        return [found.digest for found in decoded.samples]
+
+    before = digests()
+    other_of_the_same_size(place / "photos" / "Cat" / "0.png")
+    after = digests()
+    assert [old != new for old, new in zip(before, after, strict=True)] == [True] + [False] * 11
+
+
+# --- memory --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["split", "check", "infer", "evaluate", "embed"])
+@pytest.mark.parametrize("kind", ["Python", "OpenCV"])
+def test_memory_that_is_gone_in_a_worker(
+    name: str, kind: str, place: Path, run: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The third image finds none: it is said, nothing is written that is wrong, and the next run does it."""
+    assert run("infer", "photos", *MODEL, "--out", "labels.csv").code == 0
+    assert run(*COMMANDS[name]).code == 0
+    expected = outputs(place / "out")
+    shutil.rmtree(place / "out")
+    calls = []
+    real = cv2.imdecode
+
+    def hungry(*arguments: object) -> object:
+        calls.append(1)
+        if len(calls) == 3:
+            if kind == "Python":
+                raise MemoryError
+            raise cv2.error("OpenCV(5.0.0) alloc.cpp:73: error: (-4:Insufficient memory) Failed to allocate 9 bytes")
+        return real(*arguments)  # type: ignore[call-overload]
+
+    monkeypatch.setattr(cv2, "imdecode", hungry)
+    done = run(*COMMANDS[name])
+    monkeypatch.setattr(cv2, "imdecode", real)
+    assert len(calls) >= 3
+    assert done.code in (0, 8), done.err
+    assert "bug" not in done.err
+    again = run(*COMMANDS[name], *(["--force"] if name == "check" else []))
+    assert again.code == 0, again.err
+    assert outputs(place / "out") == expected
+    assert not [path.name for path in place.rglob("*") if path.name.endswith((".tmp", ".partial"))]
+
+
+CGROUP = Path("/sys/fs/cgroup")
+
+
+@pytest.fixture
+def confined(tmp_path: Path) -> Iterator[Callable[[int, list[str]], int]]:
+    """Run a command in a container's memory: the system kills it where it takes more."""
+    first = CGROUP / "memory" if (CGROUP / "memory").is_dir() else CGROUP
+    group = first / f"toolkit-test-{os.getpid()}"
+    try:
+        group.mkdir()
+    except OSError as error:
+        pytest.skip(f"no group of processes with a limit can be made here: {error.strerror}")
+    limit = next((group / n for n in ("memory.limit_in_bytes", "memory.max") if (group / n).exists()), None)
+    if limit is None:
+        group.rmdir()
+        pytest.skip("this system has no limits of memory for groups of processes")
+
+    def run(n_bytes: int, command: list[str]) -> int:
+        limit.write_text(str(n_bytes))
+        enter = f'echo $$ > {group}/cgroup.procs && exec "$@"'
+        return subprocess.run(
+            ["sh", "-c", enter, "sh", *command],
+            env=environment(),
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            check=False,
+        ).returncode
+
+    yield run
+    group.rmdir()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", COMMANDS)
+def test_killed_for_its_memory(
+    record_property: Record, name: str, place: Path, run: Cli, confined: Callable[[int, list[str]], int]
+) -> None:
+    """By the system's OOM killer, at several sizes: what was whole stays, the same command completes."""
+    assert run("infer", "photos", *MODEL, "--out", "labels.csv").code == 0
+    assert run(*COMMANDS[name]).code == 0
+    expected = outputs(place / "out")
+    shutil.rmtree(place / "out")
+    codes = []
+    for megabytes in (30, 60, 90, 130, 200):
+        codes.append(confined(megabytes << 20, [sys.executable, "-m", "toolkit", *COMMANDS[name]]))
+        assert codes[-1] in (0, 8, -9), codes
+        again = run(*COMMANDS[name])
+        assert again.code == 0, again.err
+        assert outputs(place / "out") == expected
+        assert not [path.name for path in place.rglob("*") if path.name.endswith((".tmp", ".partial"))]
+        shutil.rmtree(place / "out")
+    record_property("cases", len(codes))
+    assert -9 in codes, "it was never killed"
+
+
+# --- two at once ---------------------------------------------------------------------------------------------------
+
+HELD = {
+    "split": "out/parts/.split.lock",
+    "check": "out/findings.csv.lock",
+    "infer": "out/labels.csv.lock",
+    "evaluate": "out/reports.lock",
+    "embed": "out/features.npy.lock",
+    "sort": "out/sorted.lock",
+}
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_a_second_run_ends_at_once_and_changes_nothing(name: str, place: Path, run: Cli) -> None:
+    assert run("infer", "photos", *MODEL, "--out", "labels.csv").code == 0
+    assert run(*COMMANDS[name]).code == 0
+    before = small.tree(place / "out")
+    (place / "photos" / "Cat" / "new.png").write_bytes(small.png(77))
+    with lock(place / "out", at=place / HELD[name]):
+        done = run(*COMMANDS[name])
+        assert done.code == 7, done.err
+        (place / HELD[name]).unlink()
+        assert small.tree(place / "out") == before
+    assert run(*COMMANDS[name]).code == 0
+
+
+def test_an_image_that_found_no_memory_is_not_called_damaged(monkeypatch: pytest.MonkeyPatch) -> None:
+    def hungry(*_: object) -> object:
+        error = cv2.error("Insufficient memory")
+        error.code, error.err = cv2.Error.StsNoMem, "Insufficient memory"
+        raise error
+
+    monkeypatch.setattr(cv2, "imdecode", hungry)
+    monkeypatch.setattr(decoding, "second_try", lambda _again, _header, error: pytest.fail(error.message))
+    with pytest.raises(pytest.fail.Exception, match="memory that was free: the PNG"):
+        decoding.decode(small.png(1), SPEC)
