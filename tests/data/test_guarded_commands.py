@@ -4,30 +4,18 @@ from __future__ import annotations
 
 import csv
 import os
-import sys
 from pathlib import Path
 
 import pytest
 from support import small
 from support.command_line import run_cli
 from support.hostile_files import FILES
-from support.measured import peak_of
 
 from toolkit.images.spec import Preprocess
 from toolkit.training.data.dataset import find_dataset
 from toolkit.training.data.decode_cache import decode_all
 
 HOSTILE = ("png_chunk_of_4_gb.png", "png_declares_more.png", "gif_canvas.gif", "jpeg_scans_small.jpg", "bmp_rle.bmp")
-
-
-COSTLY = ("webp_flat_6000.webp", "gif_flat_5000.gif", "jpeg_few_scans.jpg", "avif_flat_4000.avif")
-"""They are decoded, with 200 to 400 MB each."""
-
-MIXED = (
-    *HOSTILE, "jpeg_declares_more.jpg", "jpeg_stuffed.jpg", "jpeg_tiny_segments.jpg", "jpeg_flat_rgb.jpg",
-    "tiff_giant_tile.tif", "tiff_lzw_declares_more.tif", "tiff_many_samples.tif", "webp_canvas_lies.webp",
-    "webp_flat.webp", "pnm_return.pgm", "pnm_declares_more.ppm", "png_text_bombs.png", "bmp_declares_more.bmp",
-)  # fmt: skip
 
 
 @pytest.fixture
@@ -69,31 +57,6 @@ def test_evaluate_has_a_row_for_each(hostile: Path, tmp_path: Path) -> None:
         rows = list(csv.DictReader(file))
     assert len(rows) == 8 + len(BAD)
     assert {Path(row["path"]).name for row in rows if row["status"] == "error"} == BAD
-
-
-@pytest.mark.slow
-@pytest.mark.skipif(not Path("/proc/self/smaps_rollup").exists(), reason="this system does not say who holds memory")
-def test_a_folder_of_500_hostile_files_stays_within_the_stated_memory(tmp_path: Path) -> None:
-    made = tmp_path / "made"
-    folder = tmp_path / "photos"
-    made.mkdir()
-    folder.mkdir()
-    for name in (*COSTLY, *MIXED):
-        (made / name).write_bytes(FILES[name]())
-    # What takes long comes side by side, so that all workers want much at once.
-    for i in range(500):
-        name = COSTLY[i % len(COSTLY)] if i < 12 else MIXED[i % len(MIXED)]
-        os.link(made / name, folder / f"{i:03}_{name}")
-    model = small.model(tmp_path / "model.onnx")
-    arguments = ["infer", folder, "--out", "labels.csv", "--model", model, "--workers", "8", "--max-memory", "1GB"]
-    code, peak = peak_of([sys.executable, "-m", "toolkit", *map(str, arguments)], tmp_path)
-    assert code == 0
-    assert 300_000_000 < peak < 1_000_000_000
-    with (tmp_path / "labels.csv").open(encoding="utf-8", newline="") as file:
-        rows = list(csv.DictReader(file))
-    assert [Path(row["path"]).name for row in rows] == sorted(path.name for path in folder.iterdir())
-    assert {row["status"] for row in rows[:12]} == {"ok"}
-    assert sum(row["status"] == "error" for row in rows) > 300
 
 
 def test_train_decodes_the_others(hostile: Path, tmp_path: Path) -> None:

@@ -14,8 +14,9 @@ import resource
 import signal
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -51,17 +52,39 @@ def measure(paths: Iterable[Path], *, side: int = 224) -> list[Taken]:
     return [Taken(**json.loads(line)) for line in done.stdout.splitlines()]
 
 
-def peak_of(command: list[str], cwd: Path) -> tuple[int, int]:
-    """Run a command; its exit code, and the most bytes of memory that it and its children had at once.
+@dataclass(frozen=True, slots=True)
+class Ran:
+    """What a command took.
 
-    Memory that several of them share is counted once.
+    Attributes:
+        code: its exit code.
+        peak: the most bytes of memory that it and its children had at once; what several of them share counts once.
+        seconds: of processor, of it and its children.
+        said: what it wrote to stderr.
     """
-    process = subprocess.Popen(command, cwd=cwd, stderr=subprocess.DEVNULL, env=environment())
-    most = 0
-    while process.poll() is None:
-        most = max(most, sum(map(_held, _family(process.pid))))
-        time.sleep(0.01)
-    return process.returncode, most
+
+    code: int
+    peak: int
+    seconds: float
+    said: str
+
+
+def run_measured(command: Sequence[str | Path], cwd: Path) -> Ran:
+    """Run a command to its end, and look at its memory fifty times a second."""
+    with tempfile.TemporaryFile() as said:
+        process = subprocess.Popen([*map(str, command)], cwd=cwd, stderr=said, env=environment())
+        most = 0
+        while True:
+            ended, status, usage = os.wait4(process.pid, os.WNOHANG)
+            if ended:
+                break
+            family = _family(process.pid)
+            most = max(most, sum(map(_held, family)), *map(_highest, family))
+            time.sleep(0.02)
+        process.returncode = os.waitstatus_to_exitcode(status)
+        said.seek(0)
+        text = said.read().decode(errors="replace")
+    return Ran(process.returncode, most, usage.ru_utime + usage.ru_stime, text)
 
 
 def _family(pid: int) -> list[int]:
@@ -76,11 +99,20 @@ def _family(pid: int) -> list[int]:
 
 def _held(pid: int) -> int:
     """Bytes of memory of a process, its share of what it has together with others."""
+    return _number(f"/proc/{pid}/smaps_rollup", "Pss:")
+
+
+def _highest(pid: int) -> int:
+    """The most bytes of memory that a process has had, as the system has seen it between two looks."""
+    return _number(f"/proc/{pid}/status", "VmHWM:")
+
+
+def _number(path: str, name: str) -> int:
     try:
-        lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+        lines = Path(path).read_text().splitlines()
     except OSError:
         return 0
-    return sum(int(line.split()[1]) for line in lines if line.startswith("Pss:")) * 1024
+    return sum(int(line.split()[1]) for line in lines if line.startswith(name)) * 1024
 
 
 def _peak() -> int:
