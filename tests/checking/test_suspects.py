@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -63,6 +64,14 @@ def test_command(colours: Path) -> None:
     assert "looks like red" in found[0]["detail"]
     done = run_cli("check", "data", "--model", "model.onnx", "--fail-on", "suspected_label", cwd=colours)
     assert done.returncode == 6
+
+
+def test_an_archive_is_judged_as_its_folder(colours: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TOOLKIT_CACHE", str(tmp_path / "cache"))
+    archive = shutil.make_archive(str(tmp_path / "packed"), "zip", colours, "data")
+    found = suspected_labels(open_source(Path(archive)), colours / "model.onnx", folds=4)
+    assert found == suspected_labels(open_source(colours / "data"), colours / "model.onnx", folds=4)
+    assert [suspect.path for suspect in found] == ["blue/6.png"]
 
 
 def test_what_cannot_be_judged(colours: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -206,3 +207,47 @@ def test_whatever_a_table_says_is_read_or_refused(rows: list[tuple[str, str]]) -
         assert labels is not None
         assert set(labels.by_place) == {name for name, _ in rows}
         assert not labels.missing
+
+
+def packed(folder: Path, archive: Path) -> Path:
+    """A zip of all that is in `folder`."""
+    files = sorted(folder.rglob("*"))
+    with zipfile.ZipFile(archive, "w") as zipped:
+        for path in files:
+            zipped.write(path, path.relative_to(folder).as_posix())
+    return archive
+
+
+@pytest.mark.parametrize("around", ["", "photos/"])
+def test_metadata_inside_an_archive(photos: Path, around: str) -> None:
+    write(photos / "metadata.csv", "file_name,label", "0/00.png,Cat", "1/01.png,Dog", "0/gone.png,Dog")
+    archive = packed(photos.parent if around else photos, Path("data.zip"))
+    assert found(archive) == {f"{around}0/00.png": "Cat", f"{around}1/01.png": "Dog"}
+    source = open_source(archive)
+    assert not any(file.name.endswith(".csv") for file in source.files)
+    assert source.table is not None
+    assert source.table.missing == ["0/gone.png"]
+    done = run_cli("split", archive, "--out", "parts", "--ratio", "0.5", "--force", cwd=Path.cwd())
+    assert "metadata.csv: no such file in the dataset: 0/gone.png" in done.stderr
+    done = run_cli("check", archive, cwd=Path.cwd())
+    assert "2 readable images in 2 classes" in done.stderr
+
+
+def test_corrections_are_understood_beside_other_columns(photos: Path) -> None:
+    labels = write(Path("labels.csv"), "path,class", "0/00.png,Cat", "1/01.png,Dog", "0/02.png,Dog")
+    rows = ["photos/0/00.png,Bird,Cat,now", f"{photos.resolve()}/1/01.png,,Dog,now", "./photos/0/02.png,Cat,Dog,now"]
+    corrections = write(Path("corrections.csv"), "file_name,label,was,decided", *rows)
+    assert found(photos, labels, corrections, columns="path,class") == {"0/00.png": "Bird", "0/02.png": "Cat"}
+
+
+def test_files_outside_of_the_folder_are_named(photos: Path) -> None:
+    write_image(Path("elsewhere/new.png"))
+    table = write(Path("labels.csv"), "file_name,label", "0/00.png,Cat", "elsewhere/new.png,Cat", "gone.png,Cat")
+    source = open_source(photos, LabelTables.parse([table]))
+    assert source.table is not None
+    assert (source.table.outside, source.table.missing) == (["elsewhere/new.png"], ["gone.png"])
+    done = run_cli("check", photos, "--labels", table, cwd=Path.cwd())
+    assert "labels.csv: left out, it lies outside of the dataset's folder: elsewhere/new.png" in done.stderr
+    write(table, "file_name,label", "elsewhere/new.png,Cat")
+    with pytest.raises(InputError, match=r"all of its 1 files lie outside of photos, such as elsewhere/new\.png"):
+        open_source(photos, LabelTables.parse([table]))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import http.client
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -16,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support import onnx_networks, small
 from support.command_line import environment, run_cli
 from support.result_files import row, write_image, write_table
 
@@ -166,6 +168,61 @@ def test_keys_in_a_browser(server: ReviewServer, browser: Any, tmp_path: Path) -
     browser.find_element("id", "finish").click()
     wait(browser, server.finished.is_set)
     wait(browser, lambda: "3 decisions are saved" in browser.find_element("id", "problem").text)
+
+
+def test_all_classes_can_be_chosen_and_many_have_no_button(tmp_path: Path, browser: Any) -> None:
+    results = SavedResults(make_table(tmp_path), tmp_path)
+    classes = [f"class {i:03}" for i in range(200)]
+    review = open_review(results, select(results, 100), tmp_path / "corrections.csv", classes)
+    made = ReviewServer(review)
+    thread = threading.Thread(target=made.run)
+    thread.start()
+    try:
+        browser.get(made.address)
+        offered = [
+            button.get_attribute("data-label")
+            for button in browser.find_elements("css selector", "#label-buttons button")
+        ]
+        assert offered == ["Cat", "Dog", *classes[:28]]  # those of the table are the most frequent
+        assert len(browser.find_elements("css selector", "#known option")) == 202
+        browser.find_element("id", "other-label").send_keys("class 199\n")
+        wait(browser, lambda: review.corrections.label("photos/u.png") == "class 199")
+    finally:
+        made.finished.set()
+        thread.join(10)
+
+
+@pytest.mark.parametrize(
+    ("line", "more"),
+    [
+        ((), ["Cat", "Dog", "Fox"]),
+        (("--model", "other.onnx"), ["Cat", "Dog", "Emu", "Owl"]),
+        (("--labels", "classes.txt"), ["Cat", "Dog", "Fox", "Gnu"]),
+    ],
+)
+def test_where_classes_come_from(tmp_path: Path, line: tuple[str, ...], more: list[str]) -> None:
+    """The bundle here is that of the table, so its classes are offered; --model and --labels name others."""
+    make_table(tmp_path)
+    promise = onnx_networks.contract(("Cat", "Dog", "Fox"))
+    folder = small.bundle(tmp_path / "model")
+    fields = json.loads((folder / "bundle.json").read_text())
+    (folder / "bundle.json").write_text(json.dumps(fields | {"contract": promise.to_dict()}))
+    onnx_networks.write_mean_network(tmp_path / "other.onnx", onnx_networks.contract(("Emu", "Owl")))
+    (tmp_path / "classes.txt").write_text("Gnu\nDog\n")
+    done = run_cli("review", "labels.csv", "--to", "label-studio", *line, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    offered = re.findall(r'Choice value="(\w+)"', (tmp_path / "label-studio.xml").read_text())
+    assert offered == more
+
+
+def test_a_bundle_of_other_classes_is_not_asked(tmp_path: Path) -> None:
+    make_table(tmp_path)
+    folder = small.bundle(tmp_path / "model")
+    fields = json.loads((folder / "bundle.json").read_text())
+    fields["contract"] = onnx_networks.contract(("Rose", "Tulip")).to_dict()
+    (folder / "bundle.json").write_text(json.dumps(fields))
+    assert run_cli("review", "labels.csv", "--to", "label-studio", cwd=tmp_path).returncode == 0
+    assert "Rose" not in (tmp_path / "label-studio.xml").read_text()
 
 
 def current(browser: Any) -> str:

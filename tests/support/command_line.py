@@ -14,8 +14,9 @@ ROOT = Path(__file__).parent.parent.parent
 
 
 def environment(**extra: str) -> dict[str, str]:
-    """The environment of a process that imports this checkout's `toolkit`."""
-    return {**os.environ, "PYTHONPATH": str(ROOT), **extra}
+    """The environment of a process that imports this checkout's `toolkit`; what it prints is buffered, as usual."""
+    inherited = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    return {**inherited, "PYTHONPATH": str(ROOT), **extra}
 
 
 def run_cli(*arguments: str | Path, cwd: Path, **variables: str) -> subprocess.CompletedProcess[str]:

@@ -19,11 +19,13 @@ from pathlib import Path
 from typing import Final
 
 from toolkit.core.errors import InputError
+from toolkit.core.progress import SILENT, Progress
 from toolkit.core.text import printable
 from toolkit.data import archive
 from toolkit.data.label_table import Labels, LabelTables, find_labels, is_table
 from toolkit.data.read import read_file
 from toolkit.data.split_tree import subset_of
+from toolkit.data.unpack import unpacked_folder
 from toolkit.data.walk import is_image_name, is_unreadable_folder, slashes, walk
 
 
@@ -114,6 +116,16 @@ class Source:
         """Where a file of a folder is; of an archive, its place in it."""
         return file.name if self.root is None else f"{self.root}{os.sep}{file.name}"
 
+    def unpacked(self, cache_dir: Path, progress: Progress = SILENT) -> Callable[[SourceFile], str]:
+        """Where each file of an archive lies once it is unpacked in the cache.
+
+        Raises:
+            InputError: the archive is damaged.
+            MachineError: the cache cannot be written.
+        """
+        folder = unpacked_folder(self.path, cache_dir, progress)
+        return lambda file: os.path.join(folder, self._members[file.name].name)
+
     def loads(self, files: Collection[SourceFile]) -> Iterator[tuple[SourceFile, Load]]:
         """`files` with the functions that read them: a folder's run in any thread, an archive's are read already."""
         if self.root is not None:
@@ -160,7 +172,8 @@ def open_source(path: Path, labels: LabelTables | None = None) -> Source:
     else:
         raise _no_source(path)
     above = _above_classes(file[0] for file in listed)
-    table = find_labels(path, [file[0] for file in listed], labels)
+    read = partial(_member_bytes, path, members) if members else None
+    table = find_labels(path, [file[0] for file in listed], labels, read)
     if table is not None:
         return _from_table(path, listed, table, labels, members)
     files = sorted((_classed(_place(file[0], above), *file[1:]) for file in listed), key=lambda file: file.name)
@@ -168,6 +181,12 @@ def open_source(path: Path, labels: LabelTables | None = None) -> Source:
         raise _no_classes(path, files)
     root = None if members else os.path.abspath(path / above)
     return Source(path, files, root, {_place(name, above): member for name, member in members.items()})
+
+
+def _member_bytes(path: Path, members: dict[str, archive.Member], name: str) -> bytes:
+    """The bytes of one member of an archive; none where it cannot be unpacked."""
+    wanted = [members[name]] if not members[name].refusal else []
+    return b"".join(data for _, data in archive.contents(path, wanted) if isinstance(data, bytes))
 
 
 def _from_table(
@@ -180,7 +199,7 @@ def _from_table(
     """The source where a table says which class a file has; its folders mean nothing."""
     files = []
     for name, size, mtime_ns, trouble in sorted(listed, key=lambda file: file[0]):
-        if is_table(path, name, tables):
+        if name == table.inside or is_table(path, name, tables):
             continue
         problem = trouble or (Problem("hidden", "a hidden file, or in a hidden folder") if _is_hidden(name) else None)
         if problem is None and (found := table.problem(name)) is not None:

@@ -8,9 +8,10 @@ stands for the names of the class folders.
 from __future__ import annotations
 
 import csv
+import io
 import os
 import unicodedata
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -64,13 +65,17 @@ class Labels:
         tables: where they come from, for messages.
         by_place: place of the file in the dataset, forward slashes -> its class; "" where it shows none of them.
         contradictions: place -> the classes that one table gives it.
-        missing: rows that name no file of the dataset.
+        missing: rows that name no file.
+        outside: rows that name a file outside of the dataset's folder.
+        inside: the table among the files themselves, where it was found there; its place.
     """
 
     tables: str
     by_place: dict[str, str] = field(default_factory=dict)
     contradictions: dict[str, tuple[str, str]] = field(default_factory=dict)
     missing: list[str] = field(default_factory=list)
+    outside: list[str] = field(default_factory=list)
+    inside: str = ""
 
     def problem(self, place: str) -> tuple[str, str] | None:
         """Why a file has no class: one word and a sentence; None where it has one."""
@@ -82,31 +87,42 @@ class Labels:
         return None if self.by_place[place] else ("no_class", f"has no label in {self.tables}")
 
     def warn(self, progress: Progress) -> None:
-        """Name the rows without a file."""
-        for name in self.missing[:SHOWN]:
-            progress.warn(f"{self.tables}: no such file in the dataset: {name}")
-        if len(self.missing) > SHOWN:
-            progress.warn(f"{self.tables}: {len(self.missing) - SHOWN:,} more rows without a file")
+        """Name the rows without a file, and those that name a file elsewhere."""
+        for names, problem in (
+            (self.missing, "no such file in the dataset"),
+            (self.outside, "left out, it lies outside of the dataset's folder"),
+        ):
+            for name in names[:SHOWN]:
+                progress.warn(f"{self.tables}: {problem}: {printable(name)}")
+            if len(names) > SHOWN:
+                progress.warn(f"{self.tables}: {problem}: {len(names) - SHOWN:,} more rows")
 
 
-def find_labels(root: Path, places: Collection[str], wanted: LabelTables | None) -> Labels | None:
-    """The labels of the files at `places` in the folder `root`; None where their folders are to say.
+def find_labels(
+    root: Path, places: Collection[str], wanted: LabelTables | None, read: Callable[[str], bytes] | None = None
+) -> Labels | None:
+    """The labels of the files at `places` in the folder or archive `root`; None where their folders are to say.
 
-    Without a table, a `metadata.csv` in `root` with the two columns is taken.
+    Without a table, a `metadata.csv` in `root` with the two columns is taken; in an archive also one in the lone folder
+    around all.
+
+    Args:
+        read: gives the bytes of the file at a place of an archive.
 
     Raises:
         InputError: a table is missing, damaged or without the columns; or none of its rows names a file.
     """
     wanted = wanted or LabelTables()
-    tables = wanted.tables
+    tables, found, content = wanted.tables, "", None
     if not tables:
-        metadata = root / METADATA
-        if METADATA not in places or not _has_columns(metadata, wanted.columns):
+        found = _metadata(places, any_folder=read is not None)
+        content = read(found) if read and found else None
+        if not found or not _has_columns(root / found, wanted.columns, content):
             return None
-        tables = (str(metadata),)
+        tables = (str(root / found),)
     if tables == (FOLDERS,):
         return None
-    labels = Labels(tables=" and ".join(printable(Path(table).name) for table in tables))
+    labels = Labels(tables=" and ".join(printable(Path(table).name) for table in tables), inside=found)
     finder = _Finder(root, places)
     for table in tables:
         if table == FOLDERS:
@@ -114,8 +130,17 @@ def find_labels(root: Path, places: Collection[str], wanted: LabelTables | None)
                 place: unicodedata.normalize("NFC", place.partition("/")[0]) for place in places if "/" in place
             }
         else:
-            _add(labels, finder, Path(table), wanted.columns)
+            _add(labels, finder, Path(table), _rows(Path(table), wanted.columns, content), wanted.columns[0])
     return labels
+
+
+def _metadata(places: Collection[str], *, any_folder: bool) -> str:
+    """The place of the dataset's own table; "" where there is none."""
+    if METADATA in places:
+        return METADATA
+    around = {place.partition("/")[0] for place in places if not place.startswith("__MACOSX/")}
+    inside = f"{min(around, default='')}/{METADATA}"
+    return inside if any_folder and len(around) == 1 and inside in places else ""
 
 
 def labels_in(root: Path, wanted: LabelTables | None) -> Labels | None:
@@ -136,22 +161,27 @@ def is_table(root: Path, place: str, wanted: LabelTables | None) -> bool:
     return any(os.path.abspath(table) == path for table in tables if table != FOLDERS)
 
 
-def _add(labels: Labels, finder: _Finder, table: Path, columns: tuple[str, str]) -> None:
+def _add(labels: Labels, finder: _Finder, table: Path, rows: Iterable[tuple[str, str]], column: str) -> None:
     mine: dict[str, str] = {}
-    n_missing = len(labels.missing)
-    for name, label in _rows(table, columns):
+    missing: list[str] = []
+    outside: list[str] = []
+    for name, label in rows:
         place = finder.place(name, table)
         if place is None:
-            labels.missing.append(name)
+            (outside if finder.lies_outside(name, table) else missing).append(name)
         elif mine.setdefault(place, label) != label:
             labels.contradictions[place] = (mine[place], label)
     if not mine:
-        missing = labels.missing[n_missing:]
+        shown, root = printable(str(table)), printable(str(finder.root))
+        if outside:
+            raise InputError(
+                f"{shown}: all of its {len(outside):,} files lie outside of {root}, such as {printable(outside[0])}",
+                hint="give the folder that holds these files as well, or bring them into it",
+            )
         found = f"none of its {len(missing):,} files is there, such as {printable(missing[0])}" if missing else "no row"
-        raise InputError(
-            f"{printable(str(table))}: {found}",
-            hint=f"the column {columns[0]} holds paths that start from {printable(str(finder.root))}",
-        )
+        raise InputError(f"{shown}: {found}", hint=f"the column {column} holds paths that start from {root}")
+    labels.missing += missing
+    labels.outside += outside
     labels.contradictions = {
         place: pair for place, pair in labels.contradictions.items() if place not in mine or mine[place] in pair
     }
@@ -181,23 +211,30 @@ class _Finder:
                     return found
         return None
 
+    def lies_outside(self, name: str, table: Path) -> bool:
+        """Whether `name` is a file that is not in the dataset's folder."""
+        paths = [os.path.abspath(os.path.join(folder, name)) for folder in ("", os.path.dirname(table))]
+        return any(not path.startswith(self._start) and os.path.isfile(path) for path in paths)
+
 
 def _key(place: str) -> str:
     """The same for the names that a file has on several systems, and in a table."""
     return unicodedata.normalize("NFC", printable(place))
 
 
-def _has_columns(table: Path, columns: tuple[str, str]) -> bool:
+def _has_columns(table: Path, columns: tuple[str, str], content: bytes | None) -> bool:
     try:
-        return set(columns) <= set(next(_cells(table), []))
+        return set(columns) <= set(next(_cells(table, content), []))
     except (InputError, OSError):
         return False
 
 
-def _rows(table: Path, columns: tuple[str, str]) -> Iterator[tuple[str, str]]:
-    """File and label of each row that names a file."""
-    cells = _cells(table)
+def _rows(table: Path, columns: tuple[str, str], content: bytes | None = None) -> Iterator[tuple[str, str]]:
+    """File and label of each row that names a file; a table with `COLUMNS` is understood whatever `columns` are."""
+    cells = _cells(table, content)
     header = next(cells, [])
+    if not set(columns) <= set(header) and set(COLUMNS) <= set(header):
+        columns = COLUMNS
     missing = [name for name in columns if name not in header]
     if missing:
         raise InputError(
@@ -217,11 +254,12 @@ def _rows(table: Path, columns: tuple[str, str]) -> Iterator[tuple[str, str]]:
             yield row[file].strip(), unicodedata.normalize("NFC", row[label].strip())
 
 
-def _cells(table: Path) -> Iterator[list[str]]:
-    """The lines of a table; commas, semicolons or tabs may separate its cells."""
+def _cells(table: Path, content: bytes | None = None) -> Iterator[list[str]]:
+    """The lines of a table, or of its `content`; commas, semicolons or tabs may separate its cells."""
     shown = printable(str(table))
     try:
-        with table.open(newline="", encoding="utf-8-sig") as file:
+        opened = table.open("rb") if content is None else io.BytesIO(content)
+        with io.TextIOWrapper(opened, newline="", encoding="utf-8-sig") as file:
             header = file.readline()
             file.seek(0)
             separator = max(",;\t", key=header.count)

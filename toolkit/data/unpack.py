@@ -14,16 +14,25 @@ from toolkit.data.label_table import METADATA
 
 
 def unpacked(path: Path, cache_dir: Path, progress: Progress = SILENT) -> Path:
-    """The folder with the files of an archive; `path` itself where it is none.
-
-    The folder is named by the archive's content, so that it is unpacked once. A lone folder around all is looked
-    through. Members that are refused or damaged are named and left out.
+    """The folder with the files of an archive, lone folders around them looked through; `path` where it is none.
 
     Raises:
         InputError: the archive is damaged, or unpacks to far more than its own size.
     """
     if not path.is_file() or not archive.is_archive(path):
         return path
+    return _inner(unpacked_folder(path, cache_dir, progress))
+
+
+def unpacked_folder(path: Path, cache_dir: Path, progress: Progress = SILENT) -> Path:
+    """The folder in the cache that an archive is unpacked in.
+
+    It is named by the archive's content, so that it is unpacked once. Members that are refused or damaged are named and
+    left out.
+
+    Raises:
+        InputError: the archive is damaged, or unpacks to far more than its own size.
+    """
     stem = re.sub(r"[^\w.-]", "_", archive.stem(path))[:60]
     folder = cache_dir / ARCHIVES / f"{stem}-{file_digest(path)[:16]}"
     if not folder.is_dir():
@@ -46,7 +55,7 @@ def unpacked(path: Path, cache_dir: Path, progress: Progress = SILENT) -> Path:
             finally:
                 progress.finish()
         progress.line(f"unpacked into {folder}; toolkit cache --clear removes it")
-    return _inner(folder)
+    return folder
 
 
 def _inner(folder: Path) -> Path:

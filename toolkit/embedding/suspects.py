@@ -1,8 +1,8 @@
 """Labels that are probably wrong: a model that has not seen an image is confident that it shows another class.
 
 Features of all images are computed once. Then the images are dealt into folds, and each fold is judged by a classifier
-that was fitted to the features and labels of the others: multinomial logistic regression with a small penalty. What
-counts as confident is decided for each class by how confident the classifier is about the images that have its label
+that was fitted to the features and labels of the others: multinomial logistic regression with a small penalty. How many
+labels of each kind are wrong is estimated from these probabilities, and so many of the least believable ones are listed
 (Northcutt, Jiang and Chuang: Confident Learning, JAIR 70, 2021).
 """
 
@@ -19,6 +19,7 @@ import numpy.typing as npt
 from toolkit.core.errors import InputError, UsageError
 from toolkit.core.progress import SILENT, Progress
 from toolkit.core.text import printable
+from toolkit.data.cache import default_cache_dir
 from toolkit.data.class_source import Source
 from toolkit.data.walk import sample
 from toolkit.embedding.embed import features_of
@@ -30,10 +31,8 @@ PENALTY: Final = 1e-3
 
 STEPS: Final = 200
 
-SLACK: Final = 0.95
-"""A class is believed from this share of its mean probability on: finds more, at the price of some false alarms."""
-
 Array = npt.NDArray[np.float32]
+Labels = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -61,7 +60,7 @@ def suspected_labels(
     """The images of `source` whose label is probably wrong, the most certain first.
 
     Args:
-        source: a folder with its labels.
+        source: a folder with its labels, or an archive, which is unpacked into the cache.
         model: a bundle, an ONNX file, or the name `imagenet`; the layer before its last one is used.
         folds: an image is judged by what was fitted to all folds but its own; 2 or more.
         seed: deals the images into folds.
@@ -69,20 +68,19 @@ def suspected_labels(
 
     Raises:
         UsageError: fewer than two folds.
-        InputError: an archive, or fewer than two classes with as many readable images as folds.
+        InputError: a damaged archive, or fewer than two classes with as many readable images as folds.
         ModelError, MachineError: the model cannot be run.
     """
     if folds < 2:
         raise UsageError(f"--folds {folds}: expected 2 or more")
     shown = printable(str(source.path))
-    if source.root is None:
-        raise InputError(f"{shown}: labels in an archive are not judged", hint="unpack it and give the folder")
     files = [file for file in source.files if file.problem is None and file.label]
     session = FeatureSession(model, threads=1)
+    where = source.unpacked(default_cache_dir(), progress) if source.root is None else source.origin
     progress.start("computing features", len(files))
     features, known = [], []
     try:
-        samples = (sample(source.origin(file), file.name) for file in files)
+        samples = (sample(where(file), file.name) for file in files)
         for file, row in zip(files, features_of(samples, session), strict=True):
             if row.features is not None:
                 features.append(row.features)
@@ -110,29 +108,54 @@ def suspected_labels(
     ]
 
 
-def confident_disagreements(p: Array, truth: npt.NDArray[np.int64]) -> list[tuple[int, int]]:
-    """(image, class) where a class other than the label is believed, the largest difference first.
+def confident_disagreements(p: Array, truth: Labels) -> list[tuple[int, int]]:
+    """(image, class) where another class than the label is believed, the largest difference first.
 
-    A class is believed where its probability is at least about the mean that images with its label have.
+    Of the class i, as many images are taken as are estimated to be wrong, those with the smallest probability of i; and
+    for each other class j as many as are estimated to be j, those with the largest difference between both. What both
+    ways take is listed (section 3.2 of the paper, "C+NR").
 
     Args:
         p: float32 (N, K), probabilities of each image by a classifier that has not seen it.
         truth: int (N,), the labels as they are.
     """
-    rows = np.arange(len(p))
-    means = [p[truth == k, k].mean() if (truth == k).any() else 1.0 for k in range(p.shape[1])]
-    limits = SLACK * np.array(means)
-    believed = np.where(p >= limits, p, 0.0)
-    best = believed.argmax(axis=1)
-    wrong = (believed[rows, best] > 0) & (best != truth) & (p[rows, best] > p[rows, truth])
-    margin = p[rows, best] - p[rows, truth]
-    order = sorted(np.flatnonzero(wrong).tolist(), key=lambda i: (-margin[i], i))
-    return [(i, int(best[i])) for i in order]
+    n_classes = p.shape[1]
+    counts = np.rint(estimated_counts(p, truth)).astype(int)
+    by_class: set[int] = set()
+    by_rate: set[int] = set()
+    for i in range(n_classes):
+        mine = np.flatnonzero(truth == i)
+        n_wrong = int(counts[i].sum() - counts[i, i])
+        by_class.update(mine[np.argsort(p[mine, i], kind="stable")[:n_wrong]].tolist())
+        for j in range(n_classes):
+            if j != i:
+                margin = p[mine, j] - p[mine, i]
+                by_rate.update(mine[np.argsort(-margin, kind="stable")[: counts[i, j]]].tolist())
+    best = p.argmax(axis=1)
+    found = [image for image in by_class & by_rate if best[image] != truth[image]]
+    found.sort(key=lambda image: (p[image, truth[image]] - p[image, best[image]], image))
+    return [(image, int(best[image])) for image in found]
 
 
-def out_of_fold(
-    features: Array, truth: npt.NDArray[np.int64], n_classes: int, *, folds: int = FOLDS, seed: int = 0
-) -> Array:
+def estimated_counts(p: Array, truth: Labels) -> npt.NDArray[np.float64]:
+    """(K, K): how many images with the label i show j, by the confident joint of the paper (its equation 1).
+
+    An image is believed to show j where its probability of j is at least the mean that images labelled j have; of
+    several such classes the most probable. Each row is scaled to the number of images with its label.
+    """
+    n_classes = p.shape[1]
+    n = np.bincount(truth, minlength=n_classes)
+    means = np.array([p[truth == j, j].mean() if n[j] else 2.0 for j in range(n_classes)])
+    above = p >= means
+    believed = np.where(above, p, -1.0).argmax(axis=1)
+    sure = above.any(axis=1)
+    joint = np.zeros((n_classes, n_classes))
+    np.add.at(joint, (truth[sure], believed[sure]), 1)
+    scaled: npt.NDArray[np.float64] = joint / np.maximum(joint.sum(axis=1, keepdims=True), 1) * n[:, None]
+    return scaled
+
+
+def out_of_fold(features: Array, truth: Labels, n_classes: int, *, folds: int = FOLDS, seed: int = 0) -> Array:
     """Probabilities (N, K) of each image by a classifier that was fitted to the other folds.
 
     Args:
@@ -159,7 +182,7 @@ def _with_one(inputs: Array) -> Array:
     return np.concatenate([inputs, np.ones((len(inputs), 1), np.float32)], axis=1)
 
 
-def _fitted(inputs: Array, truth: npt.NDArray[np.int64], n_classes: int) -> Array:
+def _fitted(inputs: Array, truth: Labels, n_classes: int) -> Array:
     """Coefficients (D + 1, K) of the regression, by Nesterov's accelerated descent."""
     wanted = np.eye(n_classes, dtype=np.float32)[truth]
     weights: Array = np.zeros((inputs.shape[1], n_classes), np.float32)

@@ -29,6 +29,9 @@ from toolkit.reviewing.selection import Selection, select
 IMAGES: Final = 2000
 """Images that a page to look at shows, unless it is told otherwise: about 10 MB."""
 
+BUTTONS: Final = 30
+"""Labels that have a button of their own; of more, the most frequent ones have one, and the others can be typed."""
+
 _STATUSES: Final = (OK, UNSURE, ERROR, EMPTY)
 
 
@@ -162,11 +165,19 @@ def _data(shown: Shown) -> str:
     index = {label: i for i, label in enumerate(shown.labels)}
     content = {
         "labels": shown.labels,
+        "buttons": _buttons(shown),
         "server": shown.server,
         "rows": list(_rows(shown, index)),
         "decisions": {str(place): label for place, label in shown.decisions.items()},
     }
     return json.dumps(content, separators=(",", ":")).replace("<", "\\u003c")
+
+
+def _buttons(shown: Shown) -> list[str]:
+    if len(shown.labels) <= BUTTONS:
+        return shown.labels
+    counts = shown.selection.counts
+    return sorted(sorted(shown.labels, key=lambda label: (-counts.get(label, 0), label))[:BUTTONS])
 
 
 def _rows(shown: Shown, index: Mapping[str, int]) -> Iterator[list[Any]]:

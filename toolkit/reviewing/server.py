@@ -10,6 +10,7 @@ from __future__ import annotations
 import hmac
 import secrets
 import threading
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -44,12 +45,14 @@ class Review:
         results: the table, and where its images are.
         selection: its rows, in the order of looking.
         corrections: where decisions go.
+        classes: that can be chosen, beside those that the table names.
         n_decided: decisions taken since the start, those taken back and those changed included.
     """
 
     results: SavedResults
     selection: Selection
     corrections: Corrections
+    classes: Sequence[str] = ()
     n_decided: int = 0
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -58,7 +61,7 @@ class Review:
         rows = self.selection.rows
         decided = {i: self.corrections.label(row.path) for i, row in enumerate(rows)}
         decisions = {i: label for i, label in decided.items() if label is not None}
-        labels = sorted({*known_labels(self.results, self.selection), *decisions.values()} - {""})
+        labels = sorted({*known_labels(self.results, self.selection), *self.classes, *decisions.values()} - {""})
         title = printable(self.results.path.name)
         shown = Shown(title=title, selection=self.selection, labels=labels, decisions=decisions, server=True)
         return render(shown).encode()
@@ -114,12 +117,13 @@ class ReviewServer(ThreadingHTTPServer):
         self.hosts = tuple(f"{name}:{self.server_port}" for name in (LOOPBACK, "localhost"))
         self.address = f"http://{self.hosts[0]}/{self.token}/"
 
-    def run(self) -> None:
-        """Serve until the page says that it is finished."""
+    def run(self, stop: threading.Event | None = None) -> None:
+        """Serve until the page says that it is finished, or `stop` is set."""
+        stop = stop or threading.Event()
         thread = threading.Thread(target=self.serve_forever, kwargs={"poll_interval": 0.1}, daemon=True)
         thread.start()
         try:
-            while not self.finished.wait(0.5):
+            while not stop.is_set() and not self.finished.wait(0.2):
                 pass
         finally:
             self.shutdown()
@@ -237,10 +241,10 @@ def _label(content: dict[str, Any]) -> str:
     return label.strip()
 
 
-def open_review(results: SavedResults, selection: Selection, out: Path) -> Review:
-    """A review of these rows whose decisions go to `out`.
+def open_review(results: SavedResults, selection: Selection, out: Path, classes: Sequence[str] = ()) -> Review:
+    """A review of these rows whose decisions go to `out`; `classes` can be chosen, and those that the table names.
 
     Raises:
         InputError: `out` holds something else.
     """
-    return Review(results=results, selection=selection, corrections=Corrections(out))
+    return Review(results=results, selection=selection, corrections=Corrections(out), classes=classes)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+import sys
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -26,6 +28,11 @@ def review(
     root: Annotated[
         Path, typer.Option(help="The folder from which paths in the table start.", show_default="this one")
     ] = Path(),
+    model: Annotated[
+        Path | None,
+        typer.Option("--model", "-m", help="Its classes can be chosen.", show_default="model, if the table is of it"),
+    ] = None,
+    labels: Annotated[Path | None, typer.Option(metavar="FILE", help="Classes that can be chosen, one a line.")] = None,
     limit: Annotated[int, typer.Option(min=1, help="Of a larger table, show this many doubtful rows.")] = 100_000,
     port: Annotated[
         int, typer.Option(min=0, max=65535, help="Port on the loopback address.", show_default="a free one")
@@ -57,37 +64,70 @@ def review(
     """
     from toolkit.core.locking import lock
     from toolkit.inference.saved_results import SavedResults
+    from toolkit.reviewing.page import known_labels
     from toolkit.reviewing.selection import one_a_file, select
     from toolkit.reviewing.server import ReviewServer, open_review
 
     results = SavedResults(table, root)
     selection = select(one_a_file(results), limit)
+    classes = _classes(model, labels, known_labels(results, selection))
     if to and from_:
         raise UsageError("--to and --from: give one of them")
     if to:
         from toolkit.reviewing.label_studio import write_tasks
-        from toolkit.reviewing.page import known_labels
 
-        n = write_tasks(selection.rows, known_labels(results, selection), file, prefix)
+        choices = sorted({*known_labels(results, selection), *classes})
+        n = write_tasks(selection.rows, choices, file, prefix)
         console.say(f"{file}: {n:,} {'task' if n == 1 else 'tasks'}; {file.with_suffix('.xml')}: the labelling set-up")
         return
     with lock(out):
         if from_:
             _take(results, file, out)
             return
-        opened = open_review(results, selection, out)
+        opened = open_review(results, selection, out, classes)
         server = ReviewServer(opened, port)
-        console.out(server.address)
-        if console.on_terminal() and not no_browser:
-            import webbrowser
-
-            webbrowser.open(server.address)
-        with suppress(KeyboardInterrupt):
-            server.run()
+        with console.StopSignals() as signals:  # also where Ctrl-C was switched off, as for a shell's background jobs
+            console.out(server.address)
+            sys.stdout.flush()  # a pipe would keep the address until the end
+            if console.on_terminal() and not no_browser:
+                _open_in_browser(server.address)
+            server.run(signals.event)
         n = len(opened.corrections)
         console.say(f"{out}: {n:,} {'image' if n == 1 else 'images'} decided")
         if n:
             console.suggest("toolkit", "train", "DATA", "--labels", str(out))
+    if signals.exit_code == 128 + signal.SIGTERM:
+        raise typer.Exit(signals.exit_code)
+
+
+def _open_in_browser(address: str) -> None:
+    """Open a browser with windows; one that draws into this terminal would hold the command up until it is closed."""
+    import webbrowser
+
+    with suppress(webbrowser.Error):
+        browser = webbrowser.get()
+        if type(browser) is not webbrowser.GenericBrowser:
+            browser.open(address)
+
+
+def _classes(model: Path | None, labels: Path | None, named: list[str]) -> tuple[str, ...]:
+    """The classes that can be chosen, beside those that the table names."""
+    from toolkit.core.text import printable
+    from toolkit.data.labels_file import read_labels
+    from toolkit.model_files.bundle import load_bundle
+    from toolkit.model_files.contract_io import read_contract
+    from toolkit.sessions.resolve import BUNDLE_FILE, resolve_model
+
+    found = list(read_labels(labels)) if labels else []
+    place = model or Path("model")
+    if (place / BUNDLE_FILE).is_file():
+        classes = load_bundle(place).contract.labels
+    else:
+        classes = read_contract(resolve_model(place)).labels if model else ()
+    shown = list(map(printable, classes))
+    if model or set(named) <= set(shown):
+        found += shown
+    return tuple(found)
 
 
 def _take(results: SavedResults, file: Path, out: Path) -> None:

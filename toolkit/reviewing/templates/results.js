@@ -148,7 +148,7 @@
     button.addEventListener("click", () => decide(label));
     buttons.append(button);
   };
-  data.labels.forEach(addButton);
+  data.buttons.forEach(addButton);
   const readable = (row) => row.status !== FAILED;
   const count = () => { byId("n-decided").textContent = `${decisions.size.toLocaleString("en")} decided`; };
   const draw = (id) => {
@@ -209,7 +209,9 @@
     if (id < 0) return;
     if (label !== "" && !data.labels.includes(label)) {
       data.labels.push(label);
-      addButton(label, data.labels.length - 1);
+      data.buttons.push(label);
+      addButton(label, data.buttons.length - 1);
+      byId("known").append(element("option", { value: label }));
       filters.label.append(element("option", { textContent: label }));
     }
     change(id, () => decisions.set(id, label), "decide", { image: id, label });
@@ -246,7 +248,7 @@
   document.addEventListener("keydown", (event) => {
     if (event.ctrlKey || event.metaKey || event.altKey || event.target.closest("input, select, textarea")) return;
     const digit = event.key >= "1" && event.key <= "9" ? Number(event.key) : 0;
-    if (digit && digit <= data.labels.length) decide(data.labels[digit - 1]);
+    if (digit && digit <= data.buttons.length) decide(data.buttons[digit - 1]);
     else if (event.key === "Enter" && !event.target.closest("button")) accept();
     else if (event.key === "x" || event.key === "X") decide("");
     else if (event.key === "u" || event.key === "U") takeBack();
