@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from toolkit.adopting.adopt import AdoptOptions
-    from toolkit.api import adopt, bench, check, embed, evaluate, export, infer, split, train
+    from toolkit.api import adopt, bench, check, embed, evaluate, export, infer, merge, split, train
     from toolkit.checking.check import CheckOptions
     from toolkit.core.errors import (
         GateError,
@@ -29,7 +29,8 @@ if TYPE_CHECKING:
     from toolkit.evaluation.result import EvaluateOptions
     from toolkit.exporting.options import ExportOptions, Quantize
     from toolkit.images.spec import Colour, Preprocess, Resize
-    from toolkit.inference.inputs import Inputs, Shard
+    from toolkit.inference.distributed.shard import Shard
+    from toolkit.inference.inputs import Inputs
     from toolkit.inference.options import InferOptions, MaxFailures
     from toolkit.inference.predictor import Answer, Model, Predictions, load
     from toolkit.model_files.contract import NoContractError
@@ -84,6 +85,7 @@ __all__ = [
     "export",
     "infer",
     "load",
+    "merge",
     "split",
     "train",
 ]
@@ -115,7 +117,7 @@ _HOMES = {
     "Preprocess": "toolkit.images.spec",
     "Quantize": "toolkit.exporting.options",
     "Resize": "toolkit.images.spec",
-    "Shard": "toolkit.inference.inputs",
+    "Shard": "toolkit.inference.distributed.shard",
     "SplitOptions": "toolkit.splitting.options",
     "TensorLayout": "toolkit.model_files.conventions",
     "ToolkitError": "toolkit.core.errors",
@@ -130,6 +132,7 @@ _HOMES = {
     "export": "toolkit.api",
     "infer": "toolkit.api",
     "load": "toolkit.inference.predictor",
+    "merge": "toolkit.api",
     "split": "toolkit.api",
     "train": "toolkit.api",
 }

@@ -20,9 +20,9 @@ if TYPE_CHECKING:
     from toolkit.evaluation.result import EvaluateOptions, Evaluation
     from toolkit.exporting.options import ExportOptions
     from toolkit.exporting.results import ExportResult
-    from toolkit.inference.infer import InferResult
     from toolkit.inference.inputs import Inputs
     from toolkit.inference.options import InferOptions
+    from toolkit.inference.result import InferResult
     from toolkit.splitting.options import SplitOptions
     from toolkit.splitting.split import SplitResult
     from toolkit.training.train import TrainOptions, TrainResult
@@ -121,6 +121,25 @@ def infer(
         several = [inputs] if isinstance(inputs, (str, os.PathLike)) else inputs
         inputs = Inputs(paths=tuple(os.fspath(path) for path in several))
     return run(inputs, Path(out), Path(model), options, progress=progress)
+
+
+def merge(parts: Iterable[StrPath], out: StrPath, *, force: bool = False, progress: Progress = SILENT) -> InferResult:
+    """Put the results of all shards of one run together, byte for byte as the run over all inputs writes them.
+
+    Args:
+        parts: the result files of all shards, in any order and format.
+        out: .csv, .jsonl or .parquet.
+        force: replace a file that toolkit did not write.
+        progress: hears of the rows.
+
+    Raises:
+        UsageError: `out` is one of the parts, or names no format.
+        InputError: a shard is missing, there twice, damaged, or of another run; nothing is written.
+        LockedError: another run holds `out`.
+    """
+    from toolkit.scaling.merge import merge as run
+
+    return run([Path(part) for part in parts], Path(out), force=force, progress=progress)
 
 
 def embed(

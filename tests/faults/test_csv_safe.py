@@ -23,9 +23,10 @@ from toolkit.embedding.feature_files import read_features
 from toolkit.evaluation import report, report_page
 from toolkit.evaluation.compare import compare
 from toolkit.evaluation.result import EvaluateOptions
-from toolkit.inference.infer import InferResult, infer
+from toolkit.inference.infer import infer
 from toolkit.inference.inputs import Inputs
 from toolkit.inference.options import InferOptions
+from toolkit.inference.result import InferResult
 from toolkit.inference.saved_results import SavedResults
 from toolkit.sorting.sort import SortOptions, sort, undo
 from toolkit.splitting.mode import Mode

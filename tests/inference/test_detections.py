@@ -23,8 +23,9 @@ from toolkit.core.progress import SilentProgress
 from toolkit.data.detections import read_detections
 from toolkit.images.decode import decode, fit
 from toolkit.images.spec import Colour, Preprocess, Resize
+from toolkit.inference.distributed.shard import Shard
 from toolkit.inference.infer import infer
-from toolkit.inference.inputs import Inputs, Shard
+from toolkit.inference.inputs import Inputs
 from toolkit.inference.options import InferOptions
 from toolkit.inference.saved_results import SavedResults
 

@@ -17,7 +17,8 @@ from support.command_line import run_cli
 from toolkit import doctor
 from toolkit.core.machine import memory_limit, usable_cpus
 from toolkit.data.passed_over import PassedOver
-from toolkit.inference.inputs import Inputs, Shard
+from toolkit.inference.distributed.shard import Shard
+from toolkit.inference.inputs import Inputs
 from toolkit.sessions import cuda
 
 PNG = b"\x89PNG\r\n\x1a\n...."

@@ -29,9 +29,10 @@ from toolkit.core.locking import lock
 from toolkit.core.parallel import CAN_FORK
 from toolkit.core.progress import SilentProgress
 from toolkit.images.spec import Colour
-from toolkit.inference.infer import InferResult, infer
+from toolkit.inference.infer import infer
 from toolkit.inference.inputs import Inputs
 from toolkit.inference.options import InferOptions
+from toolkit.inference.result import InferResult
 
 DIGITS = tuple("0123456789")
 OPTIONS = InferOptions(batch_size=4, workers=2)

@@ -16,7 +16,7 @@ from typing import Annotated
 import typer
 
 from toolkit.cli import console, help
-from toolkit.cli.label import bench, embed, evaluate, infer, review, sort, view
+from toolkit.cli.label import bench, embed, evaluate, infer, merge, review, sort, view
 from toolkit.cli.machine import cache, demo, doctor
 from toolkit.cli.models import adopt, export, inspect, recipe, train
 from toolkit.cli.prepare import check, split
@@ -128,6 +128,7 @@ app.command()(train.train)
 app.command()(export.export)
 app.command()(adopt.adopt)
 app.command()(infer.infer)
+app.command()(merge.merge)
 app.command()(view.view)
 app.command()(review.review)
 app.command()(sort.sort)

@@ -37,6 +37,10 @@ cat.jpg: Cat 97.1 %, Dog 2.9 %
 $ toolkit infer photos/ --out labels.csv
 1,204 files: Cat 611 · Dog 589 · unsure 3 · failed 1 (cpu) -> labels.csv
 """,
+    "merge": """
+$ toolkit merge labels-1.csv labels-2.csv --out labels.csv
+1,204 files: Cat 611 · Dog 589 · unsure 3 · failed 1 (2 shards) -> labels.csv
+""",
     "view": """
 $ toolkit view labels.csv
 labels.html: 1,204 of 1,204 files shown

@@ -3,112 +3,38 @@
 from __future__ import annotations
 
 import threading
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import chain, islice
 from pathlib import Path
+from typing import Any
 
-from toolkit.core.errors import GateError, InputError, UsageError
+from toolkit.core.errors import InputError, UsageError
 from toolkit.core.locking import lock
 from toolkit.core.ownership import claim
 from toolkit.core.progress import SILENT, Progress
 from toolkit.core.text import printable
 from toolkit.data.passed_over import PassedOver
-from toolkit.data.walk import Sample, require_read
+from toolkit.data.walk import Sample
+from toolkit.inference.distributed.shard import Listing, is_record, record_path
 from toolkit.inference.inputs import Inputs
-from toolkit.inference.options import InferOptions, MaxFailures
+from toolkit.inference.options import InferOptions
 from toolkit.inference.predict import (
     RowWorkers,
     batches,
+    described,
     layout,
     make_labeller,
     open_model,
     row_workers,
     with_detections,
 )
+from toolkit.inference.result import InferResult, Tally, claim_reports
 from toolkit.inference.result_formats import CSV, format_of, is_result
-from toolkit.inference.result_table import EMPTY, ERROR, OK, UNSURE, Layout, ResultRow, side_path
+from toolkit.inference.result_table import Layout, ResultRow
 from toolkit.inference.resume import EarlierRows, Partial, finished
-from toolkit.metrics.classification import compute_report
-from toolkit.metrics.confusion import ConfusionMatrix
-from toolkit.metrics.csv_files import is_confusion_csv, is_report_csv, write_confusion_csv, write_report_csv
-
-
-@dataclass(kw_only=True, slots=True)
-class InferResult:
-    """What a run did.
-
-    Attributes:
-        out: the result file.
-        device: where the model ran, "cpu" or "cuda"; `note` says why not where it was wished to.
-        arithmetic: such as "openvino bfloat16"; "" for the file's own runtime, exact.
-        n_files: rows in the result; n_ok, n_unsure, n_errors, n_empty: of each status.
-        detections: rows stand for what a detector saw, not for files.
-        labels: label -> rows with it.
-        n_continued: rows that a stopped run had left.
-        n_kept: rows of unchanged files that `update` kept.
-        n_gone: rows of the file that was updated whose file is not among the inputs any more.
-        redone: `update` found rows of another model or other options, and did everything again.
-        complete: False where the run was stopped; the same call continues it.
-        unread: folders that could not be read; each has a row.
-        counts: files in folders that were passed over.
-        confusion: truth against prediction; None where no input lies in a class folder.
-    """
-
-    out: Path
-    device: str
-    note: str
-    arithmetic: str = ""
-    n_files: int = 0
-    n_ok: int = 0
-    n_unsure: int = 0
-    n_errors: int = 0
-    n_empty: int = 0
-    detections: bool = False
-    labels: Counter[str] = field(default_factory=Counter)
-    n_continued: int = 0
-    n_kept: int = 0
-    n_gone: int = 0
-    redone: bool = False
-    complete: bool = True
-    counts: PassedOver = field(default_factory=PassedOver)
-    confusion: ConfusionMatrix | None = None
-    unread: list[str] = field(default_factory=list)
-
-    @property
-    def n_new(self) -> int:
-        """Rows of files that this run read."""
-        return self.n_files - self.n_continued - self.n_kept
-
-    def count(self, row: ResultRow) -> None:
-        """One more row."""
-        self.n_files += 1
-        if row.status == OK:
-            self.n_ok += 1
-            self.labels[row.label] += 1
-        elif row.status == UNSURE:
-            self.n_unsure += 1
-        elif row.status == EMPTY:
-            self.n_empty += 1
-        else:
-            self.n_errors += 1
-
-    def check(self, max_failures: MaxFailures | None) -> None:
-        """Hold the failed files against what is allowed.
-
-        Raises:
-            GateError: more failed than that, or all of them; or a folder could not be read.
-        """
-        where = "above" if str(self.out) == "-" else f"with status {ERROR} in {printable(str(self.out))}"
-        hint = f"see the rows {where}"
-        require_read(self.unread)
-        if self.n_files and self.n_errors == self.n_files:
-            raise GateError(f"all {self.n_files:,} files failed", hint=hint)
-        if max_failures is not None and self.n_errors > max_failures.allowed(self.n_files):
-            allowed = max_failures.allowed(self.n_files)
-            raise GateError(f"{self.n_errors:,} of {self.n_files:,} files failed, {allowed:,} were allowed", hint=hint)
 
 
 def infer(
@@ -152,16 +78,17 @@ def infer(
     inputs = with_detections(inputs, options)
     session = open_model(model, options)
     table = layout(session, options)
+    record = _Record(inputs, described(session, table, options))
     result = InferResult(out=out, device=session.device, note=session.note, arithmetic=session.arithmetic)
     result.detections = inputs.detections is not None
     labeller = make_labeller(session, options)
-    work = until(stop, batches(inputs.samples(result.counts), labeller.batch_size))
+    work = until(stop, batches(inputs.samples(result.counts, record.listing), labeller.batch_size))
     first = list(islice(work, options.n_workers))
     with row_workers(table, labeller, options, n_batches=len(first)) as label, lock(out), ExitStack() as opened:
         progress.start("labelling")
         try:
             opened.enter_context(counted_ahead(inputs, progress))
-            _Run(result, table, progress, opened).all(inputs, chain(first, work), label, options, stop)
+            _Run(result, table, progress, opened, record).all(inputs, chain(first, work), label, options, stop)
         finally:
             progress.finish()
     return result
@@ -175,8 +102,29 @@ def _claim(out: Path, *, force: bool) -> None:
     """
     claim(out, is_result, force=force)
     claim(Partial.place(out), Partial.is_one, force=force)
-    claim(side_path(out, "report.csv"), is_report_csv, force=force)
-    claim(side_path(out, "confusion.csv"), is_confusion_csv, force=force)
+    claim_reports(out, force=force)
+    claim(record_path(out), is_record, force=force)
+
+
+class _Record:
+    """The record of a run that labels one shard; of another run none may lie beside its result."""
+
+    def __init__(self, inputs: Inputs, about: dict[str, Any]) -> None:
+        self._shard = inputs.shard
+        self._about = {"inputs": [printable(path) for path in inputs.paths], **about}
+        self.listing = Listing() if self._shard is not None else None
+
+    @property
+    def is_empty_shard(self) -> bool:
+        """Whether the inputs hold files, and only this shard holds none."""
+        return self.listing is not None and self.listing.n > 0
+
+    def write(self, out: Path) -> None:
+        """Write it beside `out`, once all samples were listed."""
+        if self._shard is not None and self.listing is not None:
+            self.listing.write(out, self._shard, self._about)
+        else:
+            record_path(out).unlink(missing_ok=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,14 +147,17 @@ class _Work:
 class _Run:
     """One run of `infer`, under its lock."""
 
-    def __init__(self, result: InferResult, table: Layout, progress: Progress, opened: ExitStack) -> None:
+    def __init__(
+        self, result: InferResult, table: Layout, progress: Progress, opened: ExitStack, record: _Record
+    ) -> None:
         self._result = result
         self._table = table
         self._partial = Partial(result.out, table)
         self._open = opened
         opened.callback(self._partial.close)
         self._progress = progress
-        self._confusion = ConfusionMatrix(table.labels)
+        self._tally = Tally(result, table.labels, csv_safe=table.csv_safe)
+        self._record = record
 
     def all(
         self,
@@ -225,7 +176,7 @@ class _Run:
             return
         if old is not None and start is old and different is None and old.exhausted and not old.torn and result.n_files:
             result.n_kept = result.n_files
-            self._report()
+            self._write_beside()
             return
         rest = self._opened(partial.begin(start))
         todo = self._planned(chain([different] if different else [], work), rest, old)
@@ -244,12 +195,12 @@ class _Run:
         result.n_kept = old.n_taken if old is not None else 0
         if stop.is_set():
             result.complete = False
-        elif not result.n_files:
+        elif not result.n_files and not self._record.is_empty_shard:
             partial.discard()
             raise nothing_found(inputs, result.counts)
         else:
             result.n_gone = old.n_gone() if old is not None else 0
-            self._report()
+            self._write_beside()
             partial.finish()
 
     def _opened(self, earlier: EarlierRows | None) -> EarlierRows | None:
@@ -296,26 +247,14 @@ class _Run:
             else:
                 yield _Work(samples)
 
-    def _count(self, rows: list[ResultRow]) -> None:
-        result = self._result
-        for row in rows:
-            result.count(row)
-            if row.path.endswith("/"):
-                result.unread.append(row.path)
-            if row.truth and row.status != EMPTY and (row.status != OK or row.label in self._table.known):
-                self._confusion.add_row(truth=row.truth, label=row.label, status=row.status)
-                result.confusion = self._confusion
-        self._progress.advance(len(rows))
+    def _write_beside(self) -> None:
+        """Report, confusion and the record of a shard."""
+        self._tally.write()
+        self._record.write(self._result.out)
 
-    def _report(self) -> None:
-        """Write report and confusion beside the result where any row has a truth; else none may lie there."""
-        if self._result.confusion is not None:
-            out, csv_safe = self._result.out, self._table.csv_safe
-            write_report_csv(compute_report(self._confusion), side_path(out, "report.csv"), csv_safe=csv_safe)
-            write_confusion_csv(self._confusion, side_path(out, "confusion.csv"), csv_safe=csv_safe)
-        else:  # those of an earlier run would be about other rows
-            for kind in ("report.csv", "confusion.csv"):
-                side_path(self._result.out, kind).unlink(missing_ok=True)
+    def _count(self, rows: list[ResultRow]) -> None:
+        self._tally.count(rows)
+        self._progress.advance(len(rows))
 
 
 @contextmanager

@@ -10,7 +10,7 @@ import os
 import re
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from fnmatch import translate
 from typing import BinaryIO, Final
 
@@ -19,40 +19,10 @@ from toolkit.core.text import printable
 from toolkit.data.detections import Detections
 from toolkit.data.passed_over import PassedOver
 from toolkit.data.walk import Sample, is_image, sample, slashes, walk
+from toolkit.inference.distributed.shard import Listing, Shard
 
 STDIN: Final = "-"
 """The input that stands for a list of paths on stdin."""
-
-
-@dataclass(frozen=True, slots=True)
-class Shard:
-    """One of `count` disjoint parts of the inputs: the files whose hashed name falls to `index` (1..count).
-
-    >>> Shard.parse("2/3")
-    Shard(index=2, count=3)
-    """
-
-    index: int = 1
-    count: int = 1
-
-    @classmethod
-    def parse(cls, text: str) -> Shard:
-        """Read `I/N`.
-
-        Raises:
-            UsageError: not two whole numbers with 1 <= I <= N.
-        """
-        match = re.fullmatch(r"(\d{1,6})/(\d{1,6})", text)
-        if not match or not 1 <= int(match[1]) <= int(match[2]):
-            raise UsageError(f"--shard {text}: expected I/N with 1 <= I <= N", hint="for three parts: 1/3, 2/3 and 3/3")
-        return cls(int(match[1]), int(match[2]))
-
-    def holds(self, name: str) -> bool:
-        """Whether the file called `name` is in this part; the same on every machine, whatever other files there are."""
-        if self.count == 1:
-            return True
-        digest = hashlib.blake2b(name.encode(), digest_size=8).digest()
-        return int.from_bytes(digest, "big") % self.count == self.index - 1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,7 +33,7 @@ class Inputs:
         paths: files, folders, or "-" for a list on stdin.
         include: where given, only files of folders that match one of these patterns are taken.
         exclude: files and folders in folders that match one of these patterns are left out.
-        shard: the part of the files that this run takes.
+        shard: the part of the files that this run takes; None takes all.
         null: the list on stdin is separated by NUL instead of newlines.
         stdin: where the list comes from.
         detections: what a detector saw in the files; each detection is a sample of its own.
@@ -75,7 +45,7 @@ class Inputs:
     paths: tuple[str, ...]
     include: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
-    shard: Shard = field(default_factory=Shard)
+    shard: Shard | None = None
     null: bool = False
     stdin: BinaryIO | None = None
     detections: Detections | None = None
@@ -93,15 +63,18 @@ class Inputs:
                     hint="check the path, or list its parent",
                 )
 
-    def samples(self, counts: PassedOver) -> Iterator[Sample]:
-        """Every sample, folders depth first with sorted names; `counts` is kept up to date.
+    def samples(self, counts: PassedOver, listing: Listing | None = None) -> Iterator[Sample]:
+        """Every sample of the shard, folders depth first with sorted names; `counts` and `listing` are kept up to date.
 
         Raises:
             InputError: a folder cannot be read.
         """
         seen: set[bytes] | None = set() if len(self.paths) > 1 or STDIN in self.paths else None
+        holds = self._holds()
         for path, name in self._named(counts):
-            if not self.shard.holds(printable(name)):
+            if listing is not None:
+                listing.saw(printable(name))
+            if not holds(path, name):
                 continue
             if seen is not None:
                 key = hashlib.blake2b(os.fsencode(os.path.abspath(path)), digest_size=16).digest()
@@ -109,10 +82,21 @@ class Inputs:
                     counts.repeated += 1
                     continue
                 seen.add(key)
-            if self.detections is None:
-                yield sample(path, name)
-            else:
-                yield from self.detections.of(sample(path, name))
+            one = sample(path, name)
+            for each in (one,) if self.detections is None else self.detections.of(one):
+                if listing is not None:
+                    listing.took(each.name)
+                yield each
+
+    def _holds(self) -> Callable[[str, str], bool]:
+        """Whether (path, name) is in the shard: by its name, or by one for all where a file may be given twice."""
+        shard = self.shard
+        if shard is None or shard.count == 1:
+            return lambda _path, _name: True
+        if len(self.paths) == 1 and STDIN not in self.paths:
+            return lambda _path, name: shard.holds(printable(name))
+        here = os.path.join(os.getcwd(), "")
+        return lambda path, _name: shard.holds(slashes(printable(os.path.abspath(path).removeprefix(here))))
 
     def count(self, stop: threading.Event) -> int | None:
         """How many samples there are, from the names alone; None where `stop` was set, or a list is still to come.
@@ -123,8 +107,9 @@ class Inputs:
         if STDIN in self.paths:
             return None
         n = 0
+        holds = self._holds()
         for path, name in self._named(PassedOver()):
-            if self.shard.holds(printable(name)):
+            if holds(path, name):
                 n += 1 if self.detections is None else sum(1 for _ in self.detections.of(Sample(path, name, 0, 0)))
             if stop.is_set():
                 return None

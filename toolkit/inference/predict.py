@@ -10,9 +10,10 @@ from dataclasses import replace
 from itertools import islice
 from math import prod
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 from toolkit.core.errors import UsageError
+from toolkit.core.files import file_digest
 from toolkit.core.parallel import CAN_FORK, Processes, in_threads
 from toolkit.core.progress import SILENT, Progress
 from toolkit.data.detections import read_detections
@@ -69,7 +70,7 @@ def make_labeller(session: Session, options: InferOptions) -> Labeller:
         run = max(4, min(64, _power_of_two(fitting)), 2 * _power_of_two(worthwhile - 1))
         size = 4 * run
     limits = Limits.of(options.max_pixels, options.max_memory)
-    return Labeller(session, limits=limits, batch_size=size, run_size=run, exif=options.exif)
+    return Labeller(session, limits=limits, batch_size=size, run_size=run, exif=options.exif, even=True)
 
 
 def _power_of_two(n: int) -> int:
@@ -137,6 +138,16 @@ def layout(session: Session, options: InferOptions) -> Layout:
         csv_safe=options.csv_safe,
         extra=(DETECTION,) * (options.detections is not None) + (EXIF,) * options.exif,
     )
+
+
+def described(session: Session, table: Layout, options: InferOptions) -> dict[str, Any]:
+    """Everything that rows depend on but the files, in plain types: for what is written beside a result."""
+    file = {"contract": session.contract.to_dict(), "sha256": session.fingerprint, "arithmetic": session.arithmetic}
+    names = ("top_k", "probabilities", "min_confidence", "max_pixels", "exif", "csv_safe")
+    settings = {name: getattr(options, name) for name in names}
+    if options.detections is not None:
+        settings |= {"detections": file_digest(options.detections), "min_detection": options.min_detection}
+    return {"model": file, "options": settings, "fingerprint": table.model}
 
 
 RowWorkers = Callable[[Iterator[list[Sample]]], Iterator[list[ResultRow]]]

@@ -15,7 +15,7 @@ from toolkit.core.parse import parse_json
 from toolkit.core.text import printable
 from toolkit.inference import megadetector_json
 from toolkit.inference.extra_columns import NUMBERS
-from toolkit.inference.result_table import Cells, Layout, ResultRow
+from toolkit.inference.result_table import Cells, Layout, ResultRow, encode
 
 CSV: Final = ".csv"
 JSONL: Final = ".jsonl"
@@ -58,7 +58,7 @@ def is_result(path: Path) -> bool:
     if format_of(path) == CSV:
         return has_columns(path, OWN_COLUMNS, first="path")
     if format_of(path) == PARQUET:
-        return set(OWN_COLUMNS) <= set(next(iter(next(_parquet_blocks(path), [])), {}))
+        return set(OWN_COLUMNS) <= set(_parquet_columns(path))
     if format_of(path) == JSON:
         return megadetector_json.is_own(path)
     with path.open("rb") as file:
@@ -67,7 +67,7 @@ def is_result(path: Path) -> bool:
 
 def write_table(out: Path, layout: Layout, rows: Iterable[Cells]) -> None:
     """Write lines of `layout` to `out`, which appears whole or not at all."""
-    write = {PARQUET: _write_parquet, JSON: _write_json}.get(format_of(out), _write_jsonl)
+    write = {CSV: _write_csv, PARQUET: _write_parquet, JSON: _write_json}.get(format_of(out), _write_jsonl)
     with atomic_write(out) as temporary:
         write(temporary, layout, iter(rows))
 
@@ -120,6 +120,13 @@ def _fields(columns: Cells, cells: Cells) -> dict[str, Any]:
     return {name: _value(name, cell) for name, cell in zip(columns, cells, strict=True)}
 
 
+def _write_csv(path: Path, layout: Layout, rows: Iterator[Cells]) -> None:
+    with path.open("wb") as file:
+        file.write(encode([layout.columns]))
+        while block := list(islice(rows, BLOCK_ROWS)):
+            file.write(encode(block))
+
+
 def _write_jsonl(path: Path, layout: Layout, rows: Iterator[Cells]) -> None:
     columns = layout.columns
     with path.open("wb") as file:
@@ -165,6 +172,17 @@ def _write_parquet(path: Path, layout: Layout, rows: Iterator[Cells]) -> None:
             values = [[_value(name, cell) for cell in column] for name, column in zip(columns, cells, strict=True)]
             arrays = [pa.array(column, field.type) for column, field in zip(values, schema, strict=True)]
             writer.write_table(pa.Table.from_arrays(arrays, schema=schema))
+
+
+def _parquet_columns(path: Path) -> list[str]:
+    """The names of the columns; [] where the file is damaged."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        return list(pq.read_schema(path).names)
+    except pa.ArrowException:
+        return []
 
 
 def _parquet_blocks(path: Path) -> Iterator[list[dict[str, Any]]]:

@@ -12,10 +12,11 @@ from toolkit.core.parallel import in_threads
 from toolkit.core.progress import SILENT, Progress
 from toolkit.data.walk import Sample
 from toolkit.images.opencv_threads import one_opencv_thread
-from toolkit.inference.infer import InferResult, counted_ahead, nothing_found, until
+from toolkit.inference.infer import counted_ahead, nothing_found, until
 from toolkit.inference.inputs import Inputs
 from toolkit.inference.options import InferOptions
 from toolkit.inference.predict import batches, layout, make_labeller, open_model, with_detections
+from toolkit.inference.result import InferResult
 from toolkit.inference.result_table import Layout, ResultRow
 
 STDOUT: Final = Path("-")

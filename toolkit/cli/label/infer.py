@@ -15,9 +15,9 @@ from toolkit.core.errors import UsageError
 from toolkit.core.progress import SILENT
 
 if TYPE_CHECKING:
-    from toolkit.inference.infer import InferResult
     from toolkit.inference.inputs import Inputs
     from toolkit.inference.options import InferOptions
+    from toolkit.inference.result import InferResult
 
 LABELS_SHOWN = 10
 """Labels that the summary counts one by one."""
@@ -54,8 +54,13 @@ def infer(
         typer.Option(metavar="PATTERN", help="Not these files or folders, such as 'raw'.", rich_help_panel=FILES),
     ] = None,
     shard: Annotated[
-        str, typer.Option(metavar="I/N", help="Only the I-th of N disjoint parts of the files.", rich_help_panel=FILES)
-    ] = "1/1",
+        str | None,
+        typer.Option(
+            metavar="I/N|auto",
+            help="Only the I-th of N shards of the files, for toolkit merge; auto asks Slurm or Kubernetes.",
+            rich_help_panel=FILES,
+        ),
+    ] = None,
     null: Annotated[
         bool, typer.Option("--null", "-0", help="The list on stdin is separated by NUL.", rich_help_panel=FILES)
     ] = False,
@@ -113,8 +118,9 @@ def infer(
     command is given again.
     """
     from toolkit.core.coerce import choice
+    from toolkit.inference.distributed.shard import Shard
     from toolkit.inference.infer import infer as run
-    from toolkit.inference.inputs import Inputs, Shard
+    from toolkit.inference.inputs import Inputs
     from toolkit.inference.options import InferOptions, MaxFailures
     from toolkit.sessions.backend import Precision, Runtime
 
@@ -142,7 +148,7 @@ def infer(
         paths=tuple(inputs),
         include=tuple(include or ()),
         exclude=tuple(exclude or ()),
-        shard=Shard.parse(shard),
+        shard=Shard.parse(shard) if shard is not None else None,
         null=null,
         stdin=sys.stdin.buffer if sys.stdin is not None else None,
     )
@@ -193,10 +199,10 @@ def _answer(files: Inputs, model: Path, options: InferOptions, form: str, most: 
 def summary(result: InferResult) -> str:
     """The one line that a run leaves in a log."""
     if not result.complete and str(result.out) == "-":
-        return f"stopped after {_files(result)}"
+        return f"stopped after {files(result)}"
     if not result.complete:
         return (
-            f"stopped after {_files(result)}, which are kept in {result.out}.partial; "
+            f"stopped after {files(result)}, which are kept in {result.out}.partial; "
             "the same command continues from there"
         )
     parts = [counts_by_label(result)]
@@ -209,10 +215,11 @@ def summary(result: InferResult) -> str:
     device = f"{result.device}, {result.arithmetic}" if result.arithmetic else result.device
     note = result.note if console.Settings.verbose or not result.note.startswith("no NVIDIA") else ""
     device = f"{device}: {note}" if note else device
-    return f"{_files(result)}: {'; '.join(parts)} ({device}){'' if str(result.out) == '-' else f' -> {result.out}'}"
+    return f"{files(result)}: {'; '.join(parts)} ({device}){'' if str(result.out) == '-' else f' -> {result.out}'}"
 
 
-def _files(result: InferResult) -> str:
+def files(result: InferResult) -> str:
+    """How many, in words."""
     noun = "row" if result.detections else "file"
     return f"{result.n_files:,} {noun if result.n_files == 1 else noun + 's'}"
 

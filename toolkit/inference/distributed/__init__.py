@@ -1,0 +1,1 @@
+"""One run spread over many: shards, parts in a folder, workers on other machines."""

@@ -1,0 +1,1 @@
+"""Beyond one run: results of shards become one."""
