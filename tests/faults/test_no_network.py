@@ -29,13 +29,35 @@ COMMANDS = [
     ["infer", "photos", "--out", "labels.csv"],
     ["infer", "photos/Cat/0.png"],
     ["evaluate", "parts", "--model", "model", "--out", "evaluation"],
+    ["evaluate", "parts", "--model", "model", "--model", "model/model.onnx", "--out", "comparison"],
     ["view", "labels.csv"],
+    ["review", "labels.csv", "--to", "label-studio", "--file", "tasks.json"],
     ["sort", "labels.csv", "--into", "sorted"],
     ["bench", "model", "photos", "--seconds", "1"],
     ["embed", "photos", "--model", "model/model.onnx", "--out", "features.npy"],
     ["adopt", "foreign.onnx", "--preset", "imagenet", "--labels", "labels.txt", "--out", "mine.onnx"],
     ["cache"],
 ]
+
+REVIEW = """
+import fcntl, http.client, json, socket, struct, subprocess, sys, urllib.parse
+
+with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as s:  # the loopback interface goes up: IFF_UP by SIOCSIFFLAGS
+    fcntl.ioctl(s, 0x8914, struct.pack("16sH14x", b"lo", 1))
+command = [sys.executable, "-m", "toolkit", "review", "labels.csv", "--no-browser"]
+server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+address = urllib.parse.urlsplit(server.stdout.readline().strip())
+page = http.client.HTTPConnection(address.netloc)
+for place in ("", "thumbnail/0", "image/0"):
+    page.request("GET", address.path + place)
+    answer = page.getresponse()
+    assert answer.status == 200 and answer.read(), place
+headers = {"Origin": f"http://{address.netloc}", "Content-Type": "application/json"}
+for place, content in (("decide", {"image": 0, "label": "Cat"}), ("finish", {})):
+    page.request("POST", address.path + place, json.dumps(content), headers)
+    assert page.getresponse().read() == b"{}", place
+sys.exit(server.wait())
+"""
 
 
 def cut_off(*command: str, cwd: Path) -> subprocess.CompletedProcess[str]:
@@ -64,3 +86,15 @@ def test_every_command_works_without_a_network(tmp_path: Path) -> None:
     for command in COMMANDS:
         done = cut_off("-m", "toolkit", *command, cwd=tmp_path)
         assert done.returncode == 0, (command, done.stderr)
+    done = cut_off("-c", REVIEW, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "1 image decided" in done.stderr
+
+
+@pytest.mark.slow
+def test_the_demo_works_without_a_network(tmp_path: Path) -> None:
+    if shutil.which("unshare") is None or cut_off("-c", LOOKS, cwd=tmp_path).returncode:
+        pytest.skip("the network cannot be cut off here")
+    done = cut_off("-m", "toolkit", "demo", "demo", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "demo" / "report" / "report.html").is_file()

@@ -30,10 +30,42 @@ def crash_points(function: Callable[[], object], prepare: Callable[[], object]) 
         n += 1
 
 
-def _run(function: Callable[[], object], n: int) -> int:
+def some_points(function: Callable[[], object], n: int) -> list[int]:
+    """`n` of the changes that `function` makes, numbered from 1: its last six, the others at even distances."""
+    read, write = os.pipe()
+    process = _fork()
+    if not process:
+        left = _kill_before(sys.maxsize)
+        function()
+        os.write(write, str(sys.maxsize - left[0]).encode())
+        os._exit(0)
+    os.close(write)
+    with open(read, encoding="ascii") as pipe:  # noqa: PTH123 - a pipe has no path
+        total = int(pipe.read())
+    os.waitpid(process, 0)
+    last = list(range(max(1, total - 5), total + 1))
+    between = max(1, n - len(last))
+    return sorted({*last, *(1 + total * i // between for i in range(between))})
+
+
+def killed(function: Callable[[], object], n: int) -> None:
+    """Run `function` in a process that dies before its n-th change."""
+    assert _run(function, n) == KILLED
+
+
+def in_a_process(function: Callable[[], object]) -> int:
+    """Run `function` in a process of its own; 0 or 1."""
+    return _run(function, sys.maxsize)
+
+
+def _fork() -> int:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
-        process = os.fork()
+        return os.fork()
+
+
+def _run(function: Callable[[], object], n: int) -> int:
+    process = _fork()
     if process:
         return os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
     try:
@@ -45,7 +77,8 @@ def _run(function: Callable[[], object], n: int) -> int:
     os._exit(0)
 
 
-def _kill_before(n: int) -> None:
+def _kill_before(n: int) -> list[int]:
+    """How many changes are left is the one number of the list."""
     left = [n]
 
     def counted(change: Callable[..., Any]) -> Callable[..., Any]:
@@ -60,3 +93,4 @@ def _kill_before(n: int) -> None:
     for name in CHANGES:
         setattr(os, name, counted(getattr(os, name)))
     files._exchange = counted(files._exchange)
+    return left

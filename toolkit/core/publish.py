@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from toolkit.core.errors import InputError
-from toolkit.core.files import atomic_folder, kind_of
+from toolkit.core.files import atomic_folder, kind_of, naming
 from toolkit.core.text import printable
 
 STAGING: Final = ".publishing"
@@ -36,12 +36,13 @@ def published(out: Path, is_ours: Callable[[Path], bool]) -> Iterator[Path]:
             yield folder
         return
     staging = out / STAGING
-    staging.mkdir()
-    try:
-        yield staging
-        (staging / _WHOLE).touch()
-    finally:
-        finish(out, is_ours)
+    with naming(out):
+        staging.mkdir()
+        try:
+            yield staging
+            (staging / _WHOLE).touch()
+        finally:
+            finish(out, is_ours)
 
 
 def finish(out: Path, is_ours: Callable[[Path], bool]) -> None:

@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from toolkit.core.errors import MachineError
+from toolkit.core.text import first_line, printable
 from toolkit.exporting.serving_graph import OUTPUT, Images, Network, Probabilities
 from toolkit.model_files.contract import Contract
 from toolkit.model_files.contract_io import CONTRACT_ASSET, LABELS_ASSET, labels_text
@@ -21,6 +23,9 @@ def save(network: Network, path: Path, contract: Contract) -> None:
     """Write the folder `path`: one signature, the contract and `labels.txt` as assets.
 
     It loads with TensorFlow alone: the graph and the weights are in it, no Keras objects.
+
+    Raises:
+        MachineError: it cannot be written there.
     """
     serve = network.serving()
     with tempfile.TemporaryDirectory(prefix="toolkit-assets-") as folder:
@@ -31,7 +36,13 @@ def save(network: Network, path: Path, contract: Contract) -> None:
         module.serve = serve
         module.weights = [variable.value for variable in network.layers.variables]
         module.assets = [tf.saved_model.Asset(str(Path(folder) / name)) for name in texts]
-        tf.saved_model.save(module, str(path), signatures={SIGNATURE: serve})
+        try:
+            tf.saved_model.save(module, str(path), signatures={SIGNATURE: serve})
+        except tf.errors.OpError as error:  # TensorFlow's own words for a full disk, and the like
+            raise MachineError(
+                f"{printable(str(path))}: cannot be written ({first_line(error)})",
+                hint="make room on that disk, then run the same command again",
+            ) from None
 
 
 def load(path: Path) -> Callable[[Images], Probabilities]:
