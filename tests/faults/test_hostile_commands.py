@@ -146,7 +146,8 @@ def test_500_files_and_8_workers_stay_within_the_stated_memory(name: str, made: 
         if not (made / one).exists():
             (made / one).write_bytes(FILES[one]())
     # What takes much comes side by side, so that all workers want it at once.
-    names = [COSTLY[i % len(COSTLY)] if i < 15 else MIXED[i % len(MIXED)] for i in range(500)]
+    names = [COSTLY[i % len(COSTLY)] if i < 15 else MIXED[i % len(MIXED)] for i in range(490)]
+    names += [f"ordinary_{i}.png" for i in range(10)]
     hostile = class_folders(tmp_path / "hostile", names, made)
     normal = class_folders(tmp_path / "normal", [f"ordinary_{i % 10}.png" for i in range(500)], made)
     before = run(name, normal, tmp_path / "before", workers=8, memory="1GB")

@@ -3,8 +3,16 @@
 from __future__ import annotations
 
 import json
+import re
 import tomllib
-from typing import Any, NoReturn
+from typing import Any, Final, NoReturn
+
+MAX_KEY_PARTS: Final = 64
+"""Of a TOML key such as `a.b.c`."""
+
+_DEEP_KEY: Final = re.compile(
+    rf"""(?<![\w-])(?:(?:[\w-]++|"(?:[^"\\\n]|\\.)*+"|'[^'\n]*+')[ \t]*+\.[ \t]*+){{{MAX_KEY_PARTS}}}"""
+)
 
 
 def parse_json(text: str | bytes) -> Any:
@@ -29,6 +37,8 @@ def parse_toml(text: str) -> dict[str, Any]:
     Raises:
         ValueError: not TOML, numbers of thousands of digits, or nested too deeply.
     """
+    if _DEEP_KEY.search(text):  # tomllib takes a time that grows with the square of their number
+        raise ValueError(f"a key of more than {MAX_KEY_PARTS} parts")
     try:
         return tomllib.loads(text.removeprefix("\ufeff"))
     except RecursionError:

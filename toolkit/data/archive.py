@@ -35,6 +35,9 @@ MAX_TAIL_BYTES: Final = 64 << 20
 PIECE_BYTES: Final = 1 << 20
 """A member is unpacked in pieces of this size, and no further than to the size that the archive says."""
 
+MAX_GLOBAL_HEADERS: Final = 100
+"""Of a tar; packers write one or two."""
+
 MAX_RATIO: Final = 30
 """Images are compressed already; an archive of them hardly shrinks."""
 
@@ -213,6 +216,8 @@ def _tar(path: Path, wanted: frozenset[int]) -> Iterator[tuple[Member, bytes | I
         bounded, index = _Bounded(stream), -1
         archive = tarfile.open(fileobj=cast(IO[bytes], bounded), mode="r|", errorlevel=1)  # noqa: SIM115
         for info in archive:
+            if len(archive.pax_headers) > MAX_GLOBAL_HEADERS:  # tarfile goes through them for every member
+                raise tarfile.ReadError(f"it has more than {MAX_GLOBAL_HEADERS:,} global headers")
             limit -= max(info.size, 0)
             if info.size < 0 or limit < 0 or (not isinstance(stream, gzip.GzipFile) and info.size > n_packed):
                 raise tarfile.ReadError(f"it declares {info.size:,} bytes for one member")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 
 from toolkit.core.errors import InputError
@@ -20,7 +21,7 @@ def read_labels(path: Path) -> tuple[str, ...]:
     except UnicodeDecodeError:
         raise InputError(f"{path}: no UTF-8 text", hint="one class name a line, as UTF-8") from None
     labels = tuple(line.strip() for line in lines)
-    repeated = sorted({label for label in labels if labels.count(label) > 1})
+    repeated = sorted(label for label, n in Counter(labels).items() if n > 1)
     if len(labels) < 2 or "" in labels or repeated:
         found = f"{repeated[0]!r} twice" if repeated else f"{len(labels)} lines" if len(labels) < 2 else "an empty line"
         raise InputError(f"{path}: expected at least two different class names, one a line; found {found}")

@@ -133,11 +133,13 @@ class EarlierRows:
             while self._ahead is not None:
                 self._index.setdefault(hash(_key(self._ahead)), self._begin)
                 self._step()
+            self._at(here)
         place = self._index.get(hash(wanted))
-        if place is not None:
-            self._at(place)
-            if self._ahead is not None and _key(self._ahead) == wanted:
-                return True
+        if place is None:
+            return False  # and nothing is read again: what follows the last row may be long
+        self._at(place)
+        if self._ahead is not None and _key(self._ahead) == wanted:
+            return True
         self._at(here)
         return False
 

@@ -48,6 +48,10 @@ class _Tensor:
     strides: tuple[int, ...]
 
 
+MAX_SIDES: Final = 32
+"""Of a tensor."""
+
+
 class _Fields(dict[str, Any]):
     """Stands for an OrderedDict, which carries attributes of its own."""
 
@@ -125,8 +129,10 @@ def _rebuild(
     del grad, hooks
     if not isinstance(storage, _Storage):
         raise TorchFileError("a tensor without a storage")
+    if len(shape) > MAX_SIDES or len(shape) != len(strides):
+        raise TorchFileError("a tensor without a shape")
     sizes, steps = tuple(map(_count, shape)), tuple(map(_count, strides))
-    if len(sizes) != len(steps) or 0 in sizes:
+    if 0 in sizes:
         raise TorchFileError("a tensor without a shape")
     return _Tensor(storage, _count(offset), sizes, steps)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
@@ -85,7 +86,7 @@ def _meaning_problems(fields: dict[str, Any]) -> list[str]:
         if units == 1:
             found.append(f'{place}: {train["loss"]} needs one unit per class: units = "classes"')
     names = [layer["name"] for layer in fields["layers"] if "name" in layer]
-    found += [f"[[layers]]: the name {name!r} is given twice" for name in sorted(set(names)) if names.count(name) > 1]
+    found += [f"[[layers]]: the name {name!r} is given twice" for name, n in sorted(Counter(names).items()) if n > 1]
     found += _backbone_problems(fields)
     monitor = train.get("monitor", "val_loss")
     if not monitor.startswith("val_") and (train.get("keep") == "best" or train.get("patience")):
