@@ -78,6 +78,7 @@ def test_near_copies_of_500_photos_among_all_the_others(pet_images: Path, flower
     assert len(among_originals) <= 30
 
 
+@pytest.mark.usefixtures("real_images")
 def test_planted_faults_of_pet_images(pet_images: Path, tmp_path: Path) -> None:
     done = run_cli("check", pet_images, "--out", "f.csv", "--html", "f.html", "--fail-on", "leak", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
@@ -184,6 +185,7 @@ def spoil(pixels: Image, kind: str) -> bytes:
     return encode(pixels[: width // 5] if height > width // 5 else pixels)
 
 
+@pytest.mark.usefixtures("real_images")
 def test_leaks_between_the_parts_of_a_split(pet_images: Path, tmp_path: Path) -> None:
     """All of 20 exact and 20 near copies in two parts are found, and nothing else, whichever of the two is named."""
     planted = set()

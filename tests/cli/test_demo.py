@@ -26,6 +26,7 @@ def test_two_thousand_images_under_a_megabyte_and_a_half_with_their_licence(tmp_
     assert "Zalando" in (folder.parent / "LICENSE-Fashion-MNIST.txt").read_text(encoding="utf-8")
 
 
+@pytest.mark.usefixtures("real_images")
 def test_every_image_is_one_of_the_archive_pixel_for_pixel(data_dir: Path) -> None:
     found = importlib.util.spec_from_file_location("make_demo_images", ROOT / "tools" / "make_demo_images.py")
     assert found is not None

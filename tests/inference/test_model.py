@@ -21,6 +21,7 @@ def model_path(tmp_path: Path) -> Path:
     return onnx_networks.write_mean_network(tmp_path / "mean.onnx", onnx_networks.contract())
 
 
+@pytest.mark.usefixtures("real_images")
 def test_paths_and_arrays_give_what_the_session_gives(model_path: Path, pet_images: Path) -> None:
     paths = sorted((pet_images / "Dog").glob("2*.jpg"))[:70]
     model = toolkit.load(model_path)

@@ -103,7 +103,7 @@ def test_another_process_writes_all_the_time(two: tuple[Path, Path], tmp_path: P
     changing.write_bytes(two[0].read_bytes())
     infer(Inputs(paths=tuple(map(str, two))), tmp_path / "still.csv", model)
     with (tmp_path / "still.csv").open(newline="") as file:
-        expected = {row["size"]: (row["label"], row["confidence"]) for row in csv.DictReader(file)}
+        expected = {row["size"]: row for row in csv.DictReader(file)}
     assert len(expected) == 2
     writer = subprocess.Popen([sys.executable, "-c", WRITER, changing, *two], stdout=subprocess.PIPE)
     try:
@@ -122,7 +122,9 @@ def test_another_process_writes_all_the_time(two: tuple[Path, Path], tmp_path: P
     assert len(rows) == result.n_files == 2000
     for row in rows:
         if row["status"] == "ok":
-            assert expected[row["size"]] == (row["label"], row["confidence"])
+            still = expected[row["size"]]
+            assert row["label"] == still["label"]  # another batch size may change the last digit
+            assert float(row["confidence"]) == pytest.approx(float(still["confidence"]), abs=2e-6)
         else:
             assert row["status"] == "error"
             assert row["error"]

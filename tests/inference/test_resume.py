@@ -102,6 +102,12 @@ def test_stopped_and_continued(photos: Path, model: Path, tmp_path: Path, after:
     assert not list(tmp_path.glob("*.lock"))
 
 
+@pytest.mark.parametrize("content", [b"\0" * 512, b"path,la", b"path,label,confid" + b"\0" * 4096])
+def test_a_first_line_that_was_torn_is_ours(photos: Path, model: Path, tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "labels.csv.partial").write_bytes(content)
+    assert label(photos, tmp_path / "labels.csv").n_continued == 0
+
+
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_torn_anywhere(photos: Path, model: Path, tmp_path: Path, data: st.DataObject) -> None:

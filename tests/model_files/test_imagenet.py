@@ -150,6 +150,7 @@ def test_a_cache_that_cannot_be_written_is_said(tmp_path: Path, monkeypatch: pyt
     assert "TOOLKIT_CACHE" in caught.value.hint
 
 
+@pytest.mark.usefixtures("real_images")
 @needs_weights
 def test_it_labels_photos_like_any_model(data_dir: Path, shared_cache: Path, tmp_path: Path, pet_images: Path) -> None:
     folder = tmp_path / "tabby cat"

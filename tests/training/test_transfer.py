@@ -113,6 +113,7 @@ def test_lite0_gives_the_logits_of_its_original(size: int) -> None:
         np.testing.assert_allclose(logits[0], expected[f"logits{size}"], atol=1e-4)
 
 
+@pytest.mark.usefixtures("real_images")
 @needs_weights
 def test_daisies_are_named_daisy(flower_photos: Path) -> None:
     from toolkit.images.decode import decode

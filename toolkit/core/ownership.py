@@ -111,6 +111,14 @@ def has_columns(path: Path, columns: Collection[str], *, first: str) -> bool:
     return header[:1] == [first] and set(columns) <= set(header)
 
 
+def is_torn(path: Path, begin: bytes) -> bool:
+    """Whether `path` is a table whose first line a kill or a power failure cut off: less than a line that begins like
+    `begin`, zeros behind it."""
+    with path.open("rb") as file:
+        text = file.read(HEAD_BYTES).rstrip(b"\0")
+    return b"\n" not in text and begin.startswith(text[: len(begin)])
+
+
 def is_page(path: Path) -> bool:
     """Whether the HTML page `path` is one of ours."""
     with path.open("rb") as file:

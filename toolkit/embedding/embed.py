@@ -15,7 +15,7 @@ from typing import Final
 from toolkit.core.errors import GateError, InputError, UsageError
 from toolkit.core.locking import lock
 from toolkit.core.machine import usable_cpus
-from toolkit.core.ownership import claim
+from toolkit.core.ownership import claim, is_torn
 from toolkit.core.parallel import in_threads
 from toolkit.core.progress import SILENT, Progress
 from toolkit.core.text import printable
@@ -220,8 +220,9 @@ def _claim(out: Path) -> None:
 
 
 def _is_partial(path: Path) -> bool:
+    begin = b"path,features,error,"
     with path.open("rb") as file:
-        return file.read(20) == b"path,features,error,"
+        return file.read(len(begin)) == begin or is_torn(path, begin)
 
 
 def _until(stop: threading.Event, work: Iterator[list[Sample]]) -> Iterator[list[Sample]]:

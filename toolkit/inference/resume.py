@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import IO, BinaryIO, Final
 
 from toolkit.core.files import open_own
-from toolkit.core.ownership import has_columns
+from toolkit.core.ownership import has_columns, is_torn
 from toolkit.data.walk import Detection, Sample
 from toolkit.inference.result_formats import CSV, OWN_COLUMNS, format_of, read_table, write_table
 from toolkit.inference.result_table import ERROR, Cells, Layout, ResultRow, encode, read_lines
@@ -201,10 +201,7 @@ class Partial:
     @staticmethod
     def is_one(path: Path) -> bool:
         """Whether `path` was begun by a run of ours: its header may be torn."""
-        with path.open("rb") as file:
-            begin = file.read(len(_BEGIN)).rstrip(b"\0")  # a power failure may leave blocks of zeros
-            torn = b"\n" not in begin + file.read(1 << 20)
-        return has_columns(path, OWN_COLUMNS, first="path") or (torn and _BEGIN.startswith(begin))
+        return has_columns(path, OWN_COLUMNS, first="path") or is_torn(path, _BEGIN)
 
     def earlier(self) -> EarlierRows | None:
         """The rows of a stopped run; None where there is no partial file."""
