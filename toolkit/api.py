@@ -103,7 +103,7 @@ def infer(
 
     Args:
         inputs: a file or a folder, several of them, or `Inputs` with patterns or a shard.
-        out: .csv, .jsonl or .parquet.
+        out: .csv, .jsonl or .parquet; with a slash at its end a folder of Parquet parts.
         model: a bundle, a .onnx or a .tflite file.
         options: how.
         progress: is told how far it is.
@@ -114,12 +114,15 @@ def infer(
         LockedError: another run holds `out`.
         MachineError: CUDA was asked for and is not usable.
     """
+    from toolkit.inference.distributed.parts import with_parts
     from toolkit.inference.infer import infer as run
     from toolkit.inference.inputs import Inputs
+    from toolkit.inference.options import InferOptions
 
     if not isinstance(inputs, Inputs):
         several = [inputs] if isinstance(inputs, (str, os.PathLike)) else inputs
         inputs = Inputs(paths=tuple(os.fspath(path) for path in several))
+    options = with_parts(out, options or InferOptions())
     return run(inputs, Path(out), Path(model), options, progress=progress)
 
 

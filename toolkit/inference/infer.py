@@ -18,6 +18,7 @@ from toolkit.core.progress import SILENT, Progress
 from toolkit.core.text import printable
 from toolkit.data.passed_over import PassedOver
 from toolkit.data.walk import Sample
+from toolkit.inference.distributed.parts import PART_SIZE, Parts, claim_parts, spooled
 from toolkit.inference.distributed.shard import Listing, is_record, record_path
 from toolkit.inference.inputs import Inputs
 from toolkit.inference.options import InferOptions
@@ -53,6 +54,7 @@ def infer(
 
     Args:
         out: .csv, .jsonl, .parquet, or .json in MegaDetector's format; what is there stays whole until the new file is.
+            With `options.part_size` a folder of Parquet parts.
         stop: once set, what is in flight is finished and kept, and the result is not `complete`.
 
     Raises:
@@ -63,10 +65,12 @@ def infer(
     """
     options = options or InferOptions()
     stop = stop or threading.Event()
+    if options.part_size is not None:
+        return _infer_parts(inputs, out, model, options, progress=progress, stop=stop)
     if out.is_dir():
         raise UsageError(
             f"{printable(str(out))}: expected the name of a file, found a folder",
-            hint=f"--out {printable(str(out / 'labels.csv'))}",
+            hint=f"--out {printable(str(out / 'labels.csv'))}, or a slash at its end for a folder of parts",
         )
     if format_of(out) != CSV and options.csv_safe:
         raise UsageError(
@@ -91,6 +95,31 @@ def infer(
             _Run(result, table, progress, opened, record).all(inputs, chain(first, work), label, options, stop)
         finally:
             progress.finish()
+    return result
+
+
+def _infer_parts(
+    inputs: Inputs, out: Path, model: Path, options: InferOptions, *, progress: Progress, stop: threading.Event
+) -> InferResult:
+    """The same into a folder of Parquet parts."""
+    claim_parts(out, inputs, options)
+    claim_reports(out, force=options.force)
+    inputs.check()
+    inputs = spooled(inputs)
+    session = open_model(model, options)
+    table = layout(session, options)
+    result = InferResult(out=out, device=session.device, note=session.note, arithmetic=session.arithmetic)
+    labeller = make_labeller(session, options)
+    about = {"inputs": [printable(path) for path in inputs.paths], **described(session, table, options)}
+    with row_workers(table, labeller, options, n_batches=options.n_workers) as label, lock(out):
+        progress.start("labelling")
+        try:
+            parts = Parts(result, table, options.part_size or PART_SIZE, about, progress)
+            parts.all(inputs, label, labeller.batch_size, stop)
+        finally:
+            progress.finish()
+    if result.complete and not result.n_files:
+        raise nothing_found(inputs, result.counts)
     return result
 
 

@@ -69,6 +69,29 @@ class Inputs:
         Raises:
             InputError: a folder cannot be read.
         """
+        for path, name in self._taken(counts, listing):
+            one = sample(path, name)
+            for each in (one,) if self.detections is None else self.detections.of(one):
+                if listing is not None:
+                    listing.took(each.name)
+                yield each
+
+    def count_all(self, stop: threading.Event) -> int | None:
+        """How many samples there are, exactly, from the names alone; None where `stop` was set.
+
+        A list on stdin is read to its end, and stands at its beginning again.
+        """
+        n = 0
+        for path, name in self._taken(PassedOver(), None):
+            n += 1 if self.detections is None else sum(1 for _ in self.detections.of(Sample(path, name, 0, 0)))
+            if stop.is_set():
+                return None
+        if STDIN in self.paths and self.stdin is not None:
+            self.stdin.seek(0)
+        return n
+
+    def _taken(self, counts: PassedOver, listing: Listing | None) -> Iterator[tuple[str, str]]:
+        """Path and name of every file of the shard, each file once."""
         seen: set[bytes] | None = set() if len(self.paths) > 1 or STDIN in self.paths else None
         holds = self._holds()
         for path, name in self._named(counts):
@@ -82,11 +105,7 @@ class Inputs:
                     counts.repeated += 1
                     continue
                 seen.add(key)
-            one = sample(path, name)
-            for each in (one,) if self.detections is None else self.detections.of(one):
-                if listing is not None:
-                    listing.took(each.name)
-                yield each
+            yield path, name
 
     def _holds(self) -> Callable[[str, str], bool]:
         """Whether (path, name) is in the shard: by its name, or by one for all where a file may be given twice."""

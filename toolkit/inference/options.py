@@ -60,6 +60,7 @@ class InferOptions:
         detections: a file of MegaDetector; each of its boxes is labelled instead of the whole image.
         min_detection: boxes of which the detector was less sure are left out, 0..1.
         exif: columns for the date and the camera that the images name.
+        part_size: `out` is a folder of Parquet parts of so many inputs each; None: a file.
         csv_safe: no cell of a CSV is a formula to a spreadsheet: an apostrophe stands before `= + - @`, tab and return.
         max_failures: `InferResult.check` raises above it; None: only if every file fails.
         batch_size, workers: None chooses from the machine and the model.
@@ -80,6 +81,7 @@ class InferOptions:
     detections: Path | None = None
     min_detection: float = 0.2
     exif: bool = False
+    part_size: int | None = None
     csv_safe: bool = False
     max_failures: MaxFailures | None = None
     batch_size: int | None = None
@@ -94,7 +96,12 @@ class InferOptions:
         check_backend(self.device, self.runtime, self.precision)
         if isinstance(self.max_failures, (str, int)):
             object.__setattr__(self, "max_failures", MaxFailures.parse(str(self.max_failures)))
-        for name, value in (("top-k", self.top_k), ("batch-size", self.batch_size), ("workers", self.workers)):
+        for name, value in (
+            ("top-k", self.top_k),
+            ("batch-size", self.batch_size),
+            ("workers", self.workers),
+            ("part-size", self.part_size),
+        ):
             if value is not None and value < 1:
                 raise UsageError(f"--{name} {value}: expected 1 or more")
         if isinstance(self.detections, str):

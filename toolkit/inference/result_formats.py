@@ -21,6 +21,7 @@ CSV: Final = ".csv"
 JSONL: Final = ".jsonl"
 PARQUET: Final = ".parquet"
 JSON: Final = ".json"
+FORMATS: Final = (CSV, JSONL, PARQUET, JSON)
 
 OWN_COLUMNS: Final = ("path", "status", "error", "size", "mtime_ns", "model")
 """A table with these columns is one that we wrote."""
@@ -40,7 +41,7 @@ def format_of(out: Path) -> str:
     '.jsonl'
     """
     suffix = out.suffix.lower()
-    if suffix not in (CSV, JSONL, PARQUET, JSON):
+    if suffix not in FORMATS:
         raise UsageError(
             f"{printable(str(out))}: expected a name that ends in {CSV}, {JSONL}, {PARQUET} or {JSON}",
             hint=f"--out {printable(out.stem)}{CSV}",

@@ -28,8 +28,13 @@ FILES, SPEED, NIGHT, TRAPS = "Which files", "Speed", "From cron", "Camera traps"
 def infer(
     inputs: Annotated[list[str], typer.Argument(metavar="INPUT…", help="Files, folders, or - for a list on stdin.")],
     out: Annotated[
-        Path | None,
-        typer.Option("--out", "-o", help="Result file: .csv, .jsonl, .parquet, .json.", show_default="the screen"),
+        str | None,
+        typer.Option(
+            "--out", "-o", help="Result: .csv, .jsonl, .parquet, .json, or folder/ of parts.", show_default="the screen"
+        ),
+    ] = None,
+    part_size: Annotated[
+        int | None, typer.Option(min=1, help="Inputs of a part in a folder/.", show_default="65536")
     ] = None,
     form: Annotated[
         Literal["csv", "jsonl"] | None, typer.Option("--format", help="What goes to stdout with --out -, or without.")
@@ -118,6 +123,7 @@ def infer(
     command is given again.
     """
     from toolkit.core.coerce import choice
+    from toolkit.inference.distributed.parts import with_parts
     from toolkit.inference.distributed.shard import Shard
     from toolkit.inference.infer import infer as run
     from toolkit.inference.inputs import Inputs
@@ -133,6 +139,7 @@ def infer(
         min_confidence=min_confidence,
         update=update,
         force=force,
+        part_size=part_size,
         detections=detections,
         min_detection=min_detection,
         exif=exif,
@@ -152,7 +159,7 @@ def infer(
         null=null,
         stdin=sys.stdin.buffer if sys.stdin is not None else None,
     )
-    if out is None or str(out) == "-":
+    if out is None or out == "-":
         if update or html:
             raise UsageError(
                 f"{'--update' if update else '--html'} needs a result file", hint="toolkit infer … --out labels.csv"
@@ -160,23 +167,30 @@ def infer(
         form = form or ("csv" if out is not None else None)
         if csv_safe and form != "csv":
             raise UsageError("--csv-safe is for CSV", hint="give --format csv, or --out labels.csv")
+        if part_size is not None:
+            raise UsageError("--part-size is for a folder of parts", hint="toolkit infer … --out labels/")
         _answer(files, model, options, form or "text", answers.LABELS if top_k is None and form is None else None)
         return
     if form:
-        raise UsageError("--format is for stdout; a file's suffix says what it holds", hint=f"--out {out.stem}.{form}")
+        raise UsageError(
+            "--format is for stdout; a file's suffix says what it holds", hint=f"--out {Path(out).stem}.{form}"
+        )
+    options = with_parts(out, options)
+    if html and options.part_size is not None:
+        raise UsageError("--html needs a result file", hint="toolkit infer … --out labels.csv")
     if html:
         from toolkit.reviewing.page import check_page
 
         check_page(html, force=force, option="--html")
     with console.StopSignals() as signals:
-        result = run(files, out, model, options, progress=console.progress(), stop=signals.event)
+        result = run(files, Path(out), model, options, progress=console.progress(), stop=signals.event)
     console.say(summary(result), **fields(result))
     if not result.complete:
         raise typer.Exit(signals.exit_code)
     if html and result.n_files:
         from toolkit.reviewing.page import view
 
-        view(out, html, force=force, progress=console.progress())
+        view(Path(out), html, force=force, progress=console.progress())
     result.check(options.max_failures)
 
 
@@ -201,10 +215,12 @@ def summary(result: InferResult) -> str:
     if not result.complete and str(result.out) == "-":
         return f"stopped after {files(result)}"
     if not result.complete:
-        return (
-            f"stopped after {files(result)}, which are kept in {result.out}.partial; "
-            "the same command continues from there"
+        kept = (
+            f"of which whole parts are kept in {result.out}"
+            if result.out.is_dir()
+            else f"which are kept in {result.out}.partial"
         )
+        return f"stopped after {files(result)}, {kept}; the same command continues from there"
     parts = [counts_by_label(result)]
     parts += [f"{result.n_continued:,} of them by an earlier run"] if result.n_continued else []
     if result.redone:

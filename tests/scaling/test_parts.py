@@ -1,0 +1,233 @@
+"""A folder of Parquet parts: the rows of one run, whole or not at all, and only what is missing done again."""
+
+from __future__ import annotations
+
+import json
+import random
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pyarrow.dataset
+import pyarrow.parquet
+import pytest
+from support import small
+from support.command_line import ROOT, Cli, environment
+from support.crash import crash_points
+
+import toolkit
+from toolkit.core.errors import InputError, UsageError
+from toolkit.inference.distributed import parts
+from toolkit.inference.infer import infer
+from toolkit.inference.inputs import Inputs
+from toolkit.inference.options import InferOptions
+from toolkit.inference.result import InferResult
+
+OPTIONS = InferOptions(device="cpu", workers=2, batch_size=4, part_size=8, probabilities=True, min_confidence=0.6)
+
+
+@pytest.fixture(autouse=True)
+def tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    photos = small.folders(tmp_path / "photos", 14)
+    (photos / "Dog" / "broken.png").write_bytes(small.png(1)[:50])
+    (photos / "Dog" / "gone.png").symlink_to("nowhere.png")
+    small.model(tmp_path / "model.onnx")
+    return photos
+
+
+def label(out: str = "labels", options: InferOptions = OPTIONS, *inputs: str) -> InferResult:
+    return infer(Inputs(paths=inputs or ("photos",)), Path(out), Path("model.onnx"), options)
+
+
+def folder(path: str = "labels") -> dict[str, object]:
+    """Everything in it but the manifest's times."""
+    found: dict[str, object] = {p.name: p.read_bytes() for p in Path(path).iterdir() if p.name != parts.MANIFEST}
+    if (manifest := Path(path, parts.MANIFEST)).exists():
+        fields = json.loads(manifest.read_text())
+        assert set(fields.pop("times")) == {"started", "finished"}
+        found[manifest.name] = fields
+    return found
+
+
+def whole() -> pyarrow.Table:
+    label("whole.parquet", replace(OPTIONS, part_size=None))
+    return pyarrow.parquet.read_table("whole.parquet")
+
+
+def test_the_rows_of_one_run() -> None:
+    result = label()
+    assert sorted(p.name for p in Path("labels").iterdir()) == [
+        "_manifest.json",
+        *(f"part-{i:05d}-of-00004.parquet" for i in range(4)),
+    ]
+    expected = whole()
+    assert pyarrow.dataset.dataset("labels").to_table().equals(expected)
+    schemas = {str(pyarrow.parquet.read_schema(p)) for p in Path("labels").glob("*.parquet")}
+    assert len(schemas) == 1
+    for kind in ("report.csv", "confusion.csv"):
+        assert Path(f"labels.{kind}").read_bytes() == Path(f"whole.{kind}").read_bytes()
+    manifest = json.loads(Path("labels/_manifest.json").read_text())
+    assert manifest["counts"] == {"files": 30, "ok": result.n_ok, "unsure": result.n_unsure, "errors": 2}
+    assert [(part["name"], part["rows"]) for part in manifest["parts"]] == [
+        (f"part-{i:05d}-of-00004.parquet", n) for i, n in enumerate((8, 8, 8, 6))
+    ]
+    assert not Path("labels.lock").exists()
+
+
+def test_others_read_the_folder() -> None:
+    import pandas as pd
+
+    label()
+    page = (ROOT / "docs" / "scaling.md").read_text(encoding="utf-8")
+    example = next(text for text in re.findall(r"```python\n(.*?)```", page, re.DOTALL) if "duckdb" in text)
+    pytest.importorskip("duckdb")
+    names: dict[str, object] = {}
+    exec(example, names)
+    frame, table, counts = names["frame"], names["table"], names["counts"]
+    assert isinstance(frame, pd.DataFrame)
+    expected = whole().to_pandas()
+    pd.testing.assert_frame_equal(frame, expected)
+    assert isinstance(table, pyarrow.Table)
+    assert table["path"].to_pylist() == expected["path"].tolist()
+    assert isinstance(counts, list)
+    assert sum(n for _, n in counts) == len(expected)
+
+
+def test_again_does_nothing_and_changes_are_done() -> None:
+    label()
+    before, times = folder(), {p.name: p.stat().st_mtime_ns for p in Path("labels").glob("*.parquet")}
+    manifest = Path("labels/_manifest.json")
+    Path("photos/Dog/gone.png").unlink()
+    Path("photos/Dog/gone.png").write_bytes(small.png(77))
+    again = label()
+    assert (again.n_files, again.n_kept, again.n_errors) == (30, 29, 1)
+    changed = {p.name for p in Path("labels").glob("*.parquet") if p.stat().st_mtime_ns != times[p.name]}
+    assert changed == {"part-00003-of-00004.parquet"}
+    assert folder() != before
+    assert label().n_kept == 30
+    content = manifest.read_bytes()
+    assert label().n_files == 30
+    assert manifest.read_bytes() == content
+    assert pyarrow.dataset.dataset("labels").to_table().equals(whole())
+
+
+def test_another_division_and_another_model() -> None:
+    label()
+    label(options=replace(OPTIONS, part_size=20))
+    assert sorted(p.name for p in Path("labels").glob("*.parquet")) == [
+        "part-00000-of-00002.parquet",
+        "part-00001-of-00002.parquet",
+    ]
+    small.model(Path("model.onnx"), seed=3)
+    result = label(options=replace(OPTIONS, part_size=20))
+    assert result.n_kept == 0
+    assert pyarrow.dataset.dataset("labels").to_table().equals(whole())
+
+
+def test_killed_before_each_change_of_the_disk() -> None:
+    label("expected")
+    expected = folder("expected")
+
+    def prepare() -> None:
+        shutil.rmtree("labels", ignore_errors=True)
+
+    for n in crash_points(label, prepare):
+        label()
+        found = folder()
+        assert found == expected, n
+
+
+def test_a_damaged_part_is_done_again() -> None:
+    label()
+    before = folder()
+    part = Path("labels/part-00001-of-00004.parquet")
+    other = Path("labels/part-00002-of-00004.parquet")
+    part.write_bytes(other.read_bytes())
+    label()
+    assert folder() == before
+
+
+def test_an_empty_folder_a_slash_and_a_list(run: Cli) -> None:
+    Path("empty").mkdir()
+    assert run("infer", "photos", "--model", "model.onnx", "--out", "empty").code == 0
+    assert run("infer", "photos", "--model", "model.onnx", "--out", "labels/", "--part-size", "8").code == 0
+    assert len(list(Path("labels").glob("*.parquet"))) == 4
+    assert toolkit.infer("photos", "new/", "model.onnx").n_files == 30
+    listed = "\n".join(str(path) for path in sorted(Path("photos/Cat").iterdir()))
+    command = [sys.executable, "-m", "toolkit", "infer", "-", "--model", "model.onnx", "--out", "list/"]
+    done = subprocess.run(command, input=listed, text=True, env=environment(), capture_output=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.startswith("14 files: ")
+
+
+def test_what_is_refused(run: Cli) -> None:
+    for more in (["--shard", "1/2"], ["--update"], ["--csv-safe"], ["--html", "x.html"]):
+        assert run("infer", "photos", "--model", "model.onnx", "--out", "labels/", *more).code == 2, more
+    assert run("infer", "photos", "--model", "model.onnx", "--out", "labels.csv", "--part-size", "9").code == 2
+    assert run("infer", "photos", "--model", "model.onnx", "--part-size", "9").code == 2
+    done = run("infer", "photos", "--model", "model.onnx", "--out", "photos/")
+    assert (done.code, "toolkit did not write it" in done.err) == (3, True)
+    with pytest.raises(UsageError, match="found a folder"):
+        label("photos", replace(OPTIONS, part_size=None))
+    Path("file").touch()
+    with pytest.raises(InputError, match="expected a folder, found a file"):
+        label("file")
+    label()
+    Path("labels/mine.txt").touch()
+    with pytest.raises(InputError, match=r"holds mine.txt, and toolkit did not write it"):
+        label()
+
+
+def test_files_that_come_meanwhile(monkeypatch: pytest.MonkeyPatch) -> None:
+    count = Inputs.count_all
+
+    def late(self: Inputs, stop: object) -> int | None:
+        n = count(self, stop)  # type: ignore[arg-type]
+        Path("photos/Dog/late.png").write_bytes(small.png(5))
+        return n
+
+    monkeypatch.setattr(Inputs, "count_all", late)
+    with pytest.raises(InputError, match="some came or went meanwhile"):
+        label()
+    assert not Path("labels/_manifest.json").exists()
+    monkeypatch.undo()
+
+
+@pytest.mark.slow
+def test_killed_at_ten_random_points(tmp_path: Path) -> None:
+    for i in range(1500):
+        (tmp_path / "photos" / "Cat" / f"{i}.more.png").write_bytes(small.png(i))
+    options = replace(OPTIONS, part_size=100)
+    start = time.perf_counter()
+    label("expected", options)
+    lasts = time.perf_counter() - start
+    expected = folder("expected")
+    script = (
+        "from pathlib import Path\n"
+        "from toolkit.inference.infer import infer\n"
+        "from toolkit.inference.inputs import Inputs\n"
+        "from toolkit.inference.options import InferOptions\n"
+        "options = InferOptions(device='cpu', workers=2, batch_size=4, part_size=100, probabilities=True,"
+        " min_confidence=0.6)\n"
+        "print('ready', flush=True)\n"
+        "infer(Inputs(paths=('photos',)), Path('labels'), Path('model.onnx'), options)\n"
+    )
+    rng, killed = random.Random(0), 0
+    while killed < 10:
+        shutil.rmtree("labels", ignore_errors=True)
+        command = [sys.executable, "-c", script]
+        process = subprocess.Popen(command, env=environment(), stdout=subprocess.PIPE)
+        assert process.stdout is not None
+        process.stdout.readline()
+        time.sleep(rng.uniform(0, lasts))
+        process.kill()
+        killed += process.wait() == -signal.SIGKILL
+        process.stdout.close()
+        label("labels", options)
+        assert folder() == expected
