@@ -108,7 +108,7 @@ def test_contradictions_are_left_out_until_a_later_table_decides(photos: Path) -
     ("lines", "message"),
     [
         (("a,b", "1,2"), "expected the columns file_name,label; found a,b"),
-        (("file_name,label", "nowhere.png,Cat"), "none of its 1 files is there, such as nowhere.png"),
+        (("file_name,label", "nowhere.png,Cat"), "none of its files is there: nowhere.png"),
         (("file_name,label",), "no row"),
         (("file_name,label", "0/00.png"), "row 2 has 1 cells"),
         (("file_name,label", "0/00.png,"), "gives none of its 12 files a label"),
@@ -249,5 +249,5 @@ def test_files_outside_of_the_folder_are_named(photos: Path) -> None:
     done = run_cli("check", photos, "--labels", table, cwd=Path.cwd())
     assert "labels.csv: left out, it lies outside of the dataset's folder: elsewhere/new.png" in done.stderr
     write(table, "file_name,label", "elsewhere/new.png,Cat")
-    with pytest.raises(InputError, match=r"all of its 1 files lie outside of photos, such as elsewhere/new\.png"):
+    with pytest.raises(InputError, match=r"none of its files lies in photos: elsewhere/new\.png"):
         open_source(photos, LabelTables.parse([table]))

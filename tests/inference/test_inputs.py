@@ -69,6 +69,17 @@ def test_patterns(tmp_path: Path, include: list[str], exclude: list[str], expect
     assert [Path(name).relative_to(tmp_path).as_posix() for name in found] == expected
 
 
+def test_a_folder_that_is_given_by_two_ways_is_one(tmp_path: Path) -> None:
+    (tmp_path / "photos").mkdir()
+    for i in range(3):
+        (tmp_path / f"photos/{i}.png").write_bytes(b"")
+    (tmp_path / "link").symlink_to("photos")
+    counts = PassedOver()
+    paths = tuple(str(tmp_path / name) for name in ("photos", "link", "link/1.png"))
+    assert len(list(Inputs(paths=paths).samples(counts))) == 3
+    assert counts.repeated == 4
+
+
 def test_a_file_that_is_given_twice_has_one_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     make(tmp_path, "in/a.png", "in/b/c.png", "x.png")

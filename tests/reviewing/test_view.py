@@ -167,7 +167,7 @@ def test_command_and_foreign_files(tmp_path: Path) -> None:
     table = write_table(tmp_path / "labels.csv", [row("a.png", "Cat", 0.9)])
     for _ in range(2):  # the second run replaces the first one's page
         done = run_cli("view", table, cwd=tmp_path)
-        assert (done.returncode, done.stderr) == (0, f"{tmp_path / 'labels.html'}: 1 of 1 files shown\n")
+        assert (done.returncode, done.stderr) == (0, f"{tmp_path / 'labels.html'}: 1 of 1 file shown\n")
     (tmp_path / "mine.html").write_text("<p>mine")
     with pytest.raises(InputError, match="toolkit did not write it"):
         view(table, tmp_path / "mine.html", root=tmp_path)

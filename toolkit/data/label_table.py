@@ -175,10 +175,10 @@ def _add(labels: Labels, finder: _Finder, table: Path, rows: Iterable[tuple[str,
         shown, root = printable(str(table)), printable(str(finder.root))
         if outside:
             raise InputError(
-                f"{shown}: all of its {len(outside):,} files lie outside of {root}, such as {printable(outside[0])}",
+                f"{shown}: none of its files lies in {root}: {printable(outside[0])}{_others(outside)}",
                 hint="give the folder that holds these files as well, or bring them into it",
             )
-        found = f"none of its {len(missing):,} files is there, such as {printable(missing[0])}" if missing else "no row"
+        found = f"none of its files is there: {printable(missing[0])}{_others(missing)}" if missing else "no row"
         raise InputError(f"{shown}: {found}", hint=f"the column {column} holds paths that start from {root}")
     labels.missing += missing
     labels.outside += outside
@@ -186,6 +186,10 @@ def _add(labels: Labels, finder: _Finder, table: Path, rows: Iterable[tuple[str,
         place: pair for place, pair in labels.contradictions.items() if place not in mine or mine[place] in pair
     }
     labels.by_place |= mine
+
+
+def _others(names: Sequence[str]) -> str:
+    return f" and {len(names) - 1:,} more" if len(names) > 1 else ""
 
 
 class _Finder:

@@ -15,9 +15,11 @@ from toolkit.core.errors import InputError
 from toolkit.core.files import atomic_write
 from toolkit.core.progress import SILENT, Progress
 from toolkit.core.text import printable
+from toolkit.data.class_names import check_class_names
 from toolkit.data.label_table import labels_in
 from toolkit.data.read import read_file
 from toolkit.data.split_tree import find_split_tree
+from toolkit.data.walk import walk
 from toolkit.evaluation.gallery import Gallery
 from toolkit.evaluation.overlap import describe, is_among, report_overlap, trained_digests
 from toolkit.evaluation.result import DataCard, EvaluateOptions, Evaluation, ModelCard
@@ -62,6 +64,8 @@ def run(
     table = layout(session, options.for_infer())
     root = held_out(data, table.labels, progress)
     truths = _truths(root, options, table, progress)
+    if truths is None:
+        _check_folders(root, table.labels, options, progress)
     tally = _Tally(table, root, options, trained_digests(resolve_model(model), session.contract), truths)
     samples = Inputs(paths=(str(root),)).samples(tally.data.passed_over)
     started = time.perf_counter()
@@ -121,6 +125,16 @@ def _truths(root: Path, options: EvaluateOptions, table: Layout, progress: Progr
         for place, label in found.by_place.items()
         if label in known and place not in found.contradictions
     }
+
+
+def _check_folders(root: Path, labels: tuple[str, ...], options: EvaluateOptions, progress: Progress) -> None:
+    """Warn about class folders without a file, as every command does."""
+    known = {unicodedata.normalize("NFC", label) for label in labels}
+    with os.scandir(root) as entries:
+        folders = [entry.path for entry in entries if entry.is_dir()]
+    classes = {name: folder for folder in folders if (name := unicodedata.normalize("NFC", Path(folder).name)) in known}
+    empty = {name for name, folder in classes.items() if os.access(folder, os.R_OK) and not any(walk(folder))}
+    check_class_names(printable(str(root)), classes.keys() - empty, empty, progress, strict=options.strict)
 
 
 class _Tally:

@@ -35,6 +35,7 @@ class EvaluateOptions:
         force: replace files in the folder of the reports that no evaluation wrote.
         labels: tables that give the true classes; None: the folders do, or a `metadata.csv` in the data.
         csv_safe: no cell of a CSV is a formula to a spreadsheet, as in `infer`.
+        strict: an empty class folder is an error, and so are classes whose names differ in case only.
     """
 
     device: Device = "auto"
@@ -49,6 +50,7 @@ class EvaluateOptions:
     force: bool = False
     labels: LabelTables | None = None
     csv_safe: bool = False
+    strict: bool = False
 
     def __post_init__(self) -> None:
         coerce(self, runtime=Runtime, precision=Precision)

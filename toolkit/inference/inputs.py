@@ -12,6 +12,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from fnmatch import translate
+from functools import lru_cache
 from typing import BinaryIO, Final
 
 from toolkit.core.errors import InputError, UsageError
@@ -94,13 +95,15 @@ class Inputs:
         """Path and name of every file of the shard, each file once."""
         seen: set[bytes] | None = set() if len(self.paths) > 1 or STDIN in self.paths else None
         holds = self._holds()
+        real = lru_cache(maxsize=64)(os.path.realpath)
         for path, name in self._named(counts):
             if listing is not None:
                 listing.saw(printable(name))
             if not holds(path, name):
                 continue
             if seen is not None:
-                key = hashlib.blake2b(os.fsencode(os.path.abspath(path)), digest_size=16).digest()
+                folder, name_in_it = os.path.split(path)
+                key = hashlib.blake2b(os.fsencode(os.path.join(real(folder), name_in_it)), digest_size=16).digest()
                 if key in seen:
                     counts.repeated += 1
                     continue

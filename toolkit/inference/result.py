@@ -90,7 +90,8 @@ class InferResult:
         hint = f"see the rows {where}"
         require_read(self.unread)
         if self.n_files and self.n_errors == self.n_files:
-            raise GateError(f"all {self.n_files:,} files failed", hint=hint)
+            every = "the only file" if self.n_files == 1 else f"all {self.n_files:,} files"
+            raise GateError(f"{every} failed", hint=hint)
         if max_failures is not None and self.n_errors > max_failures.allowed(self.n_files):
             allowed = max_failures.allowed(self.n_files)
             raise GateError(f"{self.n_errors:,} of {self.n_files:,} files failed, {allowed:,} were allowed", hint=hint)

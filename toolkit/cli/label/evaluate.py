@@ -9,7 +9,7 @@ import typer
 
 from toolkit.cli import console
 from toolkit.cli.completion import devices
-from toolkit.cli.options import COLUMNS, Columns, CsvSafe, Labels, MaxMemory, Quiet, Verbose
+from toolkit.cli.options import COLUMNS, Columns, CsvSafe, Labels, MaxMemory, Quiet, Verbose, switch
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -39,6 +39,7 @@ def evaluate(
         bool, typer.Option("--force", help="Replace files in OUT that toolkit did not write.", show_default=False)
     ] = False,
     csv_safe: CsvSafe = False,
+    strict: Annotated[bool, switch("An empty class folder is an error.", "--strict")] = False,
     max_memory: MaxMemory = None,
     device: Annotated[str, typer.Option(autocompletion=devices, help="auto, cpu, cuda, or GPUs: cuda:0,1.")] = "auto",
     runtime: Annotated[
@@ -74,6 +75,7 @@ def evaluate(
         force=force,
         max_memory=max_memory,
         csv_safe=csv_safe,
+        strict=strict,
     )
     gates = [gate for text in fail_under or [] for gate in parse_gates(text)]
     for path in models if gates else ():

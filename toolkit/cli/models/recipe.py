@@ -28,7 +28,7 @@ def list_recipes() -> None:
 
 
 @app.command()
-def show(name: Annotated[str, typer.Argument(help="A documented recipe, or a recipe file.")]) -> None:
+def show(name: Annotated[str, typer.Argument(metavar="NAME", help="A documented recipe, or a recipe file.")]) -> None:
     """Print a recipe as it stands, after checking it."""
     from toolkit.training.recipes import recipe as recipes
 
@@ -37,7 +37,7 @@ def show(name: Annotated[str, typer.Argument(help="A documented recipe, or a rec
 
 @app.command()
 def copy(
-    name: Annotated[str, typer.Argument(help="A recipe's name.")],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="A recipe's name.")],
     out: Annotated[Path | None, typer.Argument(metavar="FILE", help="Default: NAME.toml in this folder.")] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace FILE.")] = False,
 ) -> None:

@@ -27,7 +27,10 @@ class Effort(StrEnum):
 
 def train(
     data: Annotated[
-        Path, typer.Argument(help="A split tree, class folders, images with a table of labels, or an archive of them.")
+        Path,
+        typer.Argument(
+            metavar="DATA", help="A split tree, class folders, images with a table of labels, or an archive of them."
+        ),
     ],
     labels: Labels = None,
     columns: Columns = COLUMNS,
