@@ -94,14 +94,12 @@ def _single_code(bits: Bits) -> None:
     bits.put(1, 4)  # simple, one symbol, of one bit: 0
 
 
-def webp_with_many_codes(side: int, cache_bits: int = 0) -> bytes:
+def webp_with_many_codes(side: int) -> bytes:
     """A lossless WebP with a set of five prefix codes for every 4x4 pixels, up to 65,536 sets."""
     bits = Bits()
     bits.put((side - 1) | (side - 1) << 14, 32)
     bits.put(0, 1)  # no transform
-    bits.put(1 if cache_bits else 0, 1)
-    if cache_bits:
-        bits.put(cache_bits, 4)
+    bits.put(0, 1)  # no colour cache
     bits.put(1, 1)  # which set each block of 4x4 uses: an image of its own
     bits.put(0, 3)
     bits.put(0, 1)
@@ -114,14 +112,8 @@ def webp_with_many_codes(side: int, cache_bits: int = 0) -> bytes:
     for i in range(n):
         bits.put(reverse[i & 255] | reverse[i >> 8 & 255] << 8, 16)
     for _ in range(min(n, 65_536)):
-        if cache_bits:
-            _equal_code(bits, 11)
-        else:
+        for _ in range(5):
             _single_code(bits)
-        for _ in range(4):
-            _single_code(bits)
-    for _ in range(side * side // 8 if cache_bits else 0):
-        bits.put(0, 64)
     body = b"\x2f" + bits.done()
     chunk = b"VP8L" + struct.pack("<I", len(body)) + body + bytes(len(body) & 1)
     return b"RIFF" + struct.pack("<I", 4 + len(chunk)) + b"WEBP" + chunk
