@@ -16,6 +16,7 @@ from support.measured import measure
 from toolkit.images.decode import Image, decode
 from toolkit.images.header import read_header
 from toolkit.images.limits import Limits, decoding_cost
+from toolkit.images.pixels import as_image
 from toolkit.images.spec import Colour, Preprocess
 
 SPEC = Preprocess(height=224, width=224)
@@ -27,9 +28,9 @@ SAMPLING = {"420": cv2.IMWRITE_JPEG_SAMPLING_FACTOR_420, "444": cv2.IMWRITE_JPEG
 def photo(height: int, width: int) -> Image:
     """uint8 (height, width, 3), BGR: a few soft shapes, and noise as of a camera in a part of it."""
     coarse = np.random.default_rng(0).integers(0, 256, (12, 16, 3), np.uint8)
-    pixels = cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC)
+    pixels = as_image(cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC))
     part = pixels[: height // 4]
-    part ^= np.random.default_rng(1).integers(0, 4, part.shape, np.uint8)
+    np.bitwise_xor(part, np.random.default_rng(1).integers(0, 4, part.shape, np.uint8), out=part)
     return pixels
 
 
