@@ -2,7 +2,8 @@
 
     python tools/reliability.py                  run them (the long ones, too: an hour), then write the page
     python tools/reliability.py --fast           leave the long ones out; their lines say "not run"
-    python tools/reliability.py --from RUN.xml   write the page from a run of `pytest --junitxml=RUN.xml`
+    python tools/reliability.py --from RUN.xml…  write the page from runs of `pytest --junitxml=RUN.xml`, such as the
+                                                 two that `.ci/run` leaves in `.pytest_cache`
 
 A line whose tests were not run says so. A test counts as one case, or as many as it records (crash points, mutations).
 """
@@ -16,6 +17,7 @@ import sys
 import tempfile
 import tomllib
 import xml.etree.ElementTree as ET
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -68,6 +70,14 @@ def run(*, fast: bool) -> ET.Element:
         command = [sys.executable, "-m", "pytest", "-q", "-m", marks, f"--junitxml={report}", *tests]
         subprocess.run(command, cwd=ROOT, check=False)
         return ET.parse(report).getroot()
+
+
+def merged(reports: Iterable[Path]) -> ET.Element:
+    """The reports of several runs as one."""
+    root = ET.Element("testsuites")
+    for report in reports:
+        root.append(ET.parse(report).getroot())
+    return root
 
 
 def collect(root: ET.Element, line: Line) -> Found:
@@ -131,9 +141,9 @@ def main() -> None:
     """Run, or read a run, and write the page."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--fast", action="store_true", help="leave the long tests out")
-    parser.add_argument("--from", dest="report", type=Path, help="a report of pytest --junitxml")
+    parser.add_argument("--from", dest="reports", type=Path, nargs="+", help="reports of pytest --junitxml")
     arguments = parser.parse_args()
-    root = ET.parse(arguments.report).getroot() if arguments.report else run(fast=arguments.fast)
+    root = merged(arguments.reports) if arguments.reports else run(fast=arguments.fast)
     PAGE.write_text(page(root), encoding="utf-8")
 
 
