@@ -169,6 +169,18 @@ def test_shards_are_disjoint_and_whole(traps: Path) -> None:
     assert sorted(found) == [f"{name}.png" for name in PATHS]
 
 
+@pytest.mark.parametrize("suffix", ["csv", "json"])
+def test_shards_are_merged(traps: Path, run: Cli, suffix: str) -> None:
+    line = (*LINE, "--exif", "--batch-size", "1")
+    assert run(*line, "--out", f"whole.{suffix}").code == 0
+    parts = [f"part{i}.csv" for i in (1, 2, 3)]
+    for i, part in enumerate(parts, 1):
+        run(*line, "--out", part, "--shard", f"{i}/3")
+    done = run("merge", *parts, "--out", f"labels.{suffix}")
+    assert done.code == 0, done.err
+    assert (traps / f"labels.{suffix}").read_bytes() == (traps / f"whole.{suffix}").read_bytes()
+
+
 @pytest.mark.parametrize("more", [(), ("--top-k", "2"), ("--min-confidence", "1")])
 @pytest.mark.parametrize("detections", [True, False])
 def test_out_in_the_format_of_megadetector(traps: Path, run: Cli, more: tuple[str, ...], detections: bool) -> None:

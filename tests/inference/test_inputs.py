@@ -78,6 +78,8 @@ def test_a_folder_that_is_given_by_two_ways_is_one(tmp_path: Path) -> None:
     paths = tuple(str(tmp_path / name) for name in ("photos", "link", "link/1.png"))
     assert len(list(Inputs(paths=paths).samples(counts))) == 3
     assert counts.repeated == 4
+    shards = [Inputs(paths=paths, shard=Shard(i, 3)).samples(PassedOver()) for i in (1, 2, 3)]
+    assert sorted(Path(one.name).name for samples in shards for one in samples) == ["0.png", "1.png", "2.png"]
 
 
 def test_a_file_that_is_given_twice_has_one_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

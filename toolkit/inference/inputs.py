@@ -95,15 +95,14 @@ class Inputs:
         """Path and name of every file of the shard, each file once."""
         seen: set[bytes] | None = set() if len(self.paths) > 1 or STDIN in self.paths else None
         holds = self._holds()
-        real = lru_cache(maxsize=64)(os.path.realpath)
+        where = _where()
         for path, name in self._named(counts):
             if listing is not None:
                 listing.saw(printable(name))
             if not holds(path, name):
                 continue
             if seen is not None:
-                folder, name_in_it = os.path.split(path)
-                key = hashlib.blake2b(os.fsencode(os.path.join(real(folder), name_in_it)), digest_size=16).digest()
+                key = hashlib.blake2b(os.fsencode(where(path)), digest_size=16).digest()
                 if key in seen:
                     counts.repeated += 1
                     continue
@@ -117,8 +116,8 @@ class Inputs:
             return lambda _path, _name: True
         if len(self.paths) == 1 and STDIN not in self.paths:
             return lambda _path, name: shard.holds(printable(name))
-        here = os.path.join(os.getcwd(), "")
-        return lambda path, _name: shard.holds(slashes(printable(os.path.abspath(path).removeprefix(here))))
+        here, where = os.path.join(os.path.realpath(""), ""), _where()
+        return lambda path, _name: shard.holds(slashes(printable(where(path).removeprefix(here))))
 
     def count(self, stop: threading.Event) -> int | None:
         """How many samples there are, from the names alone; None where `stop` was set, or a list is still to come.
@@ -158,6 +157,17 @@ class Inputs:
             )
         lines = _split(self.stdin, b"\0") if self.null else (line.rstrip(b"\r\n") for line in self.stdin)
         return (os.fsdecode(line) for line in lines if line)
+
+
+def _where() -> Callable[[str], str]:
+    """Path -> its one absolute name, whatever links lead to its folder; a link to a file stays a file of its own."""
+    real = lru_cache(maxsize=64)(os.path.realpath)
+
+    def where(path: str) -> str:
+        folder, name = os.path.split(path)
+        return os.path.join(real(folder), name)
+
+    return where
 
 
 def _split(stream: BinaryIO, separator: bytes) -> Iterator[bytes]:
