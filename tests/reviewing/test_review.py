@@ -279,6 +279,19 @@ def test_a_killed_review_has_lost_nothing(tmp_path: Path) -> None:
     assert len(read_corrections(tmp_path / "corrections.csv")) in (len(kept), len(kept) + 1)
 
 
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 0), (signal.SIGTERM, 143)])
+def test_a_background_job_ends_with_a_signal(tmp_path: Path, number: int, code: int) -> None:
+    """A shell starts its background jobs with Ctrl-C switched off; a pipe gets the address at once."""
+    make_table(tmp_path)
+    line = ["sh", "-c", 'trap "" INT; exec "$0" -m toolkit review labels.csv', sys.executable]
+    process = subprocess.Popen(line, cwd=tmp_path, env=environment(), stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    assert process.stdout.readline().startswith("http://127.0.0.1:")
+    process.send_signal(number)
+    assert process.wait(20) == code
+    process.stdout.close()
+
+
 def test_corrections_are_ours_or_refused(tmp_path: Path) -> None:
     path = tmp_path / "corrections.csv"
     path.write_text("file_name,label\r\na.png,Cat\r\n")

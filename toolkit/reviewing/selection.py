@@ -29,6 +29,11 @@ class Selection:
     n_empty: int = 0
 
     @property
+    def noun(self) -> str:
+        """What a row is: a file, or one of several detections in it."""
+        return "row" if any(row.detection for row in self.rows) else "file"
+
+    @property
     def sampled(self) -> bool:
         """Whether rows were left out."""
         return len(self.rows) < self.n_rows

@@ -12,7 +12,7 @@ import typer
 
 from toolkit.cli import console
 from toolkit.cli.options import Quiet, Verbose
-from toolkit.core.errors import UsageError
+from toolkit.core.errors import ModelError, UsageError
 
 if TYPE_CHECKING:
     from toolkit.inference.saved_results import SavedResults
@@ -119,14 +119,13 @@ def _classes(model: Path | None, labels: Path | None, named: list[str]) -> tuple
     from toolkit.sessions.resolve import BUNDLE_FILE, resolve_model
 
     found = list(read_labels(labels)) if labels else []
-    place = model or Path("model")
-    if (place / BUNDLE_FILE).is_file():
-        classes = load_bundle(place).contract.labels
-    else:
-        classes = read_contract(resolve_model(place)).labels if model else ()
-    shown = list(map(printable, classes))
-    if model or set(named) <= set(shown):
-        found += shown
+    if model is not None:
+        is_bundle = (model / BUNDLE_FILE).is_file()
+        contract = load_bundle(model).contract if is_bundle else read_contract(resolve_model(model))
+        return (*found, *map(printable, contract.labels))
+    with suppress(ModelError):
+        shown = list(map(printable, load_bundle(Path("model")).contract.labels))
+        found += shown if set(named) <= set(shown) else []
     return tuple(found)
 
 
