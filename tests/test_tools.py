@@ -30,6 +30,7 @@ def script(name: str) -> ModuleType:
     assert found is not None
     assert found.loader is not None
     module = importlib.util.module_from_spec(found)
+    sys.modules[name] = module  # where dataclasses look
     found.loader.exec_module(module)
     return module
 
@@ -116,3 +117,48 @@ def test_a_release_sets_the_version_in_one_place() -> None:
     assert '\n__version__ = "12.3.4"\n' in changed
     with pytest.raises(SystemExit, match="expected a version"):
         release.set_version(text, "v12")
+
+
+def test_every_line_of_reliability_names_tests_that_are_there() -> None:
+    lines, environments = script("reliability").read_table()
+    assert len(lines) > 30
+    for line in lines:
+        assert line.tests or line.environment or line.audit, f"not tried: {line.what}"
+        assert line.environment in ("", *(e.name for e in environments))
+        for place in line.tests:
+            file, _, function = place.partition("::")
+            path = ROOT / "tests" / file
+            assert path.exists(), place
+            assert not function or f"def {function}(" in path.read_text(encoding="utf-8"), place
+
+
+def test_a_line_says_what_its_run_came_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    reliability = script("reliability")
+    monkeypatch.setattr(reliability, "RUNS", tmp_path)
+    monkeypatch.setattr(reliability, "AUDIT", tmp_path / "audit.txt")
+    line = partial(reliability.Line, section="s", how="h")
+    lines = [
+        line(what="held", tests=("a.py",)),
+        line(what="broke", tests=("b.py::test_b",)),
+        line(what="skipped", tests=("c.py",)),
+        line(what="absent", tests=("d.py",)),
+        line(what="none"),
+        line(what="elsewhere", environment="lowest"),
+        line(what="audit", audit=True),
+    ]
+    (tmp_path / "tests.xml").write_text(
+        '<testsuite><testcase classname="tests.a" name="test_a[1]"><properties><property name="cases" value="2000"/>'
+        '</properties></testcase><testcase classname="tests.b" name="test_b"><failure/></testcase>'
+        '<testcase classname="tests.c" name="test_c"><skipped/></testcase></testsuite>'
+    )
+    (tmp_path / "lowest.xml").write_text('<testsuite><testcase classname="tests.a" name="test_a"/></testsuite>')
+    (tmp_path / "audit.txt").write_text("ConnectionError")
+    rows = [row.split("|") for row in reliability.page(lines, [tmp_path / "tests.xml"]).splitlines()]
+    found = {row[1].strip(): (row[3].strip(), row[4].strip()) for row in rows if len(row) == 6}
+    assert found["held"] == ("2,000", "holds")
+    assert found["broke"] == ("1", "**1 failed**")
+    assert found["skipped"][1] == "skipped here"
+    assert found["absent"][1] == "not run this time"
+    assert found["none"][1] == "**not tried**"
+    assert found["elsewhere"] == ("1", "holds")
+    assert "no answer" in found["audit"][1]
