@@ -5,11 +5,11 @@ from __future__ import annotations
 import csv
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, fields, replace
 from operator import attrgetter
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TextIO
 
 from toolkit.core.errors import InputError
 from toolkit.core.files import write_csv, write_json
@@ -94,14 +94,30 @@ def read_rows(path: Path) -> list[SplitRow]:
     """
     try:
         with path.open(newline="", encoding="utf-8") as file:
-            reader = csv.reader(file)
+            lines = _Whole(file)
+            reader = csv.reader(lines, strict=True)
             header = tuple(next(reader, ()))
             rows = [SplitRow(*cells) for cells in reader] if header == COLUMNS else None
+        if lines.torn:
+            raise ValueError("its last line is torn")
     except (OSError, ValueError, TypeError, csv.Error) as error:
         raise InputError(f"{path}: cannot be read as the table of a split ({error})", hint=_REMAKE) from None
     if rows is None:
         raise InputError(f"{path}: expected the columns {','.join(COLUMNS)}; found {','.join(header)}", hint=_REMAKE)
     return [_row_of_system(row, path.parent) for row in rows]
+
+
+class _Whole:
+    """The lines of a file, and whether the last one lacks its end."""
+
+    def __init__(self, file: TextIO) -> None:
+        self._file = file
+        self.torn = False
+
+    def __iter__(self) -> Iterator[str]:
+        for line in self._file:
+            self.torn = not line.endswith("\n")
+            yield line
 
 
 _REMAKE: Final = "split again into another folder with --out"
