@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from toolkit.inference.predictor import Answer, Model, Predictions, load
     from toolkit.model_files.contract import NoContractError
     from toolkit.model_files.conventions import Channels, Output, TensorLayout, Values
+    from toolkit.scaling.batch_labeller import BatchLabeller
     from toolkit.sessions.backend import Precision, Runtime
     from toolkit.splitting.mode import Mode
     from toolkit.splitting.options import SplitOptions
@@ -45,6 +46,7 @@ __version__ = "0.1.0"
 __all__ = [
     "AdoptOptions",
     "Answer",
+    "BatchLabeller",
     "Channels",
     "CheckOptions",
     "Colour",
@@ -92,6 +94,7 @@ __all__ = [
 
 _HOMES = {
     "AdoptOptions": "toolkit.adopting.adopt",
+    "BatchLabeller": "toolkit.scaling.batch_labeller",
     "Channels": "toolkit.model_files.conventions",
     "CheckOptions": "toolkit.checking.check",
     "Colour": "toolkit.images.spec",

@@ -78,17 +78,32 @@ class Labeller:
         self._even = even and self.run_size > 1
         self._local = threading.local()
 
-    def __call__(self, images: Sequence[Sample | Image]) -> list[Prediction]:
-        """One prediction for each of `images` (files, or uint8 arrays of any size), in their order."""
+    def __call__(self, images: Sequence[Sample | Image | bytes]) -> list[Prediction]:
+        """One prediction for each of `images` (files, their bytes, or uint8 arrays of any size), in their order."""
         buffer = self._buffer()
         n = 0
         found: list[Prediction] = []
         for image in images:
-            one = self._fitted(image, buffer[n]) if isinstance(image, np.ndarray) else self._decoded(image, buffer[n])
+            one = self._one(image, buffer[n])
             n += _has_pixels(one)
             found.append(one)
         answers = iter(self._answers(buffer[:n]))
         return [_answered(one, *next(answers)) if _has_pixels(one) else one for one in found]
+
+    def _one(self, image: Sample | Image | bytes, into: Image) -> Prediction:
+        if isinstance(image, np.ndarray):
+            return self._fitted(image, into)
+        return self._unpacked(image, into) if isinstance(image, bytes) else self._decoded(image, into)
+
+    def _unpacked(self, data: bytes, into: Image) -> Prediction:
+        """As `_decoded`, of a file that is in memory."""
+        sample = IN_MEMORY._replace(size=len(data))
+        try:
+            exif = read_exif(data) if self._exif else None
+            into[:] = decode(data, self._spec, limits=self.limits)
+        except DecodeError as error:
+            return Prediction(sample, None, error.message)
+        return Prediction(sample, None, "", exif)
 
     def _fitted(self, image: Image, into: Image) -> Prediction:
         try:

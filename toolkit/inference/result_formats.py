@@ -90,7 +90,8 @@ def read_table(out: Path) -> Iterator[list[Cells]]:
         yield rows
 
 
-def _kind(column: str) -> type:
+def kind_of(column: str) -> type:
+    """What a column holds: str, int or float."""
     if column in ("size", "mtime_ns"):
         return int
     return float if column.startswith(("confidence", "p:")) or column in NUMBERS else str
@@ -98,14 +99,19 @@ def _kind(column: str) -> type:
 
 def _value(column: str, cell: str) -> Any:
     """A cell of the CSV with its type; None where it is empty."""
-    return _kind(column)(cell) if cell else None
+    return kind_of(column)(cell) if cell else None
 
 
 def _cell(column: str, value: Any) -> str:
     """The inverse of `_value`."""
     if value is None:
         return ""
-    return f"{value:.6f}" if _kind(column) is float and isinstance(value, float | int) else str(value)
+    return f"{value:.6f}" if kind_of(column) is float and isinstance(value, float | int) else str(value)
+
+
+def typed(layout: Layout, row: ResultRow) -> list[Any]:
+    """One row as JSON lines and Parquet hold it: text, numbers, and None where a cell is empty."""
+    return [_value(name, cell) for name, cell in zip(layout.columns, layout.cells(row), strict=True)]
 
 
 def json_line(layout: Layout, row: ResultRow) -> bytes:
@@ -166,7 +172,7 @@ def _write_parquet(path: Path, layout: Layout, rows: Iterator[Cells]) -> None:
 
     columns = layout.columns
     types = {int: pa.int64(), float: pa.float64(), str: pa.string()}
-    schema = pa.schema([(name, types[_kind(name)]) for name in columns])
+    schema = pa.schema([(name, types[kind_of(name)]) for name in columns])
     with pq.ParquetWriter(path, schema) as writer:
         while block := list(islice(rows, BLOCK_ROWS)):
             cells = zip(*block, strict=True)
