@@ -13,7 +13,7 @@ from toolkit.checking.findings import KINDS, Finding
 from toolkit.core.errors import InputError, UsageError
 from toolkit.core.machine import usable_cpus
 from toolkit.core.progress import SILENT, Progress
-from toolkit.core.text import printable
+from toolkit.core.text import counted, printable
 from toolkit.data.class_names import check_class_names
 from toolkit.data.class_source import Load, Problem, Source, SourceFile, open_source
 from toolkit.data.label_table import LabelTables
@@ -251,9 +251,11 @@ def _classes(classes: Counter[str], options: CheckOptions) -> Iterator[Finding]:
     largest = max(classes.values(), default=0)
     for label, n in classes.items():
         if n < options.few:
-            yield Finding("few_pictures", label, "", str(n), f"{n:,} images, fewer than {options.few:,}", label)
+            yield Finding(
+                "few_pictures", label, "", str(n), f"{counted(n, 'image')}, fewer than {options.few:,}", label
+            )
         if n * options.imbalance <= largest:
-            detail = f"{n:,} images, the largest class has {largest:,}"
+            detail = f"{counted(n, 'image')}, the largest class has {largest:,}"
             yield Finding("imbalance", label, "", str(n), detail, label)
 
 

@@ -46,6 +46,15 @@ def _escaped(letter: str) -> str:
     return letter.encode("unicode_escape").decode()
 
 
+def counted(n: int, noun: str) -> str:
+    """A number of things, in words.
+
+    >>> counted(1, "file"), counted(2000, "file"), counted(2, "readable class")
+    ('1 file', '2,000 files', '2 readable classes')
+    """
+    return f"{n:,} {noun}{'' if n == 1 else 'es' if noun.endswith('s') else 's'}"
+
+
 _FORMULA = re.compile(r"'*[=+\-@\t\r]")
 _NUMBER = re.compile(r"-[0-9]+(?:\.[0-9]+)?(?:e-?[0-9]+)?")
 

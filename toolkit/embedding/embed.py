@@ -70,7 +70,8 @@ class EmbedResult:
         GateError: every file failed.
         """
         if self.n_files and self.n_errors == self.n_files:
-            raise GateError(f"all {self.n_files:,} files failed", hint=f"see the rows with status error in {self.out}")
+            every = "the only file" if self.n_files == 1 else f"all {self.n_files:,} files"
+            raise GateError(f"{every} failed", hint=f"see the rows with status error in {self.out}")
 
 
 class _Layout(Layout):

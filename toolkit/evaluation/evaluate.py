@@ -14,7 +14,7 @@ import numpy as np
 from toolkit.core.errors import InputError
 from toolkit.core.files import atomic_write
 from toolkit.core.progress import SILENT, Progress
-from toolkit.core.text import printable
+from toolkit.core.text import counted, printable
 from toolkit.data.class_names import check_class_names
 from toolkit.data.label_table import labels_in
 from toolkit.data.read import read_file
@@ -235,7 +235,7 @@ class _Tally:
             named = _some([f"{folder} ({n:,})" for folder, n in sorted(data.extra.items())])
             yield f"Images in folders that are not a class of the model, not counted in any metric: {named}."
         if data.n_failures:
-            yield f"{data.n_failures:,} images could not be read; they have a row, and no metric counts them."
+            yield f"{counted(data.n_failures, 'image')} could not be read: a row each, and no metric counts them."
         if self._scores.full:
             size = f"{self._probabilities.n:,} images x {len(self._index):,} classes"
             yield f"Average precision, ROC AUC and their curves are left out: {size} is more than {LIMIT:,} scores."

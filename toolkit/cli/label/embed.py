@@ -10,6 +10,7 @@ import typer
 
 from toolkit.cli import console
 from toolkit.cli.options import CsvSafe, Log, Quiet, Verbose
+from toolkit.core.text import counted
 
 if TYPE_CHECKING:
     from toolkit.embedding.embed import EmbedResult
@@ -101,8 +102,8 @@ def _nearest(like: Path, files: Inputs, out: Path | None, model: Path, options: 
 def summary(result: EmbedResult) -> str:
     """The one line that a run leaves in a log."""
     if not result.complete:
-        return f"stopped after {result.n_files:,} files, which are kept; the same command continues from there"
+        return f"stopped after {counted(result.n_files, 'file')}, which are kept; the same command continues from there"
     parts = [f"{result.n_features:,} features each", f"{result.n_errors:,} failed"]
     parts += [f"{result.n_continued:,} of them by an earlier run"] if result.n_continued else []
     parts += [str(result.counts)] if str(result.counts) else []
-    return f"{result.n_files:,} files: {', '.join(parts)} -> {result.out}"
+    return f"{counted(result.n_files, 'file')}: {', '.join(parts)} -> {result.out}"

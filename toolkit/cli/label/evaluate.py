@@ -10,6 +10,7 @@ import typer
 from toolkit.cli import console
 from toolkit.cli.completion import devices
 from toolkit.cli.options import COLUMNS, Columns, CsvSafe, Labels, MaxMemory, Quiet, Verbose, switch
+from toolkit.core.text import counted, harmless
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -98,7 +99,7 @@ def evaluate(
 def summary(evaluation: Evaluation) -> str:
     """The one line that a run leaves in a log."""
     report, data = evaluation.report, evaluation.data
-    parts = [f"{data.n_labelled:,} images", f"accuracy {report.accuracy:.4f}", f"macro F1 {report.macro.f1:.4f}"]
+    parts = [counted(data.n_labelled, "image"), f"accuracy {report.accuracy:.4f}", f"macro F1 {report.macro.f1:.4f}"]
     if report.unsure:
         parts.append(f"{report.unsure:,} unsure")
     if data.n_failures:
@@ -130,7 +131,6 @@ def show(evaluation: Evaluation) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    from toolkit.core.text import harmless
     from toolkit.evaluation.report_files import number, one_line
 
     report, labels = evaluation.report, evaluation.labels

@@ -13,6 +13,7 @@ from toolkit.cli.completion import devices
 from toolkit.cli.options import CsvSafe, Log, MaxMemory, Quiet, Verbose
 from toolkit.core.errors import UsageError
 from toolkit.core.progress import SILENT
+from toolkit.core.text import counted
 
 if TYPE_CHECKING:
     from toolkit.inference.inputs import Inputs
@@ -236,8 +237,7 @@ def summary(result: InferResult) -> str:
 
 def files(result: InferResult) -> str:
     """How many, in words."""
-    noun = "row" if result.detections else "file"
-    return f"{result.n_files:,} {noun if result.n_files == 1 else noun + 's'}"
+    return counted(result.n_files, "row" if result.detections else "file")
 
 
 def counts_by_label(result: InferResult) -> str:

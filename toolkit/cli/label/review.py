@@ -13,6 +13,7 @@ import typer
 from toolkit.cli import console
 from toolkit.cli.options import Quiet, Verbose
 from toolkit.core.errors import ModelError, UsageError
+from toolkit.core.text import counted, printable
 
 if TYPE_CHECKING:
     from toolkit.inference.saved_results import SavedResults
@@ -78,7 +79,7 @@ def review(
 
         choices = sorted({*known_labels(results, selection), *classes})
         n = write_tasks(selection.rows, choices, file, prefix)
-        console.say(f"{file}: {n:,} {'task' if n == 1 else 'tasks'}; {file.with_suffix('.xml')}: the labelling set-up")
+        console.say(f"{file}: {counted(n, 'task')}; {file.with_suffix('.xml')}: the labelling set-up")
         return
     with lock(out):
         if from_:
@@ -93,7 +94,7 @@ def review(
                 _open_in_browser(server.address)
             server.run(signals.event)
         n = len(opened.corrections)
-        console.say(f"{out}: {n:,} {'image' if n == 1 else 'images'} decided")
+        console.say(f"{out}: {counted(n, 'image')} decided")
         if n:
             console.suggest("toolkit", "train", "DATA", "--labels", str(out))
     if signals.exit_code == 128 + signal.SIGTERM:
@@ -112,7 +113,6 @@ def _open_in_browser(address: str) -> None:
 
 def _classes(model: Path | None, labels: Path | None, named: list[str]) -> tuple[str, ...]:
     """The classes that can be chosen, beside those that the table names."""
-    from toolkit.core.text import printable
     from toolkit.data.labels_file import read_labels
     from toolkit.model_files.bundle import load_bundle
     from toolkit.model_files.contract_io import read_contract
@@ -142,4 +142,4 @@ def _take(results: SavedResults, file: Path, out: Path) -> None:
         if correction.file_name not in known:
             console.say(f"warning: {file}: not in {results.path}: {correction.file_name}")
     n = sum(correction.file_name in known for correction in found)
-    console.say(f"{out}: {n:,} {'decision' if n == 1 else 'decisions'} taken from {file}")
+    console.say(f"{out}: {counted(n, 'decision')} taken from {file}")

@@ -9,6 +9,7 @@ import typer
 
 from toolkit.cli import console
 from toolkit.cli.options import Quiet, Verbose
+from toolkit.core.text import counted
 
 
 def view(
@@ -34,6 +35,5 @@ def view(
 
     page = out or table.with_suffix(".html")
     result = run(table, page, root=root, images=images, force=force, progress=console.progress())
-    noun = "file" if result.n_rows == 1 else "files"
     unreadable = f", {result.n_unreadable:,} without a thumbnail" if result.n_unreadable else ""
-    console.say(f"{page}: {result.n_shown:,} of {result.n_rows:,} {noun} shown{unreadable}")
+    console.say(f"{page}: {result.n_shown:,} of {counted(result.n_rows, 'file')} shown{unreadable}")

@@ -12,6 +12,7 @@ from toolkit.cli import console
 from toolkit.cli.completion import recipe_names
 from toolkit.cli.options import COLUMNS, Columns, Labels, MaxMemory, Quiet, Verbose
 from toolkit.core.errors import UsageError
+from toolkit.core.text import counted
 
 if TYPE_CHECKING:
     from toolkit.training.train import TrainOptions
@@ -102,12 +103,12 @@ def train(
     validation = sum(result.bundle.data["validation"].values())
     summary = (
         f"{result.bundle.recipe_name}, {len(result.history)} epochs, epoch {result.kept_epoch} kept, "
-        f"validation accuracy {result.accuracy:.4f} ({validation:,} images)"
+        f"validation accuracy {result.accuracy:.4f} ({counted(validation, 'image')})"
     )
     if not result.trained:
         console.say(f"{out}: finished already ({summary}); nothing to do; --force trains again from the start")
     else:
-        left_out = f", {result.n_left_out:,} images left out (see data.csv)" if result.n_left_out else ""
+        left_out = f", {counted(result.n_left_out, 'image')} left out (see data.csv)" if result.n_left_out else ""
         console.say(f"{out}: {summary}, {result.seconds:.0f} s{left_out}")
         console.suggest("toolkit", "export", str(out), "--onnx")
     require_read([row.path for row in result.bundle.rows()])
@@ -140,6 +141,7 @@ def _several(data: Path, recipes: list[str], options: TrainOptions, time_budget:
         console.say(f"not trained, the time was up: {', '.join(found.skipped)}")
     best = found.trials[0]
     console.say(
-        f"{options.out}: {best.recipe} kept, validation accuracy {best.accuracy:.4f} ({best.n_validation:,} images)"
+        f"{options.out}: {best.recipe} kept, validation accuracy {best.accuracy:.4f} "
+        f"({counted(best.n_validation, 'image')})"
     )
     console.suggest("toolkit", "export", str(options.out), "--onnx")

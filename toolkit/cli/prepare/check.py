@@ -21,6 +21,7 @@ from toolkit.cli.options import (
     Workers,
     switch,
 )
+from toolkit.core.text import counted
 
 if TYPE_CHECKING:
     from toolkit.checking.check import CheckResult
@@ -128,10 +129,11 @@ def _report_check(result: CheckResult, kinds: frozenset[str]) -> None:
             console.out(f"  {finding.path}: {finding.detail}")
         if n > SHOWN:
             console.out(f"  and {n - SHOWN:,} more")
-    readable = f"{sum(result.classes.values()):,} readable images in {len(result.classes):,} classes"
+    n_readable = sum(result.classes.values())
+    readable = f"{counted(n_readable, 'readable image')} in {counted(len(result.classes), 'class')}"
     others = PassedOver.of(found.path for found in result.findings if found.kind == "not_an_image").by_suffix
-    files = f"{result.n_files:,} files" + (f" (not images: {others})" if others else "")
-    console.say(f"{result.source.path}: {files}, {readable}, {len(result.findings):,} findings")
+    files = counted(result.n_files, "file") + (f" (not images: {others})" if others else "")
+    console.say(f"{result.source.path}: {files}, {readable}, {counted(len(result.findings), 'finding')}")
     if failed := failing(result, kinds):
         named = ", ".join(f"{n:,} {kind}" for kind, n in failed.items())
         raise GateError(f"{result.source.path}: found {named}", hint="the lines above name them; --out lists them all")
