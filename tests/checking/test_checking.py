@@ -9,7 +9,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from support.command_line import run_cli
+from support import small
+from support.command_line import Cli, run_cli
+from support.hostile_images import flat_png
 
 from toolkit.checking.check import CheckOptions, check
 from toolkit.checking.findings import parse_kinds
@@ -230,3 +232,12 @@ def test_the_page_escapes_hostile_names(pet_images: Path, tmp_path: Path) -> Non
 def test_unknown_kinds() -> None:
     with pytest.raises(UsageError, match="no such kind"):
         parse_kinds("duplicate,leek")
+
+
+def test_the_page_keeps_to_the_memory_of_the_run(tmp_path: Path, run: Cli) -> None:
+    data = small.folders(tmp_path / "data")
+    (data / "Cat" / "large.png").write_bytes(flat_png(4_000, 8, 2))
+    for memory, shown in (("1GB", True), ("40MB", False)):
+        page = tmp_path / f"{memory}.html"
+        assert run("check", data, "--out", f"{memory}.csv", "--html", page, "--max-memory", memory).code == 0
+        assert ('alt="Cat/large.png"' in page.read_text()) is shown

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from support import small
 from support.command_line import run_cli, run_python
-from support.mutations import write
+from support.mutations import damaged_lzma_tiff, write
 
 NATIVE = re.compile(r"libpng|JPEG data|Huffman|SOS param|TIFF[A-Z]|RST\d|OpenCV|cv2|\[ *(WARN|ERROR)", re.IGNORECASE)
 
@@ -34,6 +34,7 @@ toolkit.infer("data", "labels.csv", "model.onnx")
 toolkit.check("data")
 toolkit.split("data")
 toolkit.evaluate("data", "model.onnx")
+errors += toolkit.load("model.onnx").predict(["lzma.tif"]).errors
 found = decode_all(find_dataset(Path("data")), Preprocess(height=9, width=9), Path("cache"))
 errors += [sample.reason for sample in found.samples if sample.reason]
 assert len(errors) > 100, len(errors)
@@ -76,6 +77,7 @@ def test_verbose_shows_what_codecs_say(folder: Path) -> None:
 
 
 def test_from_python_nothing_is_printed_and_others_are_heard(folder: Path) -> None:
+    (folder / "lzma.tif").write_bytes(damaged_lzma_tiff())
     done = run_python("-c", FROM_PYTHON, cwd=folder)
     assert done.returncode == 0, done.stderr
     assert done.stderr == "Python is heard\nC is heard\n"

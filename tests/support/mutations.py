@@ -76,6 +76,13 @@ def mutated(data: bytes, dice: random.Random) -> bytes:
     return bytes(changed)
 
 
+def damaged_lzma_tiff() -> bytes:
+    """libtiff says so itself, even to Pillow."""
+    buffer = io.BytesIO()
+    Image.new("RGB", (64, 64), (1, 2, 3)).save(buffer, "TIFF", compression="lzma")
+    return buffer.getvalue().replace(b"\xfd7zXZ", b"\x55\xaa\x55\xaa\x55")
+
+
 def write(folder: Path, n: int, seed: int) -> list[Path]:
     """`n` damaged files in `folder`, named by their kind."""
     folder.mkdir(parents=True)

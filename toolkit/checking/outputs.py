@@ -12,12 +12,20 @@ from toolkit.core.errors import UsageError
 from toolkit.core.files import atomic_write
 from toolkit.core.locking import lock
 from toolkit.core.ownership import claim, is_page
+from toolkit.images.limits import DEFAULT_LIMITS, Limits
 
 Write = Callable[[CheckResult], None]
 
 
 @contextmanager
-def outputs(table: Path | None, page: Path | None, *, force: bool = False, csv_safe: bool = False) -> Iterator[Write]:
+def outputs(
+    table: Path | None,
+    page: Path | None,
+    *,
+    force: bool = False,
+    csv_safe: bool = False,
+    limits: Limits = DEFAULT_LIMITS,
+) -> Iterator[Write]:
     """Yield the function that writes the table of the findings and their page; either may be None.
 
     Both are whole before either takes the place of an older one.
@@ -42,6 +50,6 @@ def outputs(table: Path | None, page: Path | None, *, force: bool = False, csv_s
                 if table:
                     write_findings(result.findings, whole.enter_context(atomic_write(table)), csv_safe=csv_safe)
                 if page:
-                    write_page(result, whole.enter_context(atomic_write(page)))
+                    write_page(result, whole.enter_context(atomic_write(page)), limits)
 
         yield write

@@ -16,6 +16,7 @@ from toolkit.core.errors import InputError
 from toolkit.core.ownership import PAGE_MARKER
 from toolkit.core.text import printable
 from toolkit.images.decode import decode
+from toolkit.images.limits import DEFAULT_LIMITS, Limits
 from toolkit.images.spec import Preprocess, Resize
 
 SHOWN: Final = 60
@@ -24,13 +25,13 @@ SHOWN: Final = 60
 _SIDE: Final = 120
 
 
-def write_page(result: CheckResult, path: Path) -> None:
+def write_page(result: CheckResult, path: Path, limits: Limits = DEFAULT_LIMITS) -> None:
     """Write the page. Images are read again, for the findings that are shown."""
     grouped: dict[str, list[Finding]] = defaultdict(list)
     for finding in result.findings:
         grouped[finding.kind].append(finding)
     shown = [finding for found in grouped.values() for finding in found[:SHOWN]]
-    thumbnails = _thumbnails(result, {name for finding in shown for name in (finding.path, finding.partner)})
+    thumbnails = _thumbnails(result, {name for finding in shown for name in (finding.path, finding.partner)}, limits)
     sections = [
         (kind, len(grouped[kind]), meaning, [_card(finding, thumbnails) for finding in grouped[kind][:SHOWN]])
         for kind, meaning in KINDS.items()
@@ -62,14 +63,15 @@ def _card(finding: Finding, thumbnails: dict[str, str]) -> dict[str, object]:
     }
 
 
-def _thumbnails(result: CheckResult, names: set[str]) -> dict[str, str]:
+def _thumbnails(result: CheckResult, names: set[str], limits: Limits) -> dict[str, str]:
     """Name -> `data:` URL, of the images that can be decoded."""
     thumbnails = {}
     spec = Preprocess(height=_SIDE, width=_SIDE, resize=Resize.PAD)
     wanted = [file for file in result.source.files if file.name in names and file.problem is None]
     for file, load in result.source.loads(wanted):
         try:
-            pixels = decode(load(), spec)
+            with limits.unread(file.size):
+                pixels = decode(load(), spec, limits=limits)
         except (InputError, OSError):
             continue
         encoded = cv2.imencode(".jpg", pixels[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 80])[1].tobytes()

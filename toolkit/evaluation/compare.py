@@ -19,6 +19,7 @@ from toolkit.evaluation.report import write_reports
 from toolkit.evaluation.report_folder import CHANGED_CSV, COMPARE_CSV, COMPARE_PAGE, COMPARISON_NAMES, report_folder
 from toolkit.evaluation.report_page import template
 from toolkit.evaluation.result import EvaluateOptions, Evaluation
+from toolkit.images.limits import Limits
 from toolkit.inference.result_table import OK, ResultRow
 from toolkit.metrics.classification import NAN
 from toolkit.metrics.csv_files import digits
@@ -100,7 +101,8 @@ def compare(
         changed = [rows for rows in zip(*(a.rows for a in answers), strict=True) if len(set(map(_answer, rows))) > 1]
         _write_table(compared, folder / COMPARE_CSV, options)
         _write_changed(names, changed, folder / CHANGED_CSV, options)
-        _write_page(compared, changed[:MAX_SHOWN], data, folder / COMPARE_PAGE)
+        limits = Limits.of(options.max_pixels, options.max_memory)
+        _write_page(compared, changed[:MAX_SHOWN], data, folder / COMPARE_PAGE, limits)
         return compared
 
 
@@ -215,11 +217,13 @@ def _cells(rows: Sequence[ResultRow]) -> list[str]:
     return [cell for row in rows for cell in (_answer(row), _confidence(row))]
 
 
-def _write_page(compared: Sequence[Compared], changed: Sequence[tuple[ResultRow, ...]], data: Path, path: Path) -> None:
+def _write_page(
+    compared: Sequence[Compared], changed: Sequence[tuple[ResultRow, ...]], data: Path, path: Path, limits: Limits
+) -> None:
     shown = []
     for rows in changed:
         first = rows[0]
-        image = thumbnail(first.path)
+        image = thumbnail(first.path, limits=limits)
         answers = [(c.name, _answer(row), _confidence(row)) for c, row in zip(compared, rows, strict=True)]
         shown.append({"path": first.path, "truth": first.truth, "answers": answers, "image": image and image.uri})
     text = template("compare.html.j2").render(

@@ -12,6 +12,7 @@ from toolkit.evaluation.report_folder import REPORT_NAMES, report_folder
 from toolkit.evaluation.report_page import PAGE, write_page
 from toolkit.evaluation.report_plots import write_plots
 from toolkit.evaluation.result import EvaluateOptions, Evaluation
+from toolkit.images.limits import Limits
 from toolkit.inference.result_table import ResultRow
 
 
@@ -59,5 +60,5 @@ def write_reports(
     evaluation = run(data, model, folder / PREDICTIONS_CSV, options, progress, on_rows)
     write_files(evaluation, folder)
     write_plots(evaluation, folder)
-    write_page(evaluation, folder / PAGE)
+    write_page(evaluation, folder / PAGE, limits=Limits.of(options.max_pixels, options.max_memory))
     return evaluation

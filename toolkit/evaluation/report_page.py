@@ -22,6 +22,7 @@ from toolkit.evaluation.gallery import Shown
 from toolkit.evaluation.report_plots import plots
 from toolkit.evaluation.result import Evaluation
 from toolkit.evaluation.summary import overall, per_class, title
+from toolkit.images.limits import DEFAULT_LIMITS, Limits
 from toolkit.images.thumbnail import data_uri
 from toolkit.metrics.confusion import mistaken_for, taken_for
 from toolkit.metrics.csv_files import digits
@@ -52,13 +53,13 @@ class Card:
     height: int
 
 
-def write_page(evaluation: Evaluation, path: Path, *, with_plots: bool = True) -> None:
+def write_page(evaluation: Evaluation, path: Path, *, with_plots: bool = True, limits: Limits = DEFAULT_LIMITS) -> None:
     """Write the page of `evaluation`; `with_plots=False` leaves the plots out (they take seconds)."""
-    text = page(evaluation, with_plots=with_plots)
+    text = page(evaluation, with_plots=with_plots, limits=limits)
     write_text(path, text)
 
 
-def page(evaluation: Evaluation, *, with_plots: bool = True) -> str:
+def page(evaluation: Evaluation, *, with_plots: bool = True, limits: Limits = DEFAULT_LIMITS) -> str:
     """The whole page as HTML."""
     figures = overall(evaluation)
     script = pages.resource(__package__, "report.js")
@@ -75,7 +76,7 @@ def page(evaluation: Evaluation, *, with_plots: bool = True) -> str:
         others=[name for name in figures if name not in (*HEADLINES, "accuracy_low", "accuracy_high")],
         classes=per_class(evaluation),
         plots=_plots(evaluation) if with_plots else {},
-        cards=_cards(evaluation),
+        cards=_cards(evaluation, limits),
         thresholds=_thresholds(evaluation),
         counts=counts.tolist() if len(evaluation.labels) <= MAX_TABLE_CLASSES else None,
         supports=counts.sum(axis=1).tolist(),
@@ -139,11 +140,11 @@ def _drawn(evaluation: Evaluation, theme: Theme) -> Sequence[tuple[str, str, str
     return drawn
 
 
-def _cards(evaluation: Evaluation) -> list[Card]:
+def _cards(evaluation: Evaluation, limits: Limits) -> list[Card]:
     cards = []
     for kind, tiles in (("mistake", evaluation.mistakes), ("doubtful", evaluation.doubtful)):
         for shown in tiles:
-            image = thumbnail(shown.path)
+            image = thumbnail(shown.path, limits=limits)
             uri, width, height = (image.uri, image.width, image.height) if image else ("", 0, 0)
             cards.append(Card(shown=shown, kind=kind, image=uri, width=width, height=height))
     return cards

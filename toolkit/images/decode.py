@@ -13,12 +13,13 @@ import cv2
 import numpy as np
 
 from toolkit.images.header import DecodeError, Header, read_header
-from toolkit.images.limits import Limits
+from toolkit.images.limits import DEFAULT_LIMITS, Limits
 from toolkit.images.pixels import Image, area_reduced, as_image, decode_pixels
 from toolkit.images.second_decoder import second_try
 from toolkit.images.spec import Colour, Preprocess, Resize
 
 __all__ = [
+    "DEFAULT_LIMITS",
     "Box",
     "DecodeError",
     "Image",
@@ -27,9 +28,6 @@ __all__ = [
     "fit",
     "verify",
 ]
-
-DEFAULT_LIMITS: Final = Limits()
-"""The limits of a caller that names none; all such callers share one memory budget."""
 
 _TOUCH: Final = 1e-3
 """A box that reaches less than this into a pixel does not touch it: boxes are given with few decimals."""

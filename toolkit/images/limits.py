@@ -161,6 +161,10 @@ class Limits:
         return self.budget.hold(n_bytes + WORST_BYTES_A_PIXEL * self.max_pixels)
 
 
+DEFAULT_LIMITS: Final = Limits()
+"""The limits of a caller that names none; all such callers share one memory budget."""
+
+
 def _too_costly(header: Header, n_bytes: int, needed: str, allowed: int | str) -> str:
     limit = _size(allowed) if isinstance(allowed, int) else allowed
     return (

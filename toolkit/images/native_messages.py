@@ -1,4 +1,4 @@
-"""What libjpeg and libpng have to say of a damaged image: it becomes a `DecodeError`, and is not printed as well.
+"""What libjpeg, libpng and libtiff say of a damaged image: it becomes a `DecodeError`, and is not printed as well.
 
 They print to C's own `stderr`, behind Python's back. While one decodes, that stream leads nowhere; Python's
 `sys.stderr` and the file descriptor are left alone.

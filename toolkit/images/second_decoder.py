@@ -19,6 +19,7 @@ from toolkit.core.text import first_line
 from toolkit.images.formats import others, tiff
 from toolkit.images.formats.common import DecodeError, Header
 from toolkit.images.header import FORMATS as NAMES
+from toolkit.images.native_messages import unheard
 from toolkit.images.spec import Colour
 
 Image = npt.NDArray[np.uint8]
@@ -53,7 +54,8 @@ def decode(data: bytes, header: Header, colour: Colour) -> Image:
         DecodeError: the extra is not installed, or the file is damaged or of a kind that is not supported.
     """
     try:
-        pixels = _heif(data, header) if header.format == "heif" else _pillow(data, header)
+        with unheard:
+            pixels = _heif(data, header) if header.format == "heif" else _pillow(data, header)
     except DecodeError:
         raise
     except ImportError:

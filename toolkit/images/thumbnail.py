@@ -10,6 +10,7 @@ import cv2
 
 from toolkit.images.decode import Box, Image, decode
 from toolkit.images.header import read_header
+from toolkit.images.limits import DEFAULT_LIMITS, Limits
 from toolkit.images.spec import Preprocess
 
 THUMBNAIL_PIXELS: Final = 168
@@ -37,18 +38,20 @@ class Webp:
         return "data:image/webp;base64," + base64.b64encode(self.data).decode("ascii")
 
 
-def small_webp(data: bytes, longest: int = THUMBNAIL_PIXELS, box: Box | None = None) -> Webp:
+def small_webp(
+    data: bytes, longest: int = THUMBNAIL_PIXELS, box: Box | None = None, limits: Limits = DEFAULT_LIMITS
+) -> Webp:
     """The image in these bytes, or the `box` in it, upright, its longer side at most `longest` pixels.
 
     Raises:
         DecodeError: they are not an image that can be decoded.
     """
-    height, width = read_header(data).upright_size
+    height, width = read_header(data, limits.max_pixels).upright_size
     if box is not None:
         height, width = max(1, round(height * min(box[3], 1))), max(1, round(width * min(box[2], 1)))
     scale = min(1.0, longest / max(height, width))
     size = (max(1, round(height * scale)), max(1, round(width * scale)))
-    pixels = decode(data, Preprocess(height=size[0], width=size[1]), box=box)
+    pixels = decode(data, Preprocess(height=size[0], width=size[1]), box=box, limits=limits)
     return Webp(_encoded(pixels, _WEBP_QUALITY), size[1], size[0])
 
 

@@ -65,6 +65,7 @@ def check(
     from toolkit.checking.outputs import outputs
     from toolkit.data.label_table import LabelTables
     from toolkit.data.walk import require_read
+    from toolkit.images.limits import Limits
 
     kinds = parse_kinds(fail_on)
     options = checking.CheckOptions(
@@ -84,7 +85,8 @@ def check(
         workers=workers,
         strict=strict,
     )
-    with outputs(out, html, force=force, csv_safe=csv_safe) as write:
+    limits = Limits.of(max_pixels, max_memory)
+    with outputs(out, html, force=force, csv_safe=csv_safe, limits=limits) as write:
         result = checking.check(source, options, console.progress())
         if model is not None:
             result = _with_suspects(result, model, folds)
