@@ -72,6 +72,7 @@ RIGHT = {
     "jpeg2000_tiles.j2k": "too_large",
     "jpeg2000_false_size.jp2": "too_large",
     "avif_padding.avif": "damaged",
+    "avif_two_sizes.avif": "damaged",
 }
 """What must come of a file; of the others, anything but a crash."""
 
@@ -82,7 +83,7 @@ QUICK = [
     "tiff_giant_tile.tif", "tiff_raw_declares_more.tif", "tiff_deflate_declares_more.tif", "webp_flat.webp",
     "webp_canvas_lies.webp", "pnm_comments.pgm", "pnm_return.pgm", "pnm_ascii_declares_more.ppm",
     "jpeg_segments_after_frame.jpg", "png_wide.png", "tiff_shared_tags.tif", "jpeg2000_tiles.j2k",
-    "jpeg2000_false_size.jp2", "avif_padding.avif",
+    "jpeg2000_false_size.jp2", "avif_padding.avif", "avif_two_sizes.avif",
 ]  # fmt: skip
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import struct
 import zlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Final
 
 from support.hostile_images import (
@@ -12,6 +12,7 @@ from support.hostile_images import (
     flat_isobmff,
     gif,
     gif_pixels,
+    isobmff_that_lies,
     jpeg_head,
     jpeg_scan,
     png,
@@ -188,18 +189,23 @@ def jp2_with_a_false_size(stream: bytes) -> bytes:
     return head + box(b"uuid", bytes(16) + small) + box(b"jp2h", image) + box(b"jp2c", stream)
 
 
-def avif_behind_padding(side: int) -> bytes:
-    """An AVIF whose `ispe` says 16x16 and whose sequence header stands behind 400 bytes of padding."""
-    data = flat_isobmff("AVIF", side)
-    at = data.find(b"ispe")
-    while at >= 0:
-        data = data[: at + 8] + struct.pack(">II", 16, 16) + data[at + 16 :]
-        at = data.find(b"ispe", at + 4)
-    mdat = data.find(b"mdat")
-    item, start = data[mdat + 4 :], mdat + 4
-    padding = bytes([15 << 3 | 2, 0x90, 0x03]) + b"\x80" * 400
-    whole = padding + item
-    entry = struct.pack(">II", start, len(item))
+def _avif_with(item: Callable[[bytes], bytes], data: bytes) -> bytes:
+    """`data`, an AVIF, with its image replaced by what `item` makes of it, at the end of the file."""
+    start = data.find(b"mdat") + 4
+    whole = item(data[start:])
+    entry = struct.pack(">II", start, len(data) - start)
     assert entry in data
     data = data.replace(entry, struct.pack(">II", len(data) + 8, len(whole)))
     return data + struct.pack(">I", 8 + len(whole)) + b"mdat" + whole
+
+
+def avif_behind_padding(side: int) -> bytes:
+    """An AVIF whose `ispe` says 16x16 and whose sequence header stands behind 400 bytes of padding."""
+    padding = bytes([15 << 3 | 2, 0x90, 0x03]) + b"\x80" * 400
+    return _avif_with(lambda item: padding + item, isobmff_that_lies("AVIF", side))
+
+
+def avif_of_two_sizes(side: int) -> bytes:
+    """An AVIF of 64x64 whose image is followed by one of `side`x`side` in the same item."""
+    large = flat_isobmff("AVIF", side)
+    return _avif_with(lambda item: item + large[large.find(b"mdat") + 4 :], flat_isobmff("AVIF", 64))

@@ -76,5 +76,6 @@ FILES: Final[dict[str, Callable[[], bytes]]] = {
     "jpeg2000_tiles.j2k": lambda: codecs.jpeg2000_with_many_tiles(255, 1, 3),
     "jpeg2000_false_size.jp2": lambda: codecs.jp2_with_a_false_size(codecs.jpeg2000_with_many_tiles(255, 1, 60)),
     "avif_padding.avif": lambda: codecs.avif_behind_padding(4_000),
+    "avif_two_sizes.avif": lambda: codecs.avif_of_two_sizes(4_000),
 }
 """Name -> what makes the file."""
