@@ -311,6 +311,18 @@ def kind_of(path: Path) -> str:
     return "a file" if stat.S_ISREG(mode) else "a folder" if stat.S_ISDIR(mode) else "a pipe, a socket or a device"
 
 
+def regular(path: Path) -> Path:
+    """`path`, which can be opened without waiting: a pipe that lies among somebody's files does not hold us up.
+
+    Raises:
+        OSError: nothing is there, or a pipe, a socket or a device.
+    """
+    mode = os.stat(path).st_mode
+    if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
+        raise OSError(errno.EINVAL, "expected a file, found a pipe, a socket or a device", os.fspath(path))
+    return path
+
+
 def file_digest(path: Path | str) -> str:
     """SHA-256 (hex) of the file's bytes."""
     with Path(path).open("rb") as file:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from toolkit.core.errors import InputError
-from toolkit.core.files import kind_of
+from toolkit.core.files import kind_of, regular
 from toolkit.core.parse import parse_json
 from toolkit.core.text import printable
 
@@ -128,7 +128,7 @@ def is_page(path: Path) -> bool:
 def json_object(path: Path) -> dict[str, Any]:
     """The JSON object in `path`; {} where there is none, whatever else is there."""
     try:
-        with path.open("rb") as file:
+        with regular(path).open("rb") as file:
             found = parse_json(file.read(64 * HEAD_BYTES))
     except (OSError, ValueError, RecursionError):
         return {}

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Final
 
 from toolkit.core.errors import InputError, UsageError
+from toolkit.core.files import regular
 from toolkit.core.progress import Progress
 from toolkit.core.text import printable
 from toolkit.data.walk import slashes, walk
@@ -262,6 +263,8 @@ def _cells(table: Path, content: bytes | None = None) -> Iterator[list[str]]:
     """The lines of a table, or of its `content`; commas, semicolons or tabs may separate its cells."""
     shown = printable(str(table))
     try:
+        if content is None and table.name == METADATA:  # it may have been found, not named: a pipe must not hold us up
+            regular(table)
         opened = table.open("rb") if content is None else io.BytesIO(content)
         with io.TextIOWrapper(opened, newline="", encoding="utf-8-sig") as file:
             header = file.readline()

@@ -26,7 +26,7 @@ import numpy as np
 import numpy.typing as npt
 
 from toolkit.core.errors import ModelError
-from toolkit.core.files import atomic_write, write_csv, write_json
+from toolkit.core.files import atomic_write, regular, write_csv, write_json
 from toolkit.core.parse import parse_json
 from toolkit.core.text import printable
 from toolkit.model_files.contract import Contract
@@ -117,7 +117,7 @@ class Bundle:
         """
         path = self.path / CHECK_NPZ
         try:
-            with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+            with regular(path).open("rb") as file, np.load(file, allow_pickle=False) as arrays:
                 images, probabilities = arrays["images"], arrays["probabilities"]
         except FileNotFoundError:
             raise _broken(path, "missing") from None
@@ -147,7 +147,7 @@ class Bundle:
         """
         path = self.path / DATA_CSV
         try:
-            with path.open(encoding="utf-8", errors="surrogateescape", newline="") as file:
+            with regular(path).open(encoding="utf-8", errors="surrogateescape", newline="") as file:
                 reader = csv.reader(file)
                 if tuple(next(reader, ())) not in (DATA_COLUMNS, DATA_COLUMNS[:4]):
                     raise _broken(path, f"its columns are not {','.join(DATA_COLUMNS)}")
@@ -179,7 +179,7 @@ def load_bundle(path: Path) -> Bundle:
         )
     source = path / BUNDLE_JSON
     try:
-        text = source.read_text(encoding="utf-8")
+        text = regular(source).read_text(encoding="utf-8")
     except FileNotFoundError:
         raise ModelError(
             f"{path}: not a bundle, there is no {BUNDLE_JSON} in it (it is written when training is finished)",

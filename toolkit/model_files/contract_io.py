@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal
 
 from toolkit.core.errors import ModelError
+from toolkit.core.files import regular
 from toolkit.core.text import first_line
 from toolkit.model_files import flatbuffer_reader as flatbuffer
 from toolkit.model_files.contract import METADATA_KEY, Contract, NoContractError
@@ -89,7 +90,7 @@ def file_format(path: Path) -> Format:
     if not path.exists():
         raise ModelError(f"{path}: expected a model, found nothing", hint="toolkit export MODEL --onnx writes one")
     try:
-        with path.open("rb") as file:
+        with regular(path).open("rb") as file:
             head = file.read(8)
     except OSError as error:
         raise ModelError(f"{path}: cannot be read ({error.strerror})", hint="check who may read it") from None
@@ -120,7 +121,7 @@ def mapped(path: Path) -> memoryview:
         ModelError: the file is empty or cannot be read.
     """
     try:
-        with path.open("rb") as file:
+        with regular(path).open("rb") as file:
             return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
     except OSError as error:
         raise ModelError(f"{path}: cannot be read ({error.strerror})", hint="check who may read it") from None
@@ -202,7 +203,7 @@ def _savedmodel_contract(path: Path) -> Contract:
     if source.stat().st_size > MAX_CONTRACT_BYTES:
         raise ModelError(f"{source}: larger than any contract is", hint="export the model again")
     try:
-        return Contract.from_json(source.read_text(encoding="utf-8"), source=str(source))
+        return Contract.from_json(regular(source).read_text(encoding="utf-8"), source=str(source))
     except (OSError, UnicodeDecodeError) as error:
         raise ModelError(f"{source}: cannot be read ({error})", hint="export the model again") from None
 

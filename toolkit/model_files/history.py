@@ -8,7 +8,7 @@ from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 
 from toolkit.core.errors import ModelError
-from toolkit.core.files import write_csv
+from toolkit.core.files import regular, write_csv
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +45,7 @@ def read_history(path: Path) -> tuple[Epoch, ...]:
         ModelError: the file is missing or damaged.
     """
     try:
-        with path.open(encoding="utf-8", newline="") as file:
+        with regular(path).open(encoding="utf-8", newline="") as file:
             rows = list(csv.DictReader(file))
         numbers = [field.name for field in fields(Epoch)[1:-1]]
         return tuple(

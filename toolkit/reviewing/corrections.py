@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from toolkit.core.errors import InputError
-from toolkit.core.files import write_csv
+from toolkit.core.files import regular, write_csv
 from toolkit.core.text import printable
 
 
@@ -88,7 +88,7 @@ def read_corrections(path: Path) -> list[Correction]:
         InputError: the file holds something else.
     """
     try:
-        with path.open(newline="", encoding="utf-8") as file:
+        with regular(path).open(newline="", encoding="utf-8") as file:
             rows = list(csv.reader(file, strict=True))
     except FileNotFoundError:
         return []

@@ -8,7 +8,8 @@ from itertools import cycle
 from pathlib import Path
 
 from toolkit.core.coerce import choice
-from toolkit.core.errors import MachineError, UsageError
+from toolkit.core.errors import MachineError, ModelError, UsageError
+from toolkit.core.files import kind_of
 from toolkit.core.text import printable
 from toolkit.images.decode import Image
 from toolkit.sessions import cuda
@@ -49,6 +50,8 @@ def open_session(
     runtime, precision = choice(Runtime, runtime, "--runtime"), choice(Precision, precision, "--precision")
     check_backend(device, runtime, precision)
     file = resolve_model(path)
+    if file.exists() and not file.is_file() and not file.is_dir():
+        raise ModelError(f"{printable(str(file))}: expected a model, found {kind_of(file)}", hint="give a model file")
     return CheckedSession(_open(file, device, threads, runtime, precision), file, values=not proving)
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import IO, Final
 
 from toolkit.core.errors import InputError
-from toolkit.core.files import naming, write_csv
+from toolkit.core.files import naming, regular, write_csv
 from toolkit.core.text import no_formula, printable, with_formula
 
 JOURNAL: Final = "sort.csv"
@@ -53,7 +53,7 @@ def read_journal(folder: Path) -> list[Placement] | None:
     """
     path = folder / JOURNAL
     try:
-        content = path.read_bytes()
+        content = regular(path).read_bytes()
     except FileNotFoundError:
         return None
     try:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Final, TextIO
 
 from toolkit.core.errors import InputError
-from toolkit.core.files import write_csv, write_json
+from toolkit.core.files import regular, write_csv, write_json
 from toolkit.core.parse import parse_json
 from toolkit.core.text import printable
 
@@ -93,7 +93,7 @@ def read_rows(path: Path) -> list[SplitRow]:
         InputError: missing, or without the columns of this version.
     """
     try:
-        with path.open(newline="", encoding="utf-8") as file:
+        with regular(path).open(newline="", encoding="utf-8") as file:
             lines = _Whole(file)
             reader = csv.reader(lines, strict=True)
             header = tuple(next(reader, ()))
@@ -148,7 +148,7 @@ def read_state(out: Path) -> State | None:
     """
     path = out / STATE
     try:
-        found = parse_json(path.read_text(encoding="utf-8"))
+        found = parse_json(regular(path).read_text(encoding="utf-8"))
         schema = found.pop("schema")
         if schema != SCHEMA:
             raise InputError(f"{path}: expected schema {SCHEMA}, found {schema!r}", hint=_REMAKE)

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from toolkit.core.errors import InputError, ToolkitError
-from toolkit.core.files import atomic_write
+from toolkit.core.files import atomic_write, regular
 from toolkit.core.ownership import json_object
 from toolkit.core.parse import parse_json
 from toolkit.model_files.bundle import BUNDLE_JSON, load_bundle
@@ -54,7 +54,7 @@ def prepare(partial: Path, settings: dict[str, Any], *, resume: bool, force: boo
         )
     if unfinished and resume:
         try:
-            before = parse_json(place.read_text(encoding="utf-8"))
+            before = parse_json(regular(place).read_text(encoding="utf-8"))
         except (OSError, ValueError):
             before = {}
         if names := different(before, settings):
