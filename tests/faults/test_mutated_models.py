@@ -253,3 +253,18 @@ def test_a_custom_operator_of_tflite_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "custom.tflite"
     path.write_bytes(data)
     assert outcome(path, 16) == 4
+
+
+def test_a_tflite_file_that_declares_gigabytes_is_refused(tmp_path: Path) -> None:
+    pytest.importorskip("ai_edge_litert")
+    from toolkit.model_files import flatbuffer_reader as flatbuffer
+
+    data = bytearray(TFLITE.read_bytes())
+    tensors = flatbuffer.root(memoryview(bytes(data)), b"TFL3").tables(2)[0].tables(0)
+    shapes = [(tensor._vector(tensor._field(0))[0], tensor.numbers(0)) for tensor in tensors if tensor._field(0)]
+    start, sides = next((start, sides) for start, sides in shapes if sides[1:3] == [7, 7])
+    data[start + 12 : start + 16] = (16_711_684).to_bytes(4, "little")
+    assert sides[3] < 100
+    path = tmp_path / "large.tflite"
+    path.write_bytes(data)
+    assert outcome(path, 16) == 4

@@ -156,6 +156,19 @@ def _tflite(data: memoryview) -> tuple[Counter[str], Counter[str]]:
     return operations, weights
 
 
+def largest_tensor(path: Path) -> int:
+    """How many values the largest tensor of a TFLite file has, as it declares; what a runtime makes room for.
+
+    Raises:
+        ModelError: the file is damaged.
+    """
+    try:
+        graphs = flatbuffer.root(mapped(path), TFLITE_IDENTIFIER).tables(2)
+        return max((_product(tensor.numbers(0)) for graph in graphs for tensor in graph.tables(0)), default=0)
+    except flatbuffer.FlatbufferError as error:
+        raise ModelError(f"{path}: damaged ({error})", hint="copy or export it again") from None
+
+
 def _operator_name(code: flatbuffer.Table) -> str:
     """The newer of the two fields counts, unless it was left at 0 by an older writer."""
     number = max(code.integer(3, "i"), code.integer(0, "b"))

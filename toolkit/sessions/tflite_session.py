@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
@@ -13,8 +13,12 @@ from toolkit.core.files import file_digest
 from toolkit.core.text import first_line, printable
 from toolkit.images.decode import Image
 from toolkit.model_files.contract_io import read_contract
+from toolkit.model_files.inspect import largest_tensor
 from toolkit.sessions.onnx_session import Port, check_promise
 from toolkit.sessions.session import Probabilities
+
+MAX_VALUES: Final = 1 << 27
+"""A larger tensor (512 MiB of float32) is not of a classifier of images, but of a damaged or hostile file."""
 
 
 class TfliteSession:
@@ -36,7 +40,13 @@ class TfliteSession:
 
     def _check_promise(self) -> None:
         interpreter = self._interpreter()
-        inputs, outputs = interpreter.get_input_details(), interpreter.get_output_details()
+        try:
+            inputs, outputs = interpreter.get_input_details(), interpreter.get_output_details()
+        except UnicodeDecodeError as error:
+            raise ModelError(
+                f"{printable(str(self._path))}: a damaged TFLite file ({first_line(error)})",
+                hint="copy or export it again",
+            ) from None
         check_promise(self._path, self.contract, [*map(_port, inputs)], [*map(_port, outputs)])
 
     def run(self, images_u8: Image) -> Probabilities:
@@ -55,6 +65,11 @@ class TfliteSession:
                 from ai_edge_litert.interpreter import Interpreter
             except ImportError:
                 raise missing_extra("ai-edge-litert", "litert", "running a .tflite file") from None
+            if (values := largest_tensor(self._path)) > MAX_VALUES:
+                raise ModelError(
+                    f"{printable(str(self._path))}: declares a tensor of {values:,} values, more than a classifier has",
+                    hint="export it again, or check that the copy is complete",
+                )
             try:
                 interpreter = Interpreter(model_path=str(self._path), num_threads=self._threads)
                 interpreter.allocate_tensors()
