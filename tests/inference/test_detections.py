@@ -250,6 +250,23 @@ def test_names_in_the_file_may_start_anywhere(traps: Path, run: Cli, start: str)
     assert [row["status"] for row in rows(traps / "labels.csv")] == STATUSES
 
 
+def test_a_single_file_is_found_by_its_name(traps: Path, run: Cli) -> None:
+    (traps / "lists").mkdir()
+    (traps / "md.json").rename(traps / "lists/md.json")
+    done = run("infer", "photos/two.png", "--model", "model.onnx", "--detections", "lists/md.json")
+    assert [line.partition(":")[0] for line in done.out.splitlines()] == [
+        "photos/two.png (person 90.0 %)",
+        "photos/two.png (animal 50.0 %)",
+    ]
+
+
+def test_a_folder_that_cannot_be_read_is_named(traps: Path, run: Cli) -> None:
+    (traps / "photos/loop").symlink_to("loop")
+    done = run(*LINE, "--out", "labels.csv")
+    assert done.code == 6
+    assert "one folder could not be read: photos/loop/" in done.err
+
+
 @given(
     box=st.tuples(st.floats(0, 0.95), st.floats(0, 0.95), st.floats(0.001, 1.2), st.floats(0.001, 1.2)),
     resize=st.sampled_from(list(Resize)),

@@ -16,7 +16,7 @@ from typing import Any, Final
 from toolkit.core.errors import InputError
 from toolkit.core.parse import parse_json
 from toolkit.core.text import printable
-from toolkit.data.walk import Detection, Sample, slashes
+from toolkit.data.walk import Detection, Sample, is_unreadable_folder, slashes
 
 DECIMALS: Final = 6
 """To which boxes and confidences are rounded, so that a table holds them exactly."""
@@ -42,6 +42,9 @@ class Detections:
 
     def of(self, sample: Sample) -> Iterator[Sample]:
         """The image once for each of its detections; once without one where nothing was detected or is known of it."""
+        if is_unreadable_folder(sample.path):
+            yield sample
+            return
         for name in self._names(sample.path):
             if (failure := self.failures.get(name)) is not None:
                 yield sample._replace(detection=Detection(problem=f"the detector failed: {failure}"))
@@ -64,8 +67,8 @@ def read_detections(path: Path, min_confidence: float, inputs: Iterable[str]) ->
     Args:
         path: the .json file.
         min_confidence: detections below it are left out, 0..1.
-        inputs: the files and folders of the run. A name in the file may start from one of these folders, from the
-            working directory or from the folder of `path`, or be absolute.
+        inputs: the files and folders of the run. A name in the file may start from one of these folders or the
+            folder of one of these files, from the working directory or from the folder of `path`, or be absolute.
 
     Raises:
         InputError: no such file, no JSON, or none of the format.
@@ -94,7 +97,8 @@ def read_detections(path: Path, min_confidence: float, inputs: Iterable[str]) ->
             f"{shown}: expected the detections of MegaDetector; this is damaged or something else ({error!r})",
             hint=_FORMAT,
         ) from None
-    folders = [*filter(os.path.isdir, inputs), "", str(path.parent)]
+    named = [place if os.path.isdir(place) else os.path.dirname(place) for place in inputs]
+    folders = [*named, "", str(path.parent)]
     bases = dict.fromkeys(os.path.join(os.path.abspath(folder), "") for folder in folders)
     return Detections(printable(path.name), by_file, failures, tuple(bases))
 
