@@ -54,8 +54,13 @@ def part_name(index: int, count: int) -> str:
 def with_parts(out: str | os.PathLike[str], options: InferOptions) -> InferOptions:
     """The options, with a size of parts where `out` ends in a slash or is a folder of parts."""
     text = os.fspath(out)
-    folder = text.endswith(("/", os.sep)) or (os.path.isdir(text) and is_parts(Path(text)))
+    folder = text.endswith(("/", os.sep)) or (os.path.isdir(text) and _begun(Path(text)))
     return replace(options, part_size=PART_SIZE) if folder and options.part_size is None else options
+
+
+def _begun(out: Path) -> bool:
+    """Whether parts go into the folder `out` without a slash: its name is none of a file, or parts are in it."""
+    return is_parts(out) and (not out.suffix or (out / MANIFEST).exists())
 
 
 def is_parts(out: Path) -> bool:
