@@ -46,7 +46,7 @@ epochs = 2
 PHOTOS: Final = Path("photos")
 WORK: Final = Path("work")
 MODEL: Final = WORK / "model"
-POINTS: Final = 10
+POINTS: Final = 8
 
 
 def run_train(*, seed: int = 1, resume: bool = False) -> None:
