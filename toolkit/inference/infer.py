@@ -5,8 +5,8 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
+from dataclasses import dataclass, replace
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,8 @@ from toolkit.data.walk import Sample
 from toolkit.inference.distributed.parts import PART_SIZE, Parts, claim_parts, spooled
 from toolkit.inference.distributed.shard import Listing, is_record, record_path
 from toolkit.inference.inputs import Inputs
-from toolkit.inference.options import InferOptions
+from toolkit.inference.labeller import Labeller
+from toolkit.inference.options import Engine, InferOptions
 from toolkit.inference.predict import (
     RowWorkers,
     batches,
@@ -36,6 +37,7 @@ from toolkit.inference.result import InferResult, Tally, claim_reports
 from toolkit.inference.result_formats import CSV, format_of, is_result
 from toolkit.inference.result_table import Layout, ResultRow
 from toolkit.inference.resume import EarlierRows, Partial, finished
+from toolkit.sessions.session import Session
 
 
 def infer(
@@ -64,6 +66,8 @@ def infer(
         LockedError: another run is writing `out`.
     """
     options = options or InferOptions()
+    if options.engine is Engine.RAY and options.device == "auto":
+        options = replace(options, device="cpu")  # every worker alike, and what this machine has says nothing of them
     stop = stop or threading.Event()
     if options.part_size is not None:
         return _infer_parts(inputs, out, model, options, progress=progress, stop=stop)
@@ -88,7 +92,11 @@ def infer(
     labeller = make_labeller(session, options)
     work = until(stop, batches(inputs.samples(result.counts, record.listing), labeller.batch_size))
     first = list(islice(work, options.n_workers))
-    with row_workers(table, labeller, options, n_batches=len(first)) as label, lock(out), ExitStack() as opened:
+    with (
+        _Workers(model, options, progress).of(session, table, labeller, len(first)) as label,
+        lock(out),
+        ExitStack() as opened,
+    ):
         progress.start("labelling")
         try:
             opened.enter_context(counted_ahead(inputs, progress))
@@ -111,7 +119,7 @@ def _infer_parts(
     result = InferResult(out=out, device=session.device, note=session.note, arithmetic=session.arithmetic)
     labeller = make_labeller(session, options)
     about = {"inputs": [printable(path) for path in inputs.paths], **described(session, table, options)}
-    with row_workers(table, labeller, options, n_batches=options.n_workers) as label, lock(out):
+    with _Workers(model, options, progress).of(session, table, labeller, options.n_workers) as label, lock(out):
         progress.start("labelling")
         try:
             parts = Parts(result, table, options.part_size or PART_SIZE, about, progress)
@@ -121,6 +129,25 @@ def _infer_parts(
     if result.complete and not result.n_files:
         raise nothing_found(inputs, result.counts)
     return result
+
+
+@dataclass(frozen=True, slots=True)
+class _Workers:
+    """The engine of a run."""
+
+    model: Path
+    options: InferOptions
+    progress: Progress
+
+    def of(
+        self, session: Session, table: Layout, labeller: Labeller, n_batches: int
+    ) -> AbstractContextManager[RowWorkers]:
+        """Its workers."""
+        if self.options.engine is Engine.LOCAL:
+            return row_workers(table, labeller, self.options, n_batches=n_batches)
+        from toolkit.inference.distributed.ray_workers import ray_row_workers
+
+        return ray_row_workers(table, self.model, session.fingerprint, self.options, self.progress)
 
 
 def _claim(out: Path, *, force: bool) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
 
 from toolkit.core.coerce import coerce
@@ -11,6 +12,13 @@ from toolkit.core.machine import usable_cpus
 from toolkit.core.memory import parse_bytes
 from toolkit.images.header import MAX_PIXELS
 from toolkit.sessions.backend import Device, Precision, Runtime, check_backend, gpu_numbers
+
+
+class Engine(StrEnum):
+    """What the workers of `infer` are."""
+
+    LOCAL = "local"
+    RAY = "ray"
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +71,9 @@ class InferOptions:
         part_size: `out` is a folder of Parquet parts of so many inputs each; None: a file.
         csv_safe: no cell of a CSV is a formula to a spreadsheet: an apostrophe stands before `= + - @`, tab and return.
         max_failures: `InferResult.check` raises above it; None: only if every file fails.
+        engine: "local" workers, or actors of "ray".
+        ray_address: of a cluster; None starts Ray on this machine.
+        engine_messages: let Ray print what it has to say.
         batch_size, workers: None chooses from the machine and the model.
         processes: workers may be forked where that is faster; only for a program without other threads.
         max_pixels: larger images are refused from their header.
@@ -84,6 +95,9 @@ class InferOptions:
     part_size: int | None = None
     csv_safe: bool = False
     max_failures: MaxFailures | None = None
+    engine: Engine = Engine.LOCAL
+    ray_address: str | None = None
+    engine_messages: bool = False
     batch_size: int | None = None
     workers: int | None = None
     processes: bool = False
@@ -92,10 +106,12 @@ class InferOptions:
 
     def __post_init__(self) -> None:
         parse_bytes(self.max_memory)
-        coerce(self, runtime=Runtime, precision=Precision)
+        coerce(self, runtime=Runtime, precision=Precision, engine=Engine)
         check_backend(self.device, self.runtime, self.precision)
         if isinstance(self.max_failures, (str, int)):
             object.__setattr__(self, "max_failures", MaxFailures.parse(str(self.max_failures)))
+        if self.engine is not Engine.RAY and self.ray_address is not None:
+            raise UsageError("--ray-address is for --engine ray", hint="--engine ray")
         for name, value in (
             ("top-k", self.top_k),
             ("batch-size", self.batch_size),

@@ -91,6 +91,13 @@ def infer(
     workers: Annotated[
         int | None, typer.Option(min=1, help="Default: the processors allowed.", rich_help_panel=SPEED)
     ] = None,
+    engine: Annotated[
+        Literal["local", "ray"], typer.Option(help="What the workers are.", rich_help_panel=SPEED)
+    ] = "local",
+    ray_address: Annotated[
+        str | None,
+        typer.Option(metavar="ADDR", help="A cluster of Ray, else it is started here.", rich_help_panel=SPEED),
+    ] = None,
     update: Annotated[
         bool, typer.Option("--update", help="Keep the rows of unchanged files.", rich_help_panel=NIGHT)
     ] = False,
@@ -128,7 +135,7 @@ def infer(
     from toolkit.inference.distributed.shard import Shard
     from toolkit.inference.infer import infer as run
     from toolkit.inference.inputs import Inputs
-    from toolkit.inference.options import InferOptions, MaxFailures
+    from toolkit.inference.options import Engine, InferOptions, MaxFailures
     from toolkit.sessions.backend import Precision, Runtime
 
     options = InferOptions(
@@ -141,6 +148,9 @@ def infer(
         update=update,
         force=force,
         part_size=part_size,
+        engine=choice(Engine, engine, "--engine"),
+        ray_address=ray_address,
+        engine_messages=verbose,
         detections=detections,
         min_detection=min_detection,
         exif=exif,
