@@ -89,7 +89,7 @@ def _start(ray: Any, options: InferOptions) -> None:
     handler = signal.getsignal(signal.SIGTERM)
     try:
         ray.init(
-            address=address,
+            address=address or "local",
             log_to_driver=options.engine_messages,
             logging_level=logging.INFO if options.engine_messages else logging.ERROR,
             **here,
