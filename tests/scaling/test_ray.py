@@ -88,10 +88,15 @@ def workers() -> list[int]:
     return [p.pid for p in psutil.process_iter(["cmdline"]) if "ray::Worker" in " ".join(p.info["cmdline"] or [])]
 
 
+def kill_workers() -> None:
+    for pid in workers():
+        os.kill(pid, signal.SIGKILL)
+
+
 def test_the_same_bytes_and_a_worker_that_is_killed(nodes: Any, tree: Path) -> None:
     label("labels.csv", engine="ray", ray_address=nodes.address)
     same("labels")
-    hook = Hook(lambda: [os.kill(pid, signal.SIGKILL) for pid in workers()] and None)
+    hook = Hook(kill_workers)
     result = label("again.csv", hook, engine="ray", ray_address=nodes.address)
     assert result.n_errors == 1
     assert hook.warnings
