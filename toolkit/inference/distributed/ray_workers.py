@@ -189,11 +189,11 @@ class _Pool:
 
     def check(self, fingerprint: str) -> None:
         """Wait for a worker, and see whether it has the driver's model."""
+        self._wanted = fingerprint
         for actor in self._actors:
             self._ask(actor)
         while not any(actor.up for actor in self._actors):
             self._step()
-        self._wanted = fingerprint
 
     _wanted = ""
 
