@@ -6,6 +6,8 @@ import getpass
 import os
 import shutil
 import signal
+import subprocess
+import sys
 import tarfile
 import tempfile
 import zipfile
@@ -84,6 +86,15 @@ def cell_images(data_dir: Path) -> Path:
 def fashion_images(data_dir: Path) -> Path:
     """`train/0..9` and `test/0..9` of Fashion-MNIST, unpacked, 70,000 small grey PNGs. Read only."""
     return _unpack(data_dir / "fashion_mnist_images.zip") / "fashion_mnist_images"
+
+
+@pytest.fixture(scope="session")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> zipfile.ZipFile:
+    """The wheel as `pip install` builds it."""
+    out = tmp_path_factory.mktemp("wheel")
+    command = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(out), str(ROOT)]
+    subprocess.run(command, check=True, capture_output=True)
+    return zipfile.ZipFile(next(out.glob("*.whl")))
 
 
 @pytest.fixture(scope="session")

@@ -7,19 +7,9 @@ import sys
 import zipfile
 from pathlib import Path
 
-import pytest
 from support.command_line import ROOT, run_cli
 
 import toolkit
-
-
-@pytest.fixture(scope="module")
-def wheel(tmp_path_factory: pytest.TempPathFactory) -> zipfile.ZipFile:
-    """The wheel as `pip install` builds it."""
-    out = tmp_path_factory.mktemp("wheel")
-    command = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(out), str(ROOT)]
-    subprocess.run(command, check=True, capture_output=True)
-    return zipfile.ZipFile(next(out.glob("*.whl")))
 
 
 def test_the_wheel_holds_the_package_and_the_recipes_and_nothing_else(wheel: zipfile.ZipFile) -> None:

@@ -8,11 +8,13 @@ import shutil
 import subprocess
 import sys
 import time
+import zipfile
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import pytest
+from support import command_line
 from support.command_line import environment, run_cli
 
 pytestmark = pytest.mark.slow
@@ -65,9 +67,15 @@ def stock(folder: Path, flowers: Path) -> dict[str, str]:
     return shown
 
 
-def test_the_walk(flower_photos: Path, tmp_path: Path, browser: Any) -> None:
+def test_the_walk(
+    flower_photos: Path, wheel: zipfile.ZipFile, tmp_path: Path, browser: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     shown = stock(tmp_path, flower_photos)
     before = digests(tmp_path / "data")
+    wheel.extractall(tmp_path / "installed")  # all that installing does, but for the dependencies
+    monkeypatch.setattr(command_line, "ROOT", tmp_path / "installed")
+    where = command_line.run_python("-c", "import toolkit; print(toolkit.__file__)", cwd=tmp_path).stdout
+    assert Path(where.strip()) == tmp_path / "installed/toolkit/__init__.py"
 
     def toolkit(*line: str) -> subprocess.CompletedProcess[str]:
         done = run_cli(*line, cwd=tmp_path, TOOLKIT_CACHE=str(tmp_path / "cache"))
