@@ -193,6 +193,9 @@ def edited(place: int, old: bytes, new: bytes, *, record: bool = False) -> Chang
         (edited(1, b"\n1\n", b"\nx\n", record=True), r"labels-2.shard: this record of a shard is damaged"),
         (edited(1, b'"listing"', b'"other"', record=True), r"labels-2.shard: this record of a shard is damaged"),
         (edited(1, b'"top_k": 2', b'"top": 2', record=True), r"labels-2.shard: this record .* is damaged"),
+        (edited(1, b'"top_k": 2', b'"top_k": 9' + b"0" * 9, record=True), r"labels-2.shard: this record .* \(top_k 90"),
+        (edited(1, b'"exif": false', b'"exif": 99999', record=True), r"labels-2.shard: this record .* \(exif 99999"),
+        (edited(1, b"\n1\n", b"\n" + b"1" * 5000 + b"\n", record=True), r"labels-2.csv: .* is damaged"),
     ],
 )
 def test_refused_by_name(change: Change, message: str) -> None:

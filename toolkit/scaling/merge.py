@@ -192,8 +192,10 @@ def _opened(path: Path) -> _Shard:
     record = ShardRecord.of(path)
     options = record.options
     try:
+        contract = Contract.from_dict(record.model["contract"], source=record.path.name)
+        _check(options, len(contract.labels))
         table = Layout(
-            contract=Contract.from_dict(record.model["contract"], source=record.path.name),
+            contract=contract,
             model=record.fingerprint,
             top_k=options["top_k"],
             probabilities=options["probabilities"],
@@ -201,9 +203,21 @@ def _opened(path: Path) -> _Shard:
             csv_safe=options["csv_safe"],
             extra=(DETECTION,) * ("detections" in options) + (EXIF,) * options["exif"],
         )
-    except (KeyError, TypeError, ModelError) as error:
+    except (KeyError, TypeError, ValueError, ModelError) as error:
         raise InputError(f"{printable(str(record.path))}: this record of a shard is damaged ({error})") from None
     return _Shard(path=path, record=record, table=table)
+
+
+def _check(options: dict[str, Any], n_labels: int) -> None:
+    """Raises ValueError: options that no run has."""
+    top_k, least = options["top_k"], options["min_confidence"]
+    if type(top_k) is not int or not 1 <= top_k <= n_labels:
+        raise ValueError(f"top_k {top_k!r:.20}")
+    if type(least) not in (int, float) or not 0 <= least <= 1:
+        raise ValueError(f"min_confidence {least!r:.20}")
+    for name in ("probabilities", "csv_safe", "exif"):
+        if type(options[name]) is not bool:
+            raise ValueError(f"{name} {options[name]!r:.20}")
 
 
 def _same(one: _Shard, other: _Shard) -> None:

@@ -160,6 +160,12 @@ class Listing:
 
 _MARKER: Final = "shard 1"
 
+_FIRST_LINE_BYTES: Final = 1 << 26
+"""The first line of a record names the inputs, which may be many; it is never longer than this."""
+
+_GAP_BYTES: Final = 24
+"""A place fits into fewer digits."""
+
 
 def _item(name: str) -> bytes:
     return name.encode() + b"\0"
@@ -235,7 +241,7 @@ class ShardRecord:
         path = record_path(out)
         try:
             with path.open("rb") as file:
-                fields = parse_json(file.readline())
+                fields = parse_json(file.readline(_FIRST_LINE_BYTES))
             if fields.pop("toolkit") != _MARKER:
                 raise ValueError("another version")
             shard = Shard.parse(fields.pop("shard"))
@@ -258,8 +264,8 @@ class ShardRecord:
         """
         place = -1
         with self.path.open("rb") as file:
-            file.readline()
-            for line in file:
+            file.readline(_FIRST_LINE_BYTES)
+            while line := file.readline(_GAP_BYTES):
                 if not line.strip().isdigit() or (gap := int(line)) < (place < 0):
                     raise _damaged(self.path, f"{line[:20]!r} is no distance")
                 place += gap
