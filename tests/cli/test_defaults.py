@@ -17,7 +17,7 @@ from toolkit.cli.prepare import check, split
 
 ONLY_IN_PYTHON: dict[str, dict[str, str]] = {
     "SplitOptions": {"verify": "--no-verify"},
-    "InferOptions": {"processes": "the command line always may fork"},
+    "InferOptions": {"processes": "the command line always may fork", "engine_messages": "--verbose"},
     "EvaluateOptions": dict.fromkeys(("batch_size", "workers", "max_pixels", "gallery"), "chosen from the machine"),
 }
 """Fields without an option of the same name, and why."""

@@ -333,7 +333,7 @@ def start(*arguments: str, cwd: Path) -> subprocess.Popen[str]:
 
 
 LINKS: Final = tuple(f"more{number}" for number in range(9))
-"""More names for the same images: a path that is given twice has one row."""
+"""More folders of the same images, by hard links: a folder that is given twice has one row a file."""
 
 
 @pytest.fixture(scope="module")
@@ -344,8 +344,8 @@ def many(fashion_images: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
         (folder / "photos" / digit).mkdir(parents=True)
         for path in sorted((fashion_images / "test" / digit).iterdir())[:400]:
             os.link(path, folder / "photos" / digit / path.name)
-    for link in LINKS:
-        (folder / link).symlink_to("photos")
+    for more in LINKS:
+        shutil.copytree(folder / "photos", folder / more, copy_function=os.link)
     write_mean_network(folder / "model.onnx", contract(DIGITS, 28, Colour.GREY))
     assert run_cli("infer", "photos", "-o", "whole.csv", "-m", "model.onnx", cwd=folder).returncode == 0
     return folder
