@@ -211,6 +211,17 @@ def test_leaks_between_the_parts_of_a_split(pet_images: Path, tmp_path: Path) ->
     assert result.classes == {"Cat": 80, "Dog": 80}
 
 
+def test_a_split_tree_of_ours_has_nothing_to_warn_of(tmp_path: Path) -> None:
+    small.folders(tmp_path / "pets")
+    assert run_cli("split", "pets", "--ratio", "0.5", "--quiet", cwd=tmp_path).returncode == 0
+    done = run_cli("check", "pets-split", "--out", "findings.csv", cwd=tmp_path)
+    assert "warning" not in done.stderr
+    assert "no_class" not in (tmp_path / "findings.csv").read_text(encoding="utf-8")
+    (tmp_path / "pets-split/train/loose.png").write_bytes(small.png(77))
+    found = check(tmp_path / "pets-split").findings
+    assert [finding.path for finding in found if finding.kind == "no_class"] == ["train/loose.png"]
+
+
 def test_classes_that_are_small_or_out_of_balance(pet_images: Path, tmp_path: Path) -> None:
     for label, n in (("Cat", 30), ("Dog", 4)):
         (tmp_path / "pets" / label).mkdir(parents=True)

@@ -54,6 +54,25 @@ def test_tasks(tasks: list[dict[str, Any]], tmp_path: Path) -> None:
     assert [choice.get("value") for choice in choices] == ['Cat & "<Dog>"', "Dog"]
 
 
+@pytest.mark.parametrize("name", ["photo.json", "photo.xml", "export.json"])
+def test_what_is_not_ours_is_left_untouched(tasks: list[dict[str, Any]], tmp_path: Path, name: str) -> None:
+    exported = json.dumps([annotated(task, "Cat") for task in tasks])
+    for content in (b"\xff\xd8\xff\xe0", b"[1, 2]", b'["", {}]', b"<View></View>", exported.encode()):
+        (tmp_path / name).write_bytes(content)
+        file = Path(name).with_suffix(".json")
+        done = run_cli("review", "labels.csv", "--to", "label-studio", "--file", file, cwd=tmp_path)
+        assert (done.returncode, done.stdout) == (3, "")
+        assert f"{name}: exists, and toolkit did not write it" in done.stderr
+        assert (tmp_path / name).read_bytes() == content
+        assert name == file.name or not (tmp_path / file).exists()
+
+
+def test_tasks_are_written_again(tasks: list[dict[str, Any]], tmp_path: Path) -> None:
+    before = (tmp_path / "label-studio.json").read_bytes()
+    assert run_cli("review", "labels.csv", "--to", "label-studio", cwd=tmp_path).returncode == 0
+    assert (tmp_path / "label-studio.json").read_bytes() == before
+
+
 def test_decisions_come_back(tasks: list[dict[str, Any]], tmp_path: Path) -> None:
     foreign = {"data": {"path": "other.jpg", "label": ""}}
     export = [

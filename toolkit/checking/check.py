@@ -18,7 +18,7 @@ from toolkit.data.class_names import check_class_names
 from toolkit.data.class_source import Load, Problem, Source, SourceFile, open_source
 from toolkit.data.label_table import LabelTables
 from toolkit.data.probe import lying_extension, parallel_map, problem_of
-from toolkit.data.split_tree import subset_of
+from toolkit.data.split_tree import STATE, TABLE, subset_of
 from toolkit.images import near_duplicates as similarity
 from toolkit.images.header import MAX_PIXELS, Header, read_header
 from toolkit.images.limits import Limits
@@ -141,7 +141,8 @@ def _with_parts(source: Source) -> Source:
     """A split tree's files with their subset, and the folder below it as the class."""
     if not source.is_split:
         return source
-    return replace(source, files=[_parted(file) for file in source.files])
+    own = (f"../{TABLE}", f"../{STATE}", TABLE, STATE)
+    return replace(source, files=[_parted(file) for file in source.files if file.name not in own])
 
 
 def _parted(file: SourceFile) -> SourceFile:

@@ -89,10 +89,10 @@ class Source:
 
     @property
     def empty(self) -> list[str]:
-        """Class folders without a file, of a source whose folders are the classes."""
+        """Class folders, or the subsets of a split, without a file; none where a table gives the classes."""
         if self.root is None or self.table is not None:
             return []
-        full = set(self.labels)
+        full = {unicodedata.normalize("NFC", file.name.split("/")[0]) for file in self.files if file.label}
         with os.scandir(self.root) as entries:
             names = [unicodedata.normalize("NFC", e.name) for e in entries if e.is_dir() and not e.name.startswith(".")]
         return sorted(set(names) - full)

@@ -11,6 +11,10 @@ TRAIN: Final = "train"
 VALIDATION: Final = "validation"
 TEST: Final = "test"
 
+TABLE: Final = "split.csv"
+STATE: Final = "split.json"
+"""What `toolkit split` leaves beside the folders: a row for each source file; its settings."""
+
 FOLDERS: Final = {TRAIN: ("train", "training"), VALIDATION: ("validation", "val", "valid"), TEST: ("test", "testing")}
 """Subset -> the names of its folder, in any case."""
 

@@ -14,6 +14,7 @@ from xml.sax.saxutils import quoteattr
 
 from toolkit.core.errors import InputError
 from toolkit.core.files import write_json, write_text
+from toolkit.core.ownership import claim
 from toolkit.core.parse import parse_json
 from toolkit.core.text import printable
 from toolkit.inference.result_table import ERROR, OK
@@ -22,6 +23,10 @@ from toolkit.reviewing.corrections import Correction, now
 
 PREFIX: Final = "/data/local-files/?d="
 """How Label Studio names files below its LOCAL_FILES_DOCUMENT_ROOT."""
+
+_SETUP: Final = (
+    '<View>\n  <Image name="image" value="$image"/>\n  <Choices name="label" toName="image" choice="single">'
+)
 
 
 def write_tasks(rows: Iterable[SavedRow], labels: Sequence[str], path: Path, prefix: str = PREFIX) -> int:
@@ -35,16 +40,34 @@ def write_tasks(rows: Iterable[SavedRow], labels: Sequence[str], path: Path, pre
 
     Returns:
         how many tasks there are.
+
+    Raises:
+        InputError: one of the two files exists and is not what this function writes; a team's export is not, either.
     """
+    claim(path, _is_tasks, force=None, option="--file")
+    claim(path.with_suffix(".xml"), _is_setup, force=None, option="--file")
     tasks = [_task(row, prefix) for row in rows if row.status != ERROR]
     choices = "".join(f"\n    <Choice value={quoteattr(label)}/>" for label in labels)
-    setup = (
-        '<View>\n  <Image name="image" value="$image"/>\n'
-        f'  <Choices name="label" toName="image" choice="single">{choices}\n  </Choices>\n</View>\n'
-    )
+    setup = f"{_SETUP}{choices}\n  </Choices>\n</View>\n"
     write_text(path.with_suffix(".xml"), setup)
     write_json(path, tasks)
     return len(tasks)
+
+
+def _is_tasks(path: Path) -> bool:
+    tasks = parse_json(path.read_bytes())
+    return isinstance(tasks, list) and all(map(_is_task, tasks))
+
+
+def _is_task(task: object) -> bool:
+    if not isinstance(task, dict) or not set(task) <= {"data", "predictions"}:
+        return False  # a team's export has annotations
+    data = task.get("data")
+    return isinstance(data, dict) and set(data) == {"image", "path", "label"}
+
+
+def _is_setup(path: Path) -> bool:
+    return path.read_bytes().startswith(_SETUP.encode())
 
 
 def _task(row: SavedRow, prefix: str) -> dict[str, Any]:

@@ -23,11 +23,10 @@ from toolkit.core.progress import Progress
 from toolkit.core.text import printable
 from toolkit.data.class_source import Load, Source, SourceFile
 from toolkit.data.probe import parallel_map
+from toolkit.data.split_tree import STATE, TABLE
 from toolkit.splitting.mode import Mode
 from toolkit.splitting.table import (
     PLAN,
-    STATE,
-    TABLE,
     SplitRow,
     State,
     read_rows,

@@ -15,9 +15,8 @@ from toolkit.core.errors import InputError
 from toolkit.core.files import regular, write_csv, write_json
 from toolkit.core.parse import parse_json
 from toolkit.core.text import printable
+from toolkit.data.split_tree import STATE
 
-TABLE: Final = "split.csv"
-STATE: Final = "split.json"
 PLAN: Final = ".split.plan.csv"
 """The table of a split whose files are being placed; it becomes `split.csv`."""
 

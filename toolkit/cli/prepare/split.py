@@ -119,7 +119,7 @@ def _split_summary(result: SplitResult) -> str:
     from collections import Counter
 
     from toolkit.data.passed_over import PassedOver
-    from toolkit.splitting.table import TABLE
+    from toolkit.data.split_tree import TABLE
 
     words = {
         "made": "made",
