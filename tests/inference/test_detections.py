@@ -111,6 +111,21 @@ def test_each_box_is_a_row(traps: Path, run: Cli) -> None:
     assert sure["confidence"] != weak["confidence"]
 
 
+def test_an_image_that_is_named_twice_keeps_the_boxes_of_both(traps: Path, run: Cli) -> None:
+    content = json.loads((traps / "md.json").read_text())
+    content["images"] += [
+        {"file": "./two.png", "detections": []},
+        {"file": "nothing.png", "detections": [one(0.6, LEFT)]},
+        {"file": "sub/one.png", "detections": None, "failure": "second time"},
+    ]
+    (traps / "md.json").write_text(json.dumps(content))
+    assert run(*LINE, "--out", "labels.csv").code == 0
+    found = {row["path"]: row for row in rows(traps / "labels.csv")}
+    assert [row["path"] for row in rows(traps / "labels.csv")].count("photos/two.png") == 2
+    assert found["photos/nothing.png"]["detection_confidence"] == "0.600000"
+    assert found["photos/sub/one.png"]["status"] == "ok"
+
+
 def test_less_sure_boxes_may_be_wanted(traps: Path, run: Cli) -> None:
     assert run(*LINE, "--out", "labels.csv", "--min-detection", "0.05").code == 0
     assert [row["status"] for row in rows(traps / "labels.csv") if "two" in row["path"]] == ["ok"] * 3

@@ -7,6 +7,8 @@ import http.client
 import json
 import re
 import signal
+import socket
+import struct
 import subprocess
 import sys
 import threading
@@ -131,6 +133,29 @@ def test_only_images_of_the_table_are_served(server: ReviewServer, place: str) -
 def test_senseless_decisions_are_refused(server: ReviewServer, content: object) -> None:
     assert ask(server, "POST", f"/{server.token}/decide", content)[0] == 400
     assert len(server.review.corrections) == 0
+
+
+@pytest.mark.parametrize(
+    "request_line",
+    [
+        "GET http://[/ HTTP/1.1\r\nHost: {host}\r\n\r\n",
+        "POST /{token}/decide HTTP/1.1\r\nHost: {host}\r\nOrigin: http://{host}\r\nContent-Length: \u00b2\r\n\r\n",
+        "POST /{token}/decide HTTP/1.1\r\nHost: {host}\r\nOrigin: http://{host}\r\nContent-Length: 1" + "0" * 5000
+        + "\r\n\r\n",
+    ],
+)  # fmt: skip
+def test_odd_requests_and_closed_connections_are_no_news(
+    server: ReviewServer, request_line: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    text = request_line.format(host=server.hosts[0], token=server.token).encode("latin-1")
+    with socket.create_connection(("127.0.0.1", server.server_port), timeout=10) as client:
+        client.sendall(text)
+        assert client.recv(100).startswith(b"HTTP/1.0 400 ")
+    with socket.create_connection(("127.0.0.1", server.server_port), timeout=10) as client:
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # closed with a reset
+        client.sendall(f"GET /{server.token}/ HTTP/1.1\r\nHost: {server.hosts[0]}\r\n\r\n".encode())
+    assert ask(server, "GET", f"/{server.token}/")[0] == 200
+    assert capfd.readouterr().err == ""
 
 
 def test_keys_in_a_browser(server: ReviewServer, browser: Any, tmp_path: Path) -> None:

@@ -91,6 +91,7 @@ def read_detections(path: Path, min_confidence: float, inputs: Iterable[str]) ->
             else:
                 found = [_detection(fields, categories) for fields in image["detections"]]
                 kept = [one for one in found if one.box is not None and one.confidence >= min_confidence]
+                kept += by_file.get(name, ())  # an image that is named twice has the detections of both
                 by_file[name] = tuple(sorted(kept, key=lambda one: -one.confidence))
     except (KeyError, TypeError, ValueError, AttributeError, IndexError, OverflowError) as error:
         raise InputError(
@@ -100,6 +101,7 @@ def read_detections(path: Path, min_confidence: float, inputs: Iterable[str]) ->
     named = [place if os.path.isdir(place) else os.path.dirname(place) for place in inputs]
     folders = [*named, "", str(path.parent)]
     bases = dict.fromkeys(os.path.join(os.path.abspath(folder), "") for folder in folders)
+    failures = {name: reason for name, reason in failures.items() if name not in by_file}
     return Detections(printable(path.name), by_file, failures, tuple(bases))
 
 

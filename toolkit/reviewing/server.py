@@ -8,6 +8,7 @@ that no path can be asked for.
 from __future__ import annotations
 
 import hmac
+import re
 import secrets
 import threading
 from collections.abc import Sequence
@@ -129,6 +130,9 @@ class ReviewServer(ThreadingHTTPServer):
             self.shutdown()
             self.server_close()
 
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Say nothing: a browser may close a connection in the middle of an answer."""
+
 
 class _Handler(BaseHTTPRequestHandler):
     server: ReviewServer
@@ -186,7 +190,11 @@ class _Handler(BaseHTTPRequestHandler):
         if self.headers.get("Host") not in self.server.hosts:
             self._refuse(HTTPStatus.FORBIDDEN, "this address is not served here")
             return None
-        token, slash, place = urlsplit(self.path).path.removeprefix("/").partition("/")
+        try:
+            token, slash, place = urlsplit(self.path).path.removeprefix("/").partition("/")
+        except ValueError:
+            self._refuse(HTTPStatus.BAD_REQUEST, "no address")
+            return None
         if not slash or not hmac.compare_digest(token.encode(), self.server.token.encode()):
             self._refuse(HTTPStatus.FORBIDDEN, "the address lacks its token; open the one that toolkit review printed")
             return None
@@ -197,7 +205,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _content(self) -> dict[str, Any] | None:
         length = self.headers.get("Content-Length", "")
-        if not length.isdigit() or int(length) > MAX_BODY_BYTES:
+        if not re.fullmatch(r"[0-9]{1,9}", length) or int(length) > MAX_BODY_BYTES:
             return None
         try:
             content = parse_json(self.rfile.read(int(length)))
