@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support import small
 from support.command_line import run_cli
 
 from toolkit.core.errors import InputError, UsageError
@@ -353,3 +354,30 @@ def test_a_split_without_a_image_is_an_error(tmp_path: Path, pet_images: Path) -
     with pytest.raises(InputError):
         split(tmp_path / "photos", SplitOptions(out=tmp_path / "out"))
     assert not (tmp_path / "out").exists()
+
+
+def test_other_labels_in_a_table_are_refused_by_update(tmp_path: Path) -> None:
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    for i in range(8):
+        (photos / f"{i}.png").write_bytes(small.png(i))
+    table, line = tmp_path / "labels.csv", ("split", "photos", "--labels", "labels.csv", "--ratio", "0.5")
+    rows = [f"{i}.png,{('Cat', 'Dog')[i % 2]}" for i in range(8)]
+    table.write_text("\n".join(["file_name,label", *rows]))
+    assert run_cli(*line, cwd=tmp_path).returncode == 0
+    before = small.tree(tmp_path / "photos-split")
+    for changed, now in (
+        (["0.png,Dog", *rows[1:]], "'Dog'"),
+        (["0.png,", *rows[1:]], "no label"),
+        (rows[1:], "no label"),
+    ):
+        table.write_text("\n".join(["file_name,label", *changed]))
+        done = run_cli(*line, "--update", cwd=tmp_path)
+        assert done.returncode == 3, done.stderr
+        assert f"1 image of this split has other labels now, such as 0.png: 'Cat' in the split, {now} in" in done.stderr
+        assert "--force" in done.stderr
+        assert small.tree(tmp_path / "photos-split") == before
+    table.write_text("\n".join(["file_name,label", "0.png,Dog", *rows[1:]]))
+    assert "(0 files new, 0 gone, 1 with another label)" in run_cli(*line, cwd=tmp_path).stderr
+    assert run_cli(*line, "--force", cwd=tmp_path).returncode == 0
+    assert list((tmp_path / "photos-split").glob("*/Dog/0.png"))

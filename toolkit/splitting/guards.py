@@ -5,15 +5,17 @@ from __future__ import annotations
 import os
 import shlex
 from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 
 from toolkit.core.errors import InputError, UsageError
 from toolkit.core.progress import Progress
-from toolkit.core.text import printable
+from toolkit.core.text import counted, printable
 from toolkit.data.class_source import Source
 from toolkit.splitting.mode import Mode
 from toolkit.splitting.options import SplitOptions
 from toolkit.splitting.place import EarlierSplit
+from toolkit.splitting.rows import SplitSample
 from toolkit.splitting.table import SplitRow, State
 
 
@@ -111,8 +113,12 @@ def refuse_replacing(
     elif before.source != state.source:
         why = f"of {printable(before.source)}"
     else:
-        old, new = {printable(row.path) for row in earlier.rows}, {printable(row.path) for row in rows}
-        why = f"and its source has changed since ({len(new - old):,} files new, {len(old - new):,} gone)"
+        old, new = ({printable(row.path): printable(row.label) for row in found} for found in (earlier.rows, rows))
+        relabelled = sum(old[path] != label for path, label in new.items() if path in old)
+        why = (
+            f"and its source has changed since ({len(new.keys() - old.keys()):,} files new, "
+            f"{len(old.keys() - new.keys()):,} gone, {relabelled:,} with another label)"
+        )
     raise InputError(
         f"{printable(str(out))}: holds another split, {why}",
         hint="choose another folder with --out, add what is new with --update, or replace it with --force",
@@ -121,3 +127,19 @@ def refuse_replacing(
 
 def _shown(value: object) -> str:
     return ",".join(value) if isinstance(value, list) else str(value)
+
+
+def refuse_other_labels(samples: Iterable[SplitSample], gone: Iterable[SplitRow]) -> None:
+    """Raise where a table gives an image that is placed already another label than it had, or none any more."""
+    found = [(sample.earlier, sample.examined.file.label) for sample in samples if sample.earlier and sample.examined]
+    unlabelled = {printable(s.examined.file.name) for s in samples if s.examined and not s.examined.file.label}
+    found += [(row, "") for row in gone if printable(row.path) in unlabelled]
+    changed = [(row, label) for row, label in found if printable(row.label) != printable(label)]
+    if changed:
+        (row, label), have = changed[0], "has" if len(changed) == 1 else "have"
+        raise InputError(
+            f"{counted(len(changed), 'image')} of this split {have} other labels now, "
+            f"such as {printable(row.path)}: {printable(row.label)!r} in the split, "
+            f"{repr(printable(label)) if label else 'no label'} in the table",
+            hint="--update keeps files where they are; --force splits anew with the new labels",
+        )

@@ -189,6 +189,8 @@ def _plan(source: Source, options: SplitOptions, earlier: EarlierSplit | None, p
         split_rows.match(before, usable)
     continued = {sample.earlier.target for sample in usable if sample.earlier}
     gone = [row if moved else replace(row, note=split_rows.GONE) for row in before if row.target not in continued]
+    if source.table is not None and not moved:
+        guards.refuse_other_labels(samples, gone)
     placed = [*usable, *(split_rows.SplitSample(None, row) for row in gone)]
     split_rows.group(placed, options.group_by)
     near = _near(usable) if options.near_duplicates else []
