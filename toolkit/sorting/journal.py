@@ -16,6 +16,7 @@ from typing import IO, Final
 from toolkit.core.errors import InputError
 from toolkit.core.files import naming, regular, write_csv
 from toolkit.core.text import no_formula, printable, with_formula
+from toolkit.splitting.mode import Mode
 
 JOURNAL: Final = "sort.csv"
 
@@ -71,7 +72,9 @@ def read_journal(folder: Path) -> list[Placement] | None:
 
 def _placement(row: list[str]) -> Placement:
     path, target, mode, source, size, mtime_ns = map(with_formula, row)
-    return Placement(path, target, mode, source, int(size), int(mtime_ns))
+    if "\0" in target + source:
+        raise ValueError("a name holds a null character")
+    return Placement(path, target, Mode(mode), source, int(size), int(mtime_ns))
 
 
 class Journal:

@@ -1,4 +1,4 @@
-"""One file brought to a place where nothing is, whole or not at all, and taken away again."""
+"""One file brought to a place where nothing is, whole or not at all."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from typing import Final
 
 from toolkit.core.files import file_digest, naming
 from toolkit.core.text import printable
-from toolkit.sorting.journal import Placement
+from toolkit.sorting.journal import JOURNAL, Placement
 from toolkit.splitting.mode import Mode
 
-_STRAY: Final = ".sorting-"
+STRAY: Final = ".sorting-"
 """How the name of a file begins that is not whole yet."""
 
 
@@ -34,7 +34,7 @@ def place(placement: Placement, target: str) -> None:
     """
     source, mode = placement.source, Mode(placement.mode)
     if os.path.lexists(target):
-        if mode is Mode.MOVE and _is_copy(source, target):  # a run was killed just before the last step
+        if mode is Mode.MOVE and is_another_copy(target, source):  # a run was killed just before the last step
             os.unlink(source)
             return
         raise NotPlacedError(f"{printable(target)} is there already, and it is never replaced")
@@ -48,7 +48,7 @@ def place(placement: Placement, target: str) -> None:
             elif mode is Mode.COPY:
                 _copy(source, target)
             else:
-                _move(source, target)
+                move(source, target)
     except FileExistsError:
         raise NotPlacedError(f"{printable(target)} is there already, and it is never replaced") from None
     except OSError as error:
@@ -74,65 +74,70 @@ def _require_file(source: str) -> None:
         raise NotPlacedError(f"cannot be read ({error.strerror})") from None
 
 
-def take_back(placement: Placement, target: str) -> bool:
-    """Undo `place`; False where nothing lies at `target`.
+def place_in(into: Path, target: str) -> str:
+    """The path of a place that the journal names, which anybody may have edited.
 
     Raises:
-        NotPlacedError: the file is not as it was placed, or it is the last copy; it is left.
+        NotPlacedError: it is not a name in a label's folder, or that folder is a link to somewhere else.
     """
-    if not os.path.lexists(target):
-        return False
-    mode = Mode(placement.mode)
-    if mode is Mode.MOVE:
-        _give_back(placement, target)
-        return True
-    if mode is Mode.SYMLINK:
-        if not os.path.islink(target) or os.readlink(target) != placement.source:
-            raise NotPlacedError("it is not the link that was made; it is left there")
-    elif not os.path.exists(placement.source):
-        raise NotPlacedError(f"{printable(placement.source)} is gone, so this may be the last copy; it is left there")
-    elif mode is Mode.HARDLINK:
-        if not os.path.samefile(placement.source, target):
-            raise NotPlacedError("it is not the file that was linked; it is left there")
-    elif _state(target) != (placement.size, placement.mtime_ns):
-        raise NotPlacedError("it was changed since; it is left there")
-    os.unlink(target)
-    return True
+    folder, _, name = target.partition("/")
+    for part in (folder, name):
+        if part in ("", ".", "..") or os.path.basename(part) != part or os.path.splitdrive(part)[0]:
+            raise NotPlacedError(f"{JOURNAL} names a place that no sort makes; nothing is touched there")
+    parent = os.path.join(into, folder)
+    if os.path.islink(parent) or os.path.dirname(os.path.realpath(parent)) != os.path.realpath(into):
+        raise NotPlacedError(f"{printable(parent)} is a link to another folder; nothing is touched there")
+    return os.path.join(parent, name)
 
 
-def _give_back(placement: Placement, target: str) -> None:
-    if os.path.lexists(placement.source):
-        if _is_copy(placement.source, target):  # a run was killed just before the last step
-            os.unlink(target)
-            return
-        raise NotPlacedError(f"{printable(placement.source)} is there again; neither is touched")
-    os.makedirs(os.path.dirname(placement.source), exist_ok=True)
-    _move(target, placement.source)
+def own_folders(into: Path, placements: Iterable[Placement]) -> set[str]:
+    """The folders of labels in `into`, without those that are links."""
+    folders = set()
+    for placement in placements:
+        with suppress(NotPlacedError):
+            place_in(into, placement.target)
+            folders.add(placement.target.partition("/")[0])
+    return folders
 
 
 def remove_strays(into: Path, folders: Iterable[str]) -> None:
     """Remove what a killed run left half copied."""
     for folder in folders:
-        for stray in (into / folder).glob(f"{_STRAY}*"):
+        for stray in (into / folder).glob(f"{STRAY}*"):
             stray.unlink(missing_ok=True)
 
 
-def _is_copy(source: str, target: str) -> bool:
-    """Whether the two are one file, or two of the same bytes."""
+def is_file(path: str) -> bool:
+    """Whether a file lies at `path` itself, not a link to one."""
     try:
-        return os.path.samefile(source, target) or file_digest(source) == file_digest(target)
+        return stat.S_ISREG(os.lstat(path).st_mode)
     except OSError:
         return False
 
 
-def _state(path: str) -> tuple[int, int]:
-    status = os.stat(path)
-    return status.st_size, status.st_mtime_ns
+def is_another_name(kept: str, gone: str) -> bool:
+    """Whether the two are hard links to one file, so that it is still there when the name `gone` goes.
+
+    One place that is reached in two ways, through a link or a folder that is one, has one name only.
+    """
+    if not (is_file(kept) and is_file(gone)) or os.path.realpath(kept) == os.path.realpath(gone):
+        return False
+    return os.path.samefile(kept, gone) and os.lstat(kept).st_nlink > 1
+
+
+def is_another_copy(kept: str, gone: str) -> bool:
+    """Whether the bytes of `gone` are still there, as those of the file `kept`, when the name `gone` goes."""
+    try:
+        if not (is_file(kept) and is_file(gone)) or os.path.samefile(kept, gone):
+            return is_another_name(kept, gone)
+        return os.path.getsize(kept) == os.path.getsize(gone) and file_digest(kept) == file_digest(gone)
+    except OSError:
+        return False
 
 
 def _copy(source: str, target: str) -> None:
     folder, name = os.path.split(target)
-    temporary = os.path.join(folder, f"{_STRAY}{hashlib.sha256(os.fsencode(name)).hexdigest()[:24]}")
+    temporary = os.path.join(folder, f"{STRAY}{hashlib.sha256(os.fsencode(name)).hexdigest()[:24]}")
     try:
         shutil.copy2(source, temporary)
         _rename(temporary, target)
@@ -141,7 +146,7 @@ def _copy(source: str, target: str) -> None:
             os.unlink(temporary)
 
 
-def _move(source: str, target: str) -> None:
+def move(source: str, target: str) -> None:
     """A rename that replaces nothing; to another disk a copy that is whole before the original goes."""
     if os.path.islink(source):
         raise NotPlacedError("a link, which is not moved")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -17,8 +17,9 @@ from toolkit.core.progress import SILENT, Progress
 from toolkit.core.text import printable
 from toolkit.inference.saved_results import SavedResults
 from toolkit.sorting.journal import JOURNAL, Journal, Placement, read_journal, write_journal
-from toolkit.sorting.placing import NotPlacedError, place, remove_strays, take_back
+from toolkit.sorting.placing import NotPlacedError, own_folders, place, place_in, remove_strays
 from toolkit.sorting.plan import choose, place_names
+from toolkit.sorting.taking_back import Step, plan_back, strangers, take_back
 from toolkit.splitting.mode import Mode
 
 SYNC_FILES: Final = 256
@@ -83,11 +84,17 @@ class Undone:
 
     Attributes:
         n_files: files taken back.
-        kept: (file, reason) of those that are left where they are.
+        folders: folder -> files taken back from it.
+        kept: (file, reason) of those that are left where they are, and in the journal.
+        missing: files that are not there any more, or were never placed; their originals are there.
+        dry_run: True where nothing was written.
     """
 
     n_files: int = 0
+    folders: Counter[str] = field(default_factory=Counter)
     kept: list[tuple[str, str]] = field(default_factory=list)
+    missing: list[str] = field(default_factory=list)
+    dry_run: bool = False
 
 
 def sort(table: Path, options: SortOptions, progress: Progress = SILENT) -> SortResult:
@@ -183,13 +190,13 @@ def _carry_out(
         try:
             for folder in {placement.target.partition("/")[0] for placement in todo}:
                 (into / folder).mkdir(exist_ok=True)
-            remove_strays(into, {placement.target.partition("/")[0] for placement in earlier})
+            remove_strays(into, own_folders(into, earlier))
             for start in range(0, len(todo), SYNC_FILES):
                 batch = todo[start : start + SYNC_FILES]
                 journal.add(placement for placement in batch if (placement.path, placement.target) not in known)
                 for placement in batch:
                     try:
-                        place(placement, os.path.join(into, placement.target))
+                        place(placement, place_in(into, placement.target))
                     except NotPlacedError as error:
                         result.failed.append((placement.path, str(error)))
                     else:
@@ -201,8 +208,13 @@ def _carry_out(
             journal.close()
 
 
-def undo(into: Path, progress: Progress = SILENT) -> Undone:
+def undo(into: Path, progress: Progress = SILENT, *, dry_run: bool = False) -> Undone:
     """Take back everything that `sort` did in the folder `into`; what was changed since is left and named.
+
+    Args:
+        into: the folder.
+        progress: is told how far it is.
+        dry_run: plan only; write nothing.
 
     Raises:
         InputError: there is no journal in the folder.
@@ -214,32 +226,54 @@ def undo(into: Path, progress: Progress = SILENT) -> Undone:
             f"{printable(str(into))}: expected a folder that toolkit sort made, found no {JOURNAL}",
             hint="give the folder of the sort with --into",
         )
-    result = Undone()
-    left: list[Placement] = []
-    with lock(into):
-        progress.start("taking back", len(placements))
-        try:
-            for placement in reversed(placements):
-                try:
-                    result.n_files += take_back(placement, os.path.join(into, placement.target))
-                except (NotPlacedError, OSError) as error:
-                    left.append(placement)
-                    result.kept.append((str(into / placement.target), _reason(error)))
-                progress.advance()
-        finally:
-            progress.finish()
-        folders = {placement.target.partition("/")[0] for placement in placements}
-        remove_strays(into, folders)
-        for folder in folders:
-            with suppress(OSError):  # something else lies in it
-                (into / folder).rmdir()
-        if left:
-            write_journal(into, reversed(left))
-        else:
-            (into / JOURNAL).unlink()
-            with suppress(OSError):
-                into.rmdir()
+    result = Undone(dry_run=dry_run)
+    with nullcontext() if dry_run else lock(into):
+        left = _take_all_back(placements, into, result, progress)
+        if not dry_run:
+            _clear(into, placements, left)
     return result
+
+
+def _take_all_back(placements: list[Placement], into: Path, result: Undone, progress: Progress) -> list[Placement]:
+    """Those that are left."""
+    left: list[Placement] = []
+    any_missing = not all(os.path.lexists(into / placement.target) for placement in placements)
+    moved = strangers(into, placements) if any_missing else {}
+    progress.start("taking back", len(placements))
+    try:
+        for placement in reversed(placements):
+            try:
+                step = plan_back(placement, into, moved)
+                if not result.dry_run:
+                    take_back(placement, into, step)
+            except (NotPlacedError, OSError) as error:
+                left.append(placement)
+                result.kept.append((str(into / placement.target), _reason(error)))
+            else:
+                if step is Step.NONE:
+                    result.missing.append(str(into / placement.target))
+                else:
+                    result.n_files += 1
+                    result.folders[placement.target.partition("/")[0]] += 1
+            progress.advance()
+    finally:
+        progress.finish()
+    return left[::-1]
+
+
+def _clear(into: Path, placements: list[Placement], left: list[Placement]) -> None:
+    """Remove what is empty, and the journal if nothing is left."""
+    folders = own_folders(into, placements)
+    remove_strays(into, folders)
+    for folder in folders:
+        with suppress(OSError):  # something else lies in it
+            (into / folder).rmdir()
+    if left:
+        write_journal(into, left)
+        return
+    (into / JOURNAL).unlink()
+    with suppress(OSError):
+        into.rmdir()
 
 
 def _reason(error: NotPlacedError | OSError) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -9,7 +10,8 @@ import typer
 
 from toolkit.cli import console
 from toolkit.cli.options import Quiet, Verbose
-from toolkit.core.errors import UsageError
+from toolkit.core.errors import GateError, UsageError
+from toolkit.core.text import printable
 from toolkit.splitting.mode import Mode
 
 if TYPE_CHECKING:
@@ -51,7 +53,7 @@ def sort(
     if undo:
         if table is not None:
             raise UsageError("--undo takes no table", hint=f"toolkit sort --undo --into {into}")
-        _report_undone(into, sorting.undo(into, console.progress()))
+        _report_undone(into, sorting.undo(into, console.progress(), dry_run=dry_run))
         return
     if table is None:
         raise UsageError("the table of results is missing", hint=f"toolkit sort labels.csv --into {into}")
@@ -68,17 +70,11 @@ def sort(
 
 def _report(result: SortResult) -> None:
     """The folders, and every file that is not where it should be."""
-    folders = " · ".join(f"{folder} {n:,}" for folder, n in _ordered(result).items())
-    for title, listed in (
-        ("not there", result.missing),
-        ("not placed", [f"{path}: {reason}" for path, reason in result.failed]),
-    ):
-        for text in listed[:SHOWN]:
-            console.say(f"{title}: {text}")
-        if len(listed) > SHOWN:
-            console.say(f"{title}: {len(listed) - SHOWN:,} more")
+    folders = " · ".join(f"{folder} {n:,}" for folder, n in _ordered(result.folders).items())
+    _list("not there", result.missing)
+    _list("not placed", [f"{path}: {reason}" for path, reason in result.failed])
     if result.dry_run:
-        for folder, n in _ordered(result).items():
+        for folder, n in _ordered(result.folders).items():
             console.out(f"{folder}: {n:,}")
     there = f", {result.n_there:,} there already" if result.n_there else ""
     missing = f", {len(result.missing):,} not there" if result.missing else ""
@@ -88,17 +84,37 @@ def _report(result: SortResult) -> None:
     console.say(f"{result.into}: {result.n_placed:,} {files} {done}{there}{missing}{failed}: {folders}")
 
 
-def _ordered(result: SortResult) -> dict[str, int]:
+def _list(title: str, listed: list[str]) -> None:
+    for text in listed[:SHOWN]:
+        console.say(f"{title}: {text}")
+    if len(listed) > SHOWN:
+        console.say(f"{title}: {len(listed) - SHOWN:,} more")
+
+
+def _ordered(folders: Mapping[str, int]) -> dict[str, int]:
     """The folders by name, `unsure` and `error` last."""
     last = ("unsure", "error")
-    return dict(sorted(result.folders.items(), key=lambda item: (item[0] in last, item[0] == "error", item[0])))
+    return dict(sorted(folders.items(), key=lambda item: (item[0] in last, item[0] == "error", item[0])))
 
 
 def _report_undone(into: Path, undone: Undone) -> None:
-    for path, reason in undone.kept[:SHOWN]:
-        console.say(f"left: {path}: {reason}")
-    if len(undone.kept) > SHOWN:
-        console.say(f"left: {len(undone.kept) - SHOWN:,} more")
+    """What was taken back, and every file that was not.
+
+    Raises:
+        GateError: some are left.
+    """
+    _list("not there", undone.missing)
+    _list("left", [f"{path}: {reason}" for path, reason in undone.kept])
+    if undone.dry_run:
+        for folder, n in _ordered(undone.folders).items():
+            console.out(f"{folder}: {n:,}")
+    missing = f", {len(undone.missing):,} not there" if undone.missing else ""
     kept = f", {len(undone.kept):,} left" if undone.kept else ""
     files = "file" if undone.n_files == 1 else "files"
-    console.say(f"{into}: {undone.n_files:,} {files} taken back{kept}")
+    done = "to take back, nothing written (--dry-run)" if undone.dry_run else "taken back"
+    console.say(f"{into}: {undone.n_files:,} {files} {done}{missing}{kept}")
+    if undone.kept and not undone.dry_run:
+        raise GateError(
+            f"{printable(str(into))}: {len(undone.kept):,} left where they are; everything else is taken back",
+            hint="the lines above say why; sort.csv still lists them",
+        )
