@@ -114,7 +114,7 @@ def infer(
         LockedError: another run holds `out`.
         MachineError: CUDA was asked for and is not usable.
     """
-    from toolkit.inference.distributed.parts import with_parts
+    from toolkit.inference.distributed.part_names import with_parts
     from toolkit.inference.infer import infer as run
     from toolkit.inference.inputs import Inputs
     from toolkit.inference.options import InferOptions

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import os
 import random
@@ -15,6 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -157,6 +159,37 @@ def edited(place: int, old: bytes, new: bytes, *, record: bool = False) -> Chang
     return change
 
 
+def changed_row(place: int, **cells: str) -> Change:
+    """The first row of a part with other cells."""
+
+    def change(parts: list[Path]) -> None:
+        with parts[place].open(newline="", encoding="utf-8") as file:
+            rows = list(csv.reader(file))
+        for name, cell in cells.items():
+            rows[1][rows[0].index(name)] = cell
+        with parts[place].open("w", newline="", encoding="utf-8") as file:
+            csv.writer(file).writerows(rows)
+
+    return change
+
+
+def changed_record(place: int, name: str, value: object) -> Change:
+    """A record with another field."""
+
+    def change(parts: list[Path]) -> None:
+        path = parts[place].with_suffix(".shard")
+        first, rest = path.read_bytes().split(b"\n", 1)
+        path.write_bytes(json.dumps({**json.loads(first), name: value}).encode() + b"\n" + rest)
+
+    return change
+
+
+def a_pipe(parts: list[Path]) -> None:
+    path = parts[1].with_suffix(".shard")
+    path.unlink()
+    os.mkfifo(path)
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -195,6 +228,23 @@ def edited(place: int, old: bytes, new: bytes, *, record: bool = False) -> Chang
         (edited(1, b'"top_k": 2', b'"top": 2', record=True), r"labels-2.shard: this record .* is damaged"),
         (edited(1, b'"top_k": 2', b'"top_k": 9' + b"0" * 9, record=True), r"labels-2.shard: this record .* \(top_k 90"),
         (edited(1, b'"exif": false', b'"exif": 99999', record=True), r"labels-2.shard: this record .* \(exif 99999"),
+        (changed_row(1, status="fine"), r"labels-2.csv: .*\(row 1: status 'fine'"),
+        (changed_row(1, label="Bird"), r"labels-2.csv: .*\(row 1: label 'Bird' beside status"),
+        (changed_row(1, confidence="7"), r"labels-2.csv: .*\(row 1: probability 7.0"),
+        (changed_row(1, confidence="nan"), r"labels-2.csv: .*\(row 1: probability nan"),
+        (changed_row(1, truth="Bird"), r"labels-2.csv: .*\(row 1: truth 'Bird'"),
+        (changed_row(1, size="9" * 30), r"labels-2.csv: .*\(row 1: a size or time"),
+        (changed_row(1, status="error"), r"labels-2.csv: .*\(row 1: a label or a number beside status error"),
+        (changed_record(1, "listing", {"n": "60", "digest": "x"}), r"labels-2.shard: this record .* is damaged"),
+        (changed_record(1, "listing", {"n": None, "digest": "x"}), r"labels-2.shard: this record .* is damaged"),
+        (changed_record(1, "rows", {"n": "x", "digest": "x"}), r"labels-2.shard: this record .* is damaged"),
+        (changed_record(1, "model", {"contract": None}), r"labels-2.shard: this record .* is damaged"),
+        (changed_record(1, "model", {"contract": []}), r"labels-2.shard: this record .* is damaged"),
+        (changed_record(1, "model", None), r"labels-2.shard: this record .* is damaged"),
+        (changed_record(1, "options", []), r"labels-2.shard: this record .* is damaged"),
+        (changed_record(1, "inputs", [1]), r"labels-2.shard: this record .* is damaged"),
+        (changed_record(1, "fingerprint", 1), r"labels-2.shard: this record .* is damaged"),
+        (a_pipe, r"labels-2.shard: this record .*found a pipe"),
         (edited(1, b"\n1\n", b"\n" + b"1" * 5000 + b"\n", record=True), r"labels-2.csv: .* is damaged"),
     ],
 )
@@ -237,6 +287,42 @@ def test_what_lies_at_out() -> None:
     merge(parts, Path("merged.csv"), force=True)
     with lock(Path("merged.csv")), pytest.raises(LockedError):
         merge(parts, Path("merged.csv"))
+
+
+def test_text_that_is_no_unicode() -> None:
+    parts = shards(2, ".parquet")
+    table = pyarrow.parquet.read_table(parts[1])
+    bad = pyarrow.array([b"\xff\xfe.png"] * len(table))
+    text = pyarrow.Array.from_buffers(pyarrow.string(), len(bad), bad.buffers())
+    pyarrow.parquet.write_table(table.set_column(0, table.schema.field(0), text), parts[1])
+    with pytest.raises(InputError, match=r"labels-2.parquet: .* is damaged"):
+        merge(parts, Path("merged.csv"))
+    parts = shards(2, ".jsonl", replace(OPTIONS, force=True))
+    data = parts[1].read_bytes()
+    parts[1].write_bytes(data.replace(b'"path": "photos', b'"path": "\\ud800', 1))
+    with pytest.raises(InputError, match=r"labels-2.jsonl: .* is damaged"):
+        merge(parts, Path("merged.csv"))
+
+
+def test_a_part_by_another_name_and_records_that_would_go(tmp_path: Path) -> None:
+    parts = shards(2)
+    before = parts[0].read_bytes()
+    (tmp_path / "link").symlink_to(tmp_path)
+    for out in (tmp_path / parts[0], Path("link") / parts[0], Path("photos/..") / parts[0]):
+        with pytest.raises(UsageError, match="is one of the parts"):
+            merge(parts, out)
+    with pytest.raises(UsageError, match=r"labels-1.shard: belongs to one of the parts"):
+        merge(parts, Path("labels-1.jsonl"))
+    assert parts[0].read_bytes() == before
+    Path("merged.shard").write_text("mine")
+    with pytest.raises(InputError, match=r"merged.shard: exists, and toolkit did not write it"):
+        merge(parts, Path("merged.csv"))
+    assert Path("merged.shard").read_text() == "mine"
+    Path("merged.shard").unlink()
+    assert not Path("merged.csv").exists()
+    label("merged.csv", Shard(1, 1))
+    merge(parts, Path("merged.csv"))
+    assert not Path("merged.shard").exists()
 
 
 def test_the_command(run: Cli) -> None:

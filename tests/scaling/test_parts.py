@@ -22,7 +22,7 @@ from support.crash import crash_points
 
 import toolkit
 from toolkit.core.errors import InputError, UsageError
-from toolkit.inference.distributed import parts
+from toolkit.inference.distributed.part_names import MANIFEST
 from toolkit.inference.infer import infer
 from toolkit.inference.inputs import Inputs
 from toolkit.inference.options import InferOptions
@@ -47,8 +47,8 @@ def label(out: str = "labels", options: InferOptions = OPTIONS, *inputs: str) ->
 
 def folder(path: str = "labels") -> dict[str, object]:
     """Everything in it but the manifest's times."""
-    found: dict[str, object] = {p.name: p.read_bytes() for p in Path(path).iterdir() if p.name != parts.MANIFEST}
-    if (manifest := Path(path, parts.MANIFEST)).exists():
+    found: dict[str, object] = {p.name: p.read_bytes() for p in Path(path).iterdir() if p.name != MANIFEST}
+    if (manifest := Path(path, MANIFEST)).exists():
         fields = json.loads(manifest.read_text())
         assert set(fields.pop("times")) == {"started", "finished"}
         found[manifest.name] = fields
@@ -151,6 +151,106 @@ def test_a_damaged_part_is_done_again() -> None:
     part.write_bytes(other.read_bytes())
     label()
     assert folder() == before
+
+
+def test_nothing_is_lost_where_no_file_is_found() -> None:
+    """A disk that is not mounted."""
+    label()
+    before = folder()
+    Path("photos").rename("away")
+    Path("photos").mkdir()
+    with pytest.raises(InputError, match="found none"):
+        label()
+    assert folder() == before
+    with pytest.raises(InputError, match="found none"):
+        label("new")
+    assert not Path("new").exists()
+
+
+@pytest.mark.parametrize(
+    "options",
+    [replace(OPTIONS, part_size=7), replace(OPTIONS, part_size=9), replace(OPTIONS, part_size=20)],
+)
+def test_another_division_takes_the_rows_over(options: InferOptions) -> None:
+    label()
+    Path("photos/Cat/0.0.new.png").write_bytes(small.png(77))
+    result = label(options=options)
+    assert (result.n_files, result.n_kept) == (31, 29)  # all but the new one and one that is gone
+    assert len(list(Path("labels").iterdir())) == 1 + -(-31 // (options.part_size or 1))
+    assert pyarrow.dataset.dataset("labels").to_table().equals(whole())
+
+
+def test_files_that_move_to_the_next_part_keep_their_rows() -> None:
+    label()
+    Path("photos/Cat/0.0.new.png").write_bytes(small.png(77))
+    assert label().n_kept == 29
+    assert pyarrow.dataset.dataset("labels").to_table().equals(whole())
+
+
+def test_killed_before_each_change_to_another_division() -> None:
+    label("old")
+    names = {p.name for p in Path("old").glob("*.parquet")}
+    other = replace(OPTIONS, part_size=20)
+    shutil.copytree("old", "expected")
+    label("expected", other)
+    expected = folder("expected")
+
+    def prepare() -> None:
+        shutil.rmtree("labels", ignore_errors=True)
+        shutil.copytree("old", "labels")
+
+    for n in crash_points(lambda: label(options=other), prepare):
+        found = {p.name for p in Path("labels").glob("part-*")}
+        assert names <= found or expected.keys() - {MANIFEST} <= found, n
+        result = label(options=other)
+        assert folder() == expected, n
+        assert result.n_new <= 1, n  # the one that is gone is tried again
+
+
+@pytest.mark.parametrize("killed", [False, True])
+def test_a_part_that_was_edited_is_done_again(killed: bool) -> None:
+    label()
+    before = folder()
+    part = Path("labels/part-00001-of-00004.parquet")
+    table = pyarrow.parquet.read_table(part)
+    labels = ["Dog" if name == "Cat" else "Cat" for name in table["label"].to_pylist()]
+    place = table.schema.get_field_index("label")
+    pyarrow.parquet.write_table(table.set_column(place, table.schema.field(place), [labels]), part)
+    if killed:
+        for _ in crash_points(label, lambda: None):
+            pass
+    else:
+        assert label().n_kept == 21  # one is gone
+    assert folder() == before
+
+
+def test_a_part_whose_text_is_no_unicode() -> None:
+    label()
+    before = folder()
+    Path("labels/_manifest.json").unlink()
+    part = Path("labels/part-00001-of-00004.parquet")
+    write_bad_text(part)
+    label()
+    assert folder() == before
+
+
+def write_bad_text(path: Path) -> None:
+    """Every path in the result `path` gets bytes that are not UTF-8."""
+    table = pyarrow.parquet.read_table(path)
+    bad = pyarrow.array([b"\xff\xfe.png"] * len(table)).cast(pyarrow.binary())
+    text = pyarrow.Array.from_buffers(pyarrow.string(), len(bad), bad.buffers())
+    place = table.schema.get_field_index("path")
+    pyarrow.parquet.write_table(table.set_column(place, table.schema.field(place), text), path)
+
+
+def test_other_commands_and_text_that_is_no_unicode(run: Cli) -> None:
+    label("whole.parquet", replace(OPTIONS, part_size=None))
+    expected = Path("whole.parquet").read_bytes()
+    write_bad_text(Path("whole.parquet"))
+    assert run("view", "whole.parquet", "--out", "view.html").code == 3
+    assert run("sort", "whole.parquet", "--into", "sorted").code == 3
+    label("whole.parquet", replace(OPTIONS, part_size=None, update=True))
+    assert Path("whole.parquet").read_bytes() == expected
 
 
 def test_an_empty_folder_a_slash_and_a_list(run: Cli) -> None:

@@ -18,7 +18,8 @@ from toolkit.core.progress import SILENT, Progress
 from toolkit.core.text import printable
 from toolkit.data.passed_over import PassedOver
 from toolkit.data.walk import Sample
-from toolkit.inference.distributed.parts import PART_SIZE, Parts, claim_parts, spooled
+from toolkit.inference.distributed.part_names import PART_SIZE, claim_parts
+from toolkit.inference.distributed.parts import Parts, spooled
 from toolkit.inference.distributed.shard import Listing, is_record, record_path
 from toolkit.inference.inputs import Inputs
 from toolkit.inference.labeller import Labeller

@@ -188,7 +188,7 @@ def _parquet_columns(path: Path) -> list[str]:
 
     try:
         return list(pq.read_schema(path).names)
-    except pa.ArrowException:
+    except (pa.ArrowException, UnicodeDecodeError):
         return []
 
 
@@ -200,5 +200,5 @@ def _parquet_blocks(path: Path) -> Iterator[list[dict[str, Any]]]:
         with pq.ParquetFile(path) as file:
             for batch in file.iter_batches(BLOCK_ROWS):
                 yield batch.to_pylist()
-    except pa.ArrowException:
+    except (pa.ArrowException, UnicodeDecodeError):
         return

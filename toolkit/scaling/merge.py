@@ -8,6 +8,7 @@ their places, one from each shard in memory at a time.
 from __future__ import annotations
 
 import csv
+import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from heapq import merge as in_order
@@ -21,11 +22,11 @@ from toolkit.core.locking import lock
 from toolkit.core.ownership import claim
 from toolkit.core.progress import SILENT, Progress
 from toolkit.core.text import printable
-from toolkit.inference.distributed.shard import Digest, ShardRecord, record_path
+from toolkit.inference.distributed.shard import Digest, ShardRecord, is_record, record_path
 from toolkit.inference.extra_columns import DETECTION, EXIF
 from toolkit.inference.result import InferResult, Tally, claim_reports
-from toolkit.inference.result_formats import CSV, format_of, is_result, read_table, write_table
-from toolkit.inference.result_table import Cells, Layout, ResultRow, read_lines, side_path
+from toolkit.inference.result_formats import CSV, format_of, is_result, read_table, typed, write_table
+from toolkit.inference.result_table import EMPTY, ERROR, OK, UNSURE, Cells, Layout, ResultRow, read_lines, side_path
 from toolkit.inference.resume import Partial
 from toolkit.model_files.contract import Contract
 
@@ -67,6 +68,7 @@ def merge(
         )
     claim(out, is_result, force=force)
     claim_reports(out, force=force)
+    claim(record_path(out), is_record, force=force)
     result = InferResult(out=out, device="", note="", n_shards=len(shards))
     result.detections = DETECTION in table.extra
     tally = Tally(result, table.labels, csv_safe=table.csv_safe)
@@ -111,6 +113,7 @@ class _Shard:
                 break
             try:
                 row = self.table.row(cells)
+                _check_row(self.table, cells, row)
             except ValueError as error:
                 raise self.damaged(f"row {digest.names.n + 1:,}: {error}") from None
             if row.model != self.record.fingerprint:
@@ -152,10 +155,15 @@ def _shards(parts: Sequence[Path], out: Path) -> list[_Shard]:
     """The parts, opened and in the order of their shards; each shard once, and all of one run."""
     if not parts:
         raise UsageError("no parts to merge", hint=f"toolkit merge labels-*.csv --out {printable(str(out))}")
-    if out in parts:
+    if any(_is_same(out, part) for part in parts):
         raise UsageError(
             f"{printable(str(out))}: is one of the parts, and --out",
             hint="choose another name with --out, or name the parts so that the pattern matches them alone",
+        )
+    if any(_is_same(record_path(out), record_path(part)) for part in parts):
+        raise UsageError(
+            f"{printable(str(record_path(out)))}: belongs to one of the parts, and would be removed with this --out",
+            hint="choose another name with --out",
         )
     shards = sorted(map(_opened, parts), key=lambda shard: (shard.record.shard.index, shard.name))
     first = shards[0]
@@ -178,6 +186,13 @@ def _shards(parts: Sequence[Path], out: Path) -> list[_Shard]:
             f"labels-{missing[0]}{first.path.suffix}",
         )
     return shards
+
+
+def _is_same(one: Path, other: Path) -> bool:
+    """Whether both are one place, however they are spelled, or one file."""
+    if os.path.realpath(one) == os.path.realpath(other):
+        return True
+    return one.exists() and other.exists() and one.samefile(other)
 
 
 def _opened(path: Path) -> _Shard:
@@ -203,7 +218,7 @@ def _opened(path: Path) -> _Shard:
             csv_safe=options["csv_safe"],
             extra=(DETECTION,) * ("detections" in options) + (EXIF,) * options["exif"],
         )
-    except (KeyError, TypeError, ValueError, ModelError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError, ModelError) as error:
         raise InputError(f"{printable(str(record.path))}: this record of a shard is damaged ({error})") from None
     return _Shard(path=path, record=record, table=table)
 
@@ -218,6 +233,27 @@ def _check(options: dict[str, Any], n_labels: int) -> None:
     for name in ("probabilities", "csv_safe", "exif"):
         if type(options[name]) is not bool:
             raise ValueError(f"{name} {options[name]!r:.20}")
+
+
+def _check_row(table: Layout, cells: Cells, row: ResultRow) -> None:
+    """Raises ValueError: what no run writes."""
+    "".join(cells).encode()  # lone surrogates, which JSON can hold
+    if row.status not in (OK, UNSURE, ERROR, EMPTY):
+        raise ValueError(f"status {row.status!r:.20}")
+    if not row.ranked and any(cells[1 : 1 + 2 * table.top_k + len(table.labels) * table.probabilities]):
+        raise ValueError(f"a label or a number beside status {row.status}")
+    for label, _ in row.ranked:
+        if label not in table.known if row.status == OK else label:
+            raise ValueError(f"label {label!r:.80} beside status {row.status}")
+    for number in (*(confidence for _, confidence in row.ranked), *row.probabilities):
+        if not 0 <= number <= 1:
+            raise ValueError(f"probability {number}")
+    if row.truth and row.truth not in table.known:
+        raise ValueError(f"truth {row.truth!r:.80}")
+    if max(abs(row.size), abs(row.mtime_ns)) >= 1 << 63:
+        raise ValueError("a size or time that no file has")
+    if table.extra:
+        typed(table, row)
 
 
 def _same(one: _Shard, other: _Shard) -> None:

@@ -131,7 +131,7 @@ def infer(
     command is given again.
     """
     from toolkit.core.coerce import choice
-    from toolkit.inference.distributed.parts import with_parts
+    from toolkit.inference.distributed.part_names import with_parts
     from toolkit.inference.distributed.shard import Shard
     from toolkit.inference.infer import infer as run
     from toolkit.inference.inputs import Inputs

@@ -2,12 +2,13 @@
 
 A part appears whole, and `_manifest.json` last of all: readers of Parquet pass over names that begin with an
 underscore, and would take any other file in the folder for a part. A later run does only what is missing or changed.
+
+Before it changes the first part, the manifest becomes `_before.json`: which parts were finished, and their digests.
+Parts of another division stay until all new ones are there, so that a kill at any point costs the parts under way.
 """
 
 from __future__ import annotations
 
-import os
-import re
 import shutil
 import tempfile
 import threading
@@ -17,95 +18,21 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from itertools import groupby, islice
 from pathlib import Path
-from typing import Any, BinaryIO, Final, cast
+from typing import Any, BinaryIO, cast
 
-from toolkit.core.errors import InputError, UsageError
+from toolkit.core.errors import InputError
 from toolkit.core.files import file_digest, write_json
 from toolkit.core.ownership import json_object
 from toolkit.core.progress import Progress
-from toolkit.core.text import printable
 from toolkit.data.walk import Sample
+from toolkit.inference.distributed.part_names import BEFORE, LEFTOVER, MANIFEST, MARKER, PART, part_name
 from toolkit.inference.inputs import STDIN, Inputs
-from toolkit.inference.options import InferOptions
 from toolkit.inference.result import InferResult, Tally
-from toolkit.inference.result_formats import FORMATS, PARQUET, format_of, is_result, read_table, write_table
-from toolkit.inference.result_table import Cells, Layout, ResultRow
-
-PART_SIZE: Final = 1 << 16
-"""Inputs of a part unless another number is asked for: about a minute's work, a few megabytes."""
-
-MANIFEST: Final = "_manifest.json"
-_MARKER: Final = "parts 1"
-_PART: Final = re.compile(r"part-\d{5,}-of-\d{5,}\.parquet")
-_LEFTOVER: Final = re.compile(r"\.(part-.*\.tmp\.parquet|_manifest\.json\..*\.tmp\.json)")
+from toolkit.inference.result_formats import read_table, write_table
+from toolkit.inference.result_table import Cells, Layout, ResultRow, encode
+from toolkit.inference.resume import EarlierRows
 
 Rows = Callable[[Iterator[list[Sample]]], Iterator[list[ResultRow]]]
-
-
-def part_name(index: int, count: int) -> str:
-    """The name of a part.
-
-    >>> part_name(7, 64)
-    'part-00007-of-00064.parquet'
-    """
-    return f"part-{index:05d}-of-{count:05d}.parquet"
-
-
-def with_parts(out: str | os.PathLike[str], options: InferOptions) -> InferOptions:
-    """The options, with a size of parts where `out` ends in a slash or is a folder of parts."""
-    text = os.fspath(out)
-    folder = text.endswith(("/", os.sep)) or (os.path.isdir(text) and _begun(Path(text)))
-    return replace(options, part_size=PART_SIZE) if folder and options.part_size is None else options
-
-
-def _begun(out: Path) -> bool:
-    """Whether parts go into the folder `out` without a slash: its name is none of a file, or parts are in it."""
-    return is_parts(out) and (not out.suffix or (out / MANIFEST).exists())
-
-
-def is_parts(out: Path) -> bool:
-    """Whether the folder `out` is empty, or holds what we wrote and nothing else."""
-    return next(_foreign(out), None) is None
-
-
-def _foreign(out: Path) -> Iterator[Path]:
-    for path in sorted(out.iterdir()):
-        if path.name == MANIFEST:
-            ours = json_object(path).get("toolkit") == _MARKER
-        else:
-            ours = bool(_LEFTOVER.fullmatch(path.name)) or (bool(_PART.fullmatch(path.name)) and is_result(path))
-        if path.is_symlink() or not path.is_file() or not ours:
-            yield path
-
-
-def claim_parts(out: Path, inputs: Inputs, options: InferOptions) -> None:
-    """Make sure that parts may be written into the folder `out` with these options.
-
-    Raises:
-        UsageError: an option is for one file.
-        InputError: `out` is no folder, or holds what we did not write.
-        MachineError: pyarrow is not installed.
-    """
-    format_of(Path(f"x{PARQUET}"))
-    shown = printable(str(out))
-    for option, given, hint in (
-        ("--shard", inputs.shard is not None, "each shard has a file of its own: --out labels-1.parquet"),
-        ("--update", options.update, "leave it out: a folder keeps the rows of unchanged files by itself"),
-        ("--detections", options.detections is not None, f"--out {shown}{PARQUET}"),
-        ("--csv-safe", options.csv_safe, "leave it out: the cells of Parquet have types, and none is a formula"),
-    ):
-        if given:
-            raise UsageError(f"{option} does not go with a folder of parts, {shown}/", hint=hint)
-    if out.suffix.lower() in FORMATS and not out.is_dir():
-        raise UsageError(f"--part-size is for a folder of parts, not {shown}", hint=f"--out {printable(out.stem)}/")
-    if os.path.lexists(out) and not out.is_dir():
-        raise InputError(f"{shown}: expected a folder, found a file", hint="choose another name with --out")
-    foreign = next(_foreign(out), None) if out.is_dir() else None
-    if foreign is not None:
-        raise InputError(
-            f"{shown}: holds {printable(foreign.name)}, and toolkit did not write it; nothing in it is touched",
-            hint="choose another folder with --out",
-        )
 
 
 def spooled(inputs: Inputs) -> Inputs:
@@ -120,7 +47,10 @@ def spooled(inputs: Inputs) -> Inputs:
 
 @dataclass(frozen=True, slots=True)
 class _Piece:
-    """A batch of one part: the samples that are to be labelled, in the place of the others their rows."""
+    """A batch of one part: the samples that are to be labelled, in the place of the others their rows.
+
+    Where a part `stays` as it is, there are no items.
+    """
 
     part: int
     items: list[Sample | ResultRow]
@@ -156,7 +86,10 @@ class Parts:
         self._result, self._table, self._size, self._about, self._progress = result, table, size, about, progress
         self._tally = Tally(result, table.labels)
         self._manifest = result.out / MANIFEST
+        self._before = result.out / BEFORE
         self._finished = self._manifest.exists()
+        self._unharmed: frozenset[str] = frozenset()  # parts of a finished folder that are as its manifest says
+        self._earlier: EarlierRows | None = None
         self._written: list[dict[str, Any]] = []
 
     def all(self, inputs: Inputs, label: Rows, batch_size: int, stop: threading.Event) -> None:
@@ -171,8 +104,30 @@ class Parts:
             self._result.complete = False
             return
         count = -(-n // self._size)
-        self._result.out.mkdir(parents=True, exist_ok=True)
-        self._remove_others(count)
+        if n:
+            self._result.out.mkdir(parents=True, exist_ok=True)
+            self._unharmed = self._as_listed()
+        try:
+            self._label(inputs, label, batch_size, stop, n)
+        finally:
+            if self._earlier is not None:
+                self._earlier.close()
+        self._result.complete = not stop.is_set()
+        if not self._result.complete:
+            return
+        if self._result.n_files != n:
+            raise InputError(
+                f"{self._result.n_files:,} files were labelled and {n:,} listed before: some came or went meanwhile",
+                hint="run the same command again: what is done is kept; a list of files on stdin does not change",
+            )
+        if n:
+            self._tally.write()
+            self._remove_others(count)
+            self._finish(started)
+
+    def _label(self, inputs: Inputs, label: Rows, batch_size: int, stop: threading.Event, n: int) -> None:
+        """Write all parts that do not stay, in order, up to one that cannot be finished."""
+        count = -(-n // self._size)
         under_way: deque[_Piece] = deque()
 
         def missing() -> Iterator[list[Sample]]:
@@ -187,17 +142,17 @@ class Parts:
                 self._part(part, count, expected, pieces)
             except _StoppedError:
                 break
-        self._result.complete = not stop.is_set()
-        if not self._result.complete:
-            return
-        if self._result.n_files != n:
-            raise InputError(
-                f"{self._result.n_files:,} files were labelled and {n:,} listed before: some came or went meanwhile",
-                hint="run the same command again: what is done is kept; a list of files on stdin does not change",
-            )
-        if n:
-            self._tally.write()
-            self._finish(started)
+
+    def _as_listed(self) -> frozenset[str]:
+        """The parts whose digest is the one that the last manifest names."""
+        listed = json_object(self._manifest if self._finished else self._before).get("parts")
+        parts = [part for part in listed if isinstance(part, dict)] if isinstance(listed, list) else []
+        digests = {str(part.get("name")): part.get("sha256") for part in parts}
+        there = (path for path in self._there() if path.name in digests)
+        return frozenset(path.name for path in there if file_digest(path) == digests[path.name])
+
+    def _there(self) -> list[Path]:
+        return [path for path in sorted(self._result.out.iterdir()) if PART.fullmatch(path.name)]
 
     def _pieces(self, inputs: Inputs, count: int, batch_size: int, stop: threading.Event) -> Iterator[_Piece]:
         samples = inputs.samples(self._result.counts)
@@ -218,22 +173,42 @@ class Parts:
             return
 
     def _kept(self, path: Path, samples: list[Sample]) -> list[Sample | ResultRow] | None:
-        """What is to do for a part; None where it is there and nothing has changed."""
-        if not path.exists():
-            return list(samples)
-        old = {row.path: row for row in self._rows(path)}
-        items = [self._row(old.get(sample.name), sample) or sample for sample in samples]
+        """What is to do for a part; None where it is there and nothing has changed.
+
+        What a killed run left is kept where it is a whole part: the last bit of a row may depend on its batch.
+        """
+        unharmed = path.name in self._unharmed
+        readable = unharmed or (not self._finished and path.exists())
+        old = {row.path: row for row in self._rows(path)} if readable else {}
+        items = [self._row(old.get(sample.name), sample, unharmed=unharmed) or sample for sample in samples]
         if len(old) == len(items) and all(isinstance(item, ResultRow) for item in items):
             return None
-        return list(items) if self._finished else list(samples)
+        if not unharmed:
+            items, old = list(samples), {}
+        return [
+            (self._elsewhere(item) or item) if isinstance(item, Sample) and item.name not in old else item
+            for item in items
+        ]
 
-    def _row(self, row: ResultRow | None, sample: Sample) -> ResultRow | None:
+    def _row(self, row: ResultRow | None, sample: Sample, *, unharmed: bool) -> ResultRow | None:
         """An earlier run's row, where the file is as it was; a finished folder's unreadable ones are tried again."""
         if row is None or row.model != self._table.model:
             return None
         if row.size < 0:
-            return None if self._finished else row
+            return None if unharmed else row
         return row if (row.size, row.mtime_ns) == (sample.size, sample.mtime_ns) else None
+
+    def _elsewhere(self, sample: Sample) -> ResultRow | None:
+        """The row of an unchanged file that was in another part of the finished folder."""
+        if not self._unharmed:
+            return None
+        if self._earlier is None:
+            file = cast("BinaryIO", tempfile.TemporaryFile())  # noqa: SIM115
+            file.write(encode([self._table.columns]))
+            for name in sorted(self._unharmed):
+                file.write(self._table.encode(self._rows(self._result.out / name)))
+            self._earlier = EarlierRows(file, self._table)
+        return self._earlier.take(sample)
 
     def _rows(self, path: Path) -> Iterator[ResultRow]:
         """The rows of a part; none where it is of other columns or damaged."""
@@ -249,17 +224,28 @@ class Parts:
     def _part(self, part: int, count: int, expected: int, pieces: Iterable[tuple[_Piece, list[ResultRow]]]) -> None:
         path = self._result.out / part_name(part, count)
         first = next(iter(pieces := iter(pieces)))
+        if part == count:
+            self._count(first[1])
+            raise _StoppedError
         if first[0].stays:
             rows = list(self._rows(path))
             self._count(rows)
-            if self._finished:
+            if path.name in self._unharmed:
                 self._result.n_kept += len(rows)
             else:
                 self._result.n_continued += len(rows)
         else:
-            self._manifest.unlink(missing_ok=True)
+            self._begin()
             write_table(path, self._table, self._cells(first, pieces, expected))
         self._written.append({"name": path.name, "rows": expected, "sha256": file_digest(path)})
+
+    def _begin(self) -> None:
+        """The folder is not finished any more; a harmed part is not to be taken for one of a killed run."""
+        if self._manifest.exists():
+            for path in self._there():
+                if path.name not in self._unharmed:
+                    path.unlink()
+            self._manifest.replace(self._before)
 
     def _cells(
         self, first: tuple[_Piece, list[ResultRow]], rest: Iterator[tuple[_Piece, list[ResultRow]]], expected: int
@@ -283,17 +269,17 @@ class Parts:
         """Remove parts of another division, and what a killed run had not finished."""
         wanted = {part_name(part, count) for part in range(count)}
         for path in sorted(self._result.out.iterdir()):
-            if _LEFTOVER.fullmatch(path.name):
+            if LEFTOVER.fullmatch(path.name):
                 path.unlink()
-            elif _PART.fullmatch(path.name) and path.name not in wanted:
-                self._manifest.unlink(missing_ok=True)
-                path.unlink()
+            elif PART.fullmatch(path.name) and path.name not in wanted:
+                self._begin()
+                path.unlink(missing_ok=True)
 
     def _finish(self, started: str) -> None:
         result = self._result
         numbers = {"files": result.n_files, "ok": result.n_ok, "unsure": result.n_unsure, "errors": result.n_errors}
         content = {
-            "toolkit": _MARKER,
+            "toolkit": MARKER,
             **self._about,
             "columns": self._table.columns,
             "part_size": self._size,
@@ -305,6 +291,7 @@ class Parts:
         old.pop("times", None)
         if old != content:
             write_json(self._manifest, {**content, "times": {"started": started, "finished": _now()}})
+        self._before.unlink(missing_ok=True)
 
 
 def _now() -> str:

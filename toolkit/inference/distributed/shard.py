@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from toolkit.core.errors import InputError, UsageError
-from toolkit.core.files import atomic_write
+from toolkit.core.files import atomic_write, kind_of
 from toolkit.core.parse import parse_json
 from toolkit.core.text import printable
 from toolkit.inference.result_table import side_path
@@ -113,6 +113,19 @@ class Names:
 
     n: int
     digest: str
+
+    @classmethod
+    def of(cls, fields: Any) -> Names:
+        """From a record.
+
+        Raises:
+            ValueError: these are not the two, or not of their types.
+        """
+        if not isinstance(fields, dict) or fields.keys() != {"n", "digest"}:
+            raise ValueError("no number of names with their digest")
+        if type(fields["n"]) is not int or not isinstance(fields["digest"], str):
+            raise ValueError(f"{str(fields)[:60]} are no names")
+        return cls(**fields)
 
 
 class Listing:
@@ -239,13 +252,20 @@ class ShardRecord:
             InputError: there is none, or it is damaged.
         """
         path = record_path(out)
+        if path.exists() and not path.is_file():
+            raise _damaged(path, f"found {kind_of(path)}")
         try:
             with path.open("rb") as file:
                 fields = parse_json(file.readline(_FIRST_LINE_BYTES))
             if fields.pop("toolkit") != _MARKER:
                 raise ValueError("another version")
             shard = Shard.parse(fields.pop("shard"))
-            listing, rows = Names(**fields.pop("listing")), Names(**fields.pop("rows"))
+            listing, rows = Names.of(fields.pop("listing")), Names.of(fields.pop("rows"))
+            for name, kind in (("inputs", list), ("model", dict), ("options", dict), ("fingerprint", str)):
+                if not isinstance(fields[name], kind):
+                    raise ValueError(f"{name} {str(fields[name])[:20]}")
+            if not all(isinstance(one, str) for one in fields["inputs"]):
+                raise ValueError("inputs that are no text")
             return cls(path=path, shard=shard, listing=listing, rows=rows, **fields)
         except FileNotFoundError:
             raise InputError(
