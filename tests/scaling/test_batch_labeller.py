@@ -105,6 +105,33 @@ def test_never_an_exception_for_an_image() -> None:
         toolkit.BatchLabeller("nowhere")
 
 
+def test_half_characters_in_a_path() -> None:
+    label = toolkit.BatchLabeller("model", OPTIONS)
+    good = "photos/0.jpg"
+    for odd in ("a\ud800.jpg", Path("a\ud800.jpg")):
+        answers = label({"path": [odd, good]})
+        assert answers["path"].tolist() == ["a\\ud800.jpg", good]
+        assert (answers["status"][0], answers["status"][1] != "error") == ("error", True)
+        assert "half a character" in answers["error"][0]
+    named = label({"path": ["a\ud800.jpg", "ä.jpg"], "bytes": [small.png(1)] * 2})
+    assert named["path"].tolist() == ["a\\ud800.jpg", "ä.jpg"]
+    assert "error" not in named["status"]
+
+
+def test_options_and_columns_that_are_none() -> None:
+    for keep in ("id", 7, [["id"]], None):
+        with pytest.raises(UsageError, match="keep: expected a list"):
+            toolkit.BatchLabeller("model", OPTIONS, keep=keep)  # type: ignore[arg-type]
+    for options in ({"top_k": 2}, "cpu"):
+        with pytest.raises(UsageError, match="options: expected InferOptions"):
+            toolkit.BatchLabeller("model", options)  # type: ignore[arg-type]
+    label = toolkit.BatchLabeller("model", OPTIONS, keep=["id", "path"])
+    columns = {"path": ["photos/0.jpg"]}
+    for batch in (columns, pd.DataFrame(columns), pa.table(columns)):
+        with pytest.raises(UsageError, match="expected id, too"):
+            label(batch)
+
+
 def test_pickled_before_and_after_its_first_batch(images: list[str], tmp_path: Path) -> None:
     label = toolkit.BatchLabeller("model", OPTIONS)
     first = label({"path": images})

@@ -12,6 +12,7 @@ import numpy as np
 
 from toolkit.core.errors import UsageError
 from toolkit.core.parallel import in_threads
+from toolkit.core.text import printable
 from toolkit.data.walk import Sample, sample
 from toolkit.images.opencv_threads import one_opencv_thread
 from toolkit.inference.labeller import IN_MEMORY, Labeller, Prediction
@@ -24,6 +25,7 @@ from toolkit.sessions.resolve import resolve_model
 PATH: Final = "path"
 BYTES: Final = "bytes"
 NOTHING: Final = "there is no image: neither path nor bytes"
+NO_NAME: Final = "this path is no name of a file: it holds half a character"
 _SQL: Final = {str: "string", int: "bigint", float: "double"}
 
 
@@ -45,12 +47,16 @@ class BatchLabeller:
 
     Raises:
         ModelError: no such model.
-        UsageError: an option that is for result files.
+        UsageError: an option that is for result files; options or `keep` of another type.
     """
 
     def __init__(
         self, model: str | os.PathLike[str] = "model", options: InferOptions | None = None, *, keep: Sequence[str] = ()
     ) -> None:
+        if options is not None and not isinstance(options, InferOptions):
+            raise UsageError(f"options: expected InferOptions, found {type(options).__name__}")
+        if not isinstance(keep, (list, tuple)) or not all(isinstance(name, str) for name in keep):
+            raise UsageError(f"keep: expected a list of columns' names, found {keep!r:.80}", hint='such as keep=["id"]')
         self._model = resolve_model(Path(model)).absolute()
         self._options = options or InferOptions()
         self._keep = tuple(keep)
@@ -83,7 +89,7 @@ class BatchLabeller:
         """The answers for a batch, or an iterator of them for an iterator of batches.
 
         Raises:
-            UsageError: something else, or neither a column `path` nor `bytes`.
+            UsageError: something else, neither a column `path` nor `bytes`, or not all columns of `keep`.
             ModelError, MachineError: the model cannot be run.
         """
         if isinstance(batch, Iterator):
@@ -94,6 +100,12 @@ class BatchLabeller:
             raise UsageError(
                 f"a batch with the columns {', '.join(map(str, names))}: expected {PATH} or {BYTES}",
                 hint=f"rename the column with the images' places to {PATH}",
+            )
+        missing = [name for name in self._keep if name not in names and name not in self._open()[0].columns]
+        if missing:
+            raise UsageError(
+                f"a batch with the columns {', '.join(map(str, names))}: expected {', '.join(missing)}, too",
+                hint="name existing columns in keep",
             )
         paths, data = (_column(batch, kind, name) if name in names else None for name in (PATH, BYTES))
         rows = self._rows(paths, data)
@@ -133,13 +145,25 @@ def _image(path: Any, data: Any) -> Sample | bytes | Prediction:
     if isinstance(data, (bytes, bytearray, memoryview)):
         return bytes(data)
     if isinstance(path, (str, os.PathLike)) and not isinstance(data, str):
-        return sample(os.fspath(path), os.fspath(path))
+        name = os.fspath(path)
+        try:
+            return sample(name, name)
+        except UnicodeEncodeError:
+            return Prediction(IN_MEMORY._replace(name=_shown(name)), None, NO_NAME)
     return Prediction(IN_MEMORY, None, NOTHING)
 
 
 def _named(one: Prediction, path: Any) -> Prediction:
-    name = path if isinstance(path, str) else ""
+    name = _shown(path) if isinstance(path, str) else ""
     return Prediction(one.sample._replace(name=name), one.probabilities, one.error, one.exif)
+
+
+def _shown(name: str) -> str:
+    """A name that UTF-8 can hold; surrogates that stand for no byte of a name as Python writes them."""
+    try:
+        return printable(name)
+    except UnicodeEncodeError:
+        return name.encode("utf-8", "backslashreplace").decode()
 
 
 def _kind(batch: Any) -> str:
