@@ -1,11 +1,12 @@
 """One reader under a coverage-guided fuzzer: `python -m support.fuzz READER RUNS SEED CORPUS`.
 
 atheris changes the bytes of the files in CORPUS, keeps those that reach new code, and ends with an error where a reader
-raises anything but the errors that are meant for a user, takes more than 20 s or more than 2 GB.
+raises anything but the errors that are meant for a user, takes more than 20 s or 2 GB more.
 """
 
 from __future__ import annotations
 
+import resource
 import sys
 from collections.abc import Callable
 from contextlib import suppress
@@ -67,7 +68,10 @@ def main() -> None:
         with suppress(ToolkitError):
             reader(data)
 
-    options = [f"-runs={runs}", f"-seed={seed}", "-timeout=20", "-rss_limit_mb=2048", "-max_len=20000"]
+    # The system counts what the process that started this one had held, too.
+    inherited_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+    limit = f"-rss_limit_mb={inherited_mb + 2048}"
+    options = [f"-runs={runs}", f"-seed={seed}", "-timeout=20", limit, "-max_len=20000"]
     atheris.Setup([sys.argv[0], *options, "-print_final_stats=1", corpus], one)
     atheris.Fuzz()
 
