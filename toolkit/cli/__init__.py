@@ -27,7 +27,7 @@ app = typer.Typer(
     name="toolkit",
     cls=help.Group,
     help="Clean, split, train, export and label folders of images.",
-    no_args_is_help=True,
+    invoke_without_command=True,
     add_completion=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -44,13 +44,27 @@ def _version(value: bool) -> None:
         raise typer.Exit
 
 
+START = """\
+Folders of images in, labels out. Three lines to start with:
+
+  toolkit infer photos/ --model imagenet     say what is on photos, by the 1,000 classes of ImageNet
+  toolkit train my-photos                    train on photos that lie in a folder for each class
+  toolkit demo                               see every step work, on images that come with toolkit
+
+toolkit --help lists all commands, toolkit COMMAND --help explains one."""
+"""What `toolkit` alone prints."""
+
+
 @app.callback()
 def _root(
+    context: typer.Context,
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
     ] = False,
 ) -> None:
     """Clean, split, train, export and label folders of images."""
+    if context.invoked_subcommand is None:
+        console.out(START, document=True)
 
 
 def _terminate(signum: int, _frame: FrameType | None) -> None:

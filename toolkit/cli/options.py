@@ -35,7 +35,7 @@ COLUMNS = "file_name,label"
 """The columns that a table of labels has unless `--columns` says otherwise."""
 MaxMemory = Annotated[
     str | None,
-    typer.Option(metavar="BYTES", help="Memory for decoding, such as 2GB. Default: half of the machine's."),
+    typer.Option(metavar="BYTES", help="Memory for decoding, such as 2GB.", show_default="half of the machine's"),
 ]
 CsvSafe = Annotated[
     bool,

@@ -16,16 +16,16 @@ if TYPE_CHECKING:
 
 
 def bench(
-    model: Annotated[Path, typer.Argument(metavar="[MODEL]", help="A bundle, or a .onnx or .tflite file.")] = Path(
+    model: Annotated[Path, typer.Argument(metavar="MODEL", help="A bundle, or a .onnx or .tflite file.")] = Path(
         "model"
     ),
     images: Annotated[
         Path | None,
-        typer.Argument(metavar="[IMAGES]", help="A folder of images; default: those the bundle was trained on."),
+        typer.Argument(metavar="IMAGES", help="A folder of images.", show_default="those the bundle was trained on"),
     ] = None,
-    seconds: Annotated[float, typer.Option(min=1, help="Total measuring time, roughly.")] = 45,
-    workers: Annotated[int | None, typer.Option(min=1, help="Default: the processors allowed.")] = None,
-    json_: Annotated[bool, typer.Option("--json", help="For scripts.")] = False,
+    seconds: Annotated[float, typer.Option(min=1, metavar="SECONDS", help="Total measuring time, roughly.")] = 45,
+    workers: Annotated[int | None, typer.Option(min=1, help="Threads.", show_default="one per processor")] = None,
+    json_: Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")] = False,
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> None:

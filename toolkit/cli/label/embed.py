@@ -21,14 +21,14 @@ if TYPE_CHECKING:
 def embed(
     inputs: Annotated[
         list[str],
-        typer.Argument(metavar="INPUT…", help="Files, folders, - for a list on stdin; or a file made by embed."),
+        typer.Argument(metavar="INPUT", help="Files, folders, - for a list on stdin; or a file made by embed."),
     ],
     out: Annotated[
-        Path | None, typer.Option("--out", "-o", help="Where the features go: .parquet, .npy or .csv.")
+        Path | None, typer.Option("--out", "-o", metavar="FILE", help="Where the features go: .parquet, .npy or .csv.")
     ] = None,
-    model: Annotated[Path, typer.Option("--model", "-m", help="imagenet, a bundle, or an .onnx file.")] = Path(
-        "imagenet"
-    ),
+    model: Annotated[
+        Path, typer.Option("--model", "-m", metavar="MODEL", help="imagenet, a bundle, or an .onnx file.")
+    ] = Path("imagenet"),
     like: Annotated[
         Path | None, typer.Option(metavar="IMAGE", help="Print the images of INPUT that are most like this one.")
     ] = None,
@@ -40,8 +40,10 @@ def embed(
         list[str] | None, typer.Option(metavar="PATTERN", help="Not these files or folders, such as 'raw'.")
     ] = None,
     null: Annotated[bool, typer.Option("--null", "-0", help="The list on stdin is separated by NUL.")] = False,
-    batch_size: Annotated[int | None, typer.Option(min=1, help="Default: from the model.")] = None,
-    workers: Annotated[int | None, typer.Option(min=1, help="Default: the processors allowed.")] = None,
+    batch_size: Annotated[
+        int | None, typer.Option(min=1, help="Images in a batch.", show_default="from the model")
+    ] = None,
+    workers: Annotated[int | None, typer.Option(min=1, help="Threads.", show_default="one per processor")] = None,
     csv_safe: CsvSafe = False,
     log_format: Log = console.LogFormat.TEXT,
     quiet: Quiet = False,

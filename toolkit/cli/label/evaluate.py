@@ -26,14 +26,21 @@ def evaluate(
     model: Annotated[
         list[Path] | None,
         typer.Option(
-            "--model", "-m", help="A bundle, .onnx or .tflite file, or imagenet; several are compared. [default: model]"
+            "--model",
+            "-m",
+            help="A bundle, .onnx or .tflite file, or imagenet; several are compared.",
+            show_default="model",
+            metavar="MODEL",
         ),
     ] = None,
     labels: Labels = None,
     columns: Columns = COLUMNS,
-    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the reports.")] = Path("evaluation"),
+    out: Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="Folder for the reports.")] = Path(
+        "evaluation"
+    ),
     fail_under: Annotated[
-        list[str] | None, typer.Option(help="Exit 6 if a metric is lower: accuracy=0.9,recall:Dog=0.85")
+        list[str] | None,
+        typer.Option(metavar="METRIC=X,…", help="Exit 6 if a metric is lower, such as accuracy=0.9,recall:Dog=0.85."),
     ] = None,
     min_confidence: Annotated[float, typer.Option(min=0, max=1, help="Below it an image is 'unsure'.")] = 0.0,
     force: Annotated[
@@ -42,7 +49,9 @@ def evaluate(
     csv_safe: CsvSafe = False,
     strict: Annotated[bool, switch("An empty class folder is an error.", "--strict")] = False,
     max_memory: MaxMemory = None,
-    device: Annotated[str, typer.Option(autocompletion=devices, help="auto, cpu, cuda, or GPUs: cuda:0,1.")] = "auto",
+    device: Annotated[
+        str, typer.Option(metavar="DEVICE", autocompletion=devices, help="auto, cpu, cuda, or GPUs: cuda:0,1.")
+    ] = "auto",
     runtime: Annotated[
         Literal["auto", "onnxruntime", "openvino"], typer.Option(help="What runs an ONNX file; auto is onnxruntime.")
     ] = "auto",

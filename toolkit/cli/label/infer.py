@@ -11,6 +11,7 @@ import typer
 from toolkit.cli import answers, console
 from toolkit.cli.completion import devices
 from toolkit.cli.options import CsvSafe, Log, MaxMemory, Quiet, Verbose
+from toolkit.cli.panels import SPEED
 from toolkit.core.errors import UsageError
 from toolkit.core.progress import SILENT
 from toolkit.core.text import counted
@@ -23,15 +24,19 @@ if TYPE_CHECKING:
 LABELS_SHOWN = 10
 """Labels that the summary counts one by one."""
 
-FILES, SPEED, NIGHT, TRAPS = "Which files", "Speed", "From cron", "Camera traps"
+FILES, NIGHT, TRAPS = "Which files", "From cron", "Camera traps"
 
 
 def infer(
-    inputs: Annotated[list[str], typer.Argument(metavar="INPUT…", help="Files, folders, or - for a list on stdin.")],
+    inputs: Annotated[list[str], typer.Argument(metavar="INPUT", help="Files, folders, or - for a list on stdin.")],
     out: Annotated[
         str | None,
         typer.Option(
-            "--out", "-o", help="Result: .csv, .jsonl, .parquet, .json, or folder/ of parts.", show_default="the screen"
+            "--out",
+            "-o",
+            metavar="FILE",
+            help="Result: .csv, .jsonl, .parquet, .json, or folder/ of parts.",
+            show_default="the screen",
         ),
     ] = None,
     part_size: Annotated[
@@ -40,9 +45,11 @@ def infer(
     form: Annotated[
         Literal["csv", "jsonl"] | None, typer.Option("--format", help="What goes to stdout with --out -, or without.")
     ] = None,
-    html: Annotated[Path | None, typer.Option("--html", help="Write a page with the images, too.")] = None,
+    html: Annotated[
+        Path | None, typer.Option("--html", metavar="FILE", help="Write a page with the images, too.")
+    ] = None,
     model: Annotated[
-        Path, typer.Option("--model", "-m", help="A bundle, a .onnx or .tflite file, or imagenet.")
+        Path, typer.Option("--model", "-m", metavar="MODEL", help="A bundle, a .onnx or .tflite file, or imagenet.")
     ] = Path("model"),
     top_k: Annotated[
         int | None, typer.Option(min=1, help="Labels in a row, best first.", show_default="1; 5 on the screen")
@@ -75,7 +82,10 @@ def infer(
     ] = 200_000_000,
     max_memory: MaxMemory = None,
     device: Annotated[
-        str, typer.Option(autocompletion=devices, help="auto, cpu, cuda, or GPUs: cuda:0,1.", rich_help_panel=SPEED)
+        str,
+        typer.Option(
+            metavar="DEVICE", autocompletion=devices, help="auto, cpu, cuda, or GPUs: cuda:0,1.", rich_help_panel=SPEED
+        ),
     ] = "auto",
     runtime: Annotated[
         Literal["auto", "onnxruntime", "openvino"],
@@ -86,10 +96,12 @@ def infer(
         typer.Option(help="bfloat16 is faster with openvino, where the processor has it.", rich_help_panel=SPEED),
     ] = "exact",
     batch_size: Annotated[
-        int | None, typer.Option(min=1, help="Default: from the model and device.", rich_help_panel=SPEED)
+        int | None,
+        typer.Option(min=1, help="Images in a batch.", show_default="from model and device", rich_help_panel=SPEED),
     ] = None,
     workers: Annotated[
-        int | None, typer.Option(min=1, help="Default: the processors allowed.", rich_help_panel=SPEED)
+        int | None,
+        typer.Option(min=1, help="Threads or processes.", show_default="one per processor", rich_help_panel=SPEED),
     ] = None,
     engine: Annotated[
         Literal["local", "ray"], typer.Option(help="What the workers are.", rich_help_panel=SPEED)

@@ -13,8 +13,8 @@ from toolkit.cli.options import Log, Quiet, Verbose, switch
 
 
 def merge(
-    parts: Annotated[list[Path], typer.Argument(metavar="PART…", help="Result files of toolkit infer --shard.")],
-    out: Annotated[Path, typer.Option("--out", "-o", help="Result file: .csv, .jsonl or .parquet.")],
+    parts: Annotated[list[Path], typer.Argument(metavar="PART", help="Result files of toolkit infer --shard.")],
+    out: Annotated[Path, typer.Option("--out", "-o", metavar="FILE", help="Result file: .csv, .jsonl or .parquet.")],
     max_failures: Annotated[str | None, typer.Option(metavar="N|P%", help="Exit with 6 if more files failed.")] = None,
     force: Annotated[bool, switch("Replace OUT even if toolkit did not write it.", "--force")] = False,
     log_format: Log = console.LogFormat.TEXT,

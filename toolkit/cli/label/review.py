@@ -23,15 +23,22 @@ TEAMS = "With a team"
 
 def review(
     table: Annotated[Path, typer.Argument(metavar="TABLE", help="Result file of toolkit infer.")],
-    out: Annotated[Path, typer.Option("--out", "-o", help="Where decisions go; --labels takes it.")] = Path(
-        "corrections.csv"
-    ),
+    out: Annotated[
+        Path, typer.Option("--out", "-o", metavar="FILE", help="Where decisions go; --labels takes it.")
+    ] = Path("corrections.csv"),
     root: Annotated[
-        Path, typer.Option(help="The folder from which paths in the table start.", show_default="this one")
+        Path,
+        typer.Option(metavar="DIR", help="The folder from which paths in the table start.", show_default="this one"),
     ] = Path(),
     model: Annotated[
         Path | None,
-        typer.Option("--model", "-m", help="Its classes can be chosen.", show_default="model, if the table is of it"),
+        typer.Option(
+            "--model",
+            "-m",
+            metavar="MODEL",
+            help="Its classes can be chosen.",
+            show_default="model, if the table is of it",
+        ),
     ] = None,
     labels: Annotated[Path | None, typer.Option(metavar="FILE", help="Classes that can be chosen, one a line.")] = None,
     limit: Annotated[int, typer.Option(min=1, help="Of a larger table, show this many doubtful rows.")] = 100_000,
@@ -48,7 +55,7 @@ def review(
         Literal["label-studio"] | None,
         typer.Option("--from", help="Take a team's decisions from --file.", rich_help_panel=TEAMS),
     ] = None,
-    file: Annotated[Path, typer.Option(help="The tasks, or the export.", rich_help_panel=TEAMS)] = Path(
+    file: Annotated[Path, typer.Option(metavar="FILE", help="The tasks, or the export.", rich_help_panel=TEAMS)] = Path(
         "label-studio.json"
     ),
     prefix: Annotated[

@@ -22,9 +22,11 @@ SHOWN = 12
 
 
 def sort(
-    into: Annotated[Path, typer.Option("--into", help="Folder to make, with a folder for each label in it.")],
+    into: Annotated[
+        Path, typer.Option("--into", metavar="DIR", help="Folder to make, with a folder for each label in it.")
+    ],
     table: Annotated[
-        Path | None, typer.Argument(metavar="[TABLE]", help="Result file of toolkit infer.", show_default=False)
+        Path | None, typer.Argument(metavar="TABLE", help="Result file of toolkit infer.", show_default=False)
     ] = None,
     mode: Annotated[Mode, typer.Option(help="How files get there.")] = Mode.COPY,
     min_confidence: Annotated[float, typer.Option(min=0, max=1, help="Below it a file goes to unsure/.")] = 0.0,
@@ -33,7 +35,8 @@ def sort(
         typer.Option(min=1, help="Only this many files per label, the most confident.", show_default="all"),
     ] = None,
     root: Annotated[
-        Path, typer.Option(help="The folder from which paths in the table start.", show_default="this one")
+        Path,
+        typer.Option(metavar="DIR", help="The folder from which paths in the table start.", show_default="this one"),
     ] = Path(),
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print the plan and write nothing.", show_default=False)

@@ -15,11 +15,13 @@ from toolkit.core.text import counted
 def view(
     table: Annotated[Path, typer.Argument(metavar="TABLE", help="Result file of toolkit infer.")],
     out: Annotated[
-        Path | None, typer.Option("--out", "-o", help="Page to write (.html).", show_default="TABLE.html")
+        Path | None,
+        typer.Option("--out", "-o", metavar="FILE", help="Page to write (.html).", show_default="TABLE.html"),
     ] = None,
     images: Annotated[int, typer.Option(min=1, help="Of a larger table, show a sample of this size.")] = 2000,
     root: Annotated[
-        Path, typer.Option(help="The folder from which paths in the table start.", show_default="this one")
+        Path,
+        typer.Option(metavar="DIR", help="The folder from which paths in the table start.", show_default="this one"),
     ] = Path(),
     force: Annotated[
         bool, typer.Option("--force", help="Replace a file that toolkit did not write.", show_default=False)

@@ -19,7 +19,8 @@ def cache(
         str | None, typer.Option(metavar="AGE", help="Only what has not been used for 12h, 30d, 2w, ….")
     ] = None,
     cache_dir: Annotated[
-        Path | None, typer.Option(help="The cache's folder.", show_default="$TOOLKIT_CACHE, or the user's")
+        Path | None,
+        typer.Option(metavar="DIR", help="The cache's folder.", show_default="$TOOLKIT_CACHE, or the user's"),
     ] = None,
     quiet: Quiet = False,
     verbose: Verbose = False,

@@ -11,7 +11,7 @@ from toolkit.cli.options import Quiet, Verbose
 
 
 def doctor(
-    json_: Annotated[bool, typer.Option("--json", help="For scripts.")] = False,
+    json_: Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")] = False,
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> None:

@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 def adopt(
     file: Annotated[Path, typer.Argument(metavar="FILE.onnx", help="An ONNX image classifier from anywhere.")],
     preset: Annotated[
-        str | None, typer.Option(help="imagenet, ultralytics, keras-tf, keras-torch or keras-caffe.")
+        str | None, typer.Option(metavar="NAME", help="imagenet, ultralytics, keras-tf, keras-torch or keras-caffe.")
     ] = None,
     labels: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Class names, one a line; default: those in the file.")
+        Path | None, typer.Option(metavar="FILE", help="Class names, one a line.", show_default="those in the file")
     ] = None,
     image_size: Annotated[str | None, typer.Option(metavar="HxW", help="If the graph does not fix it.")] = None,
     values: Annotated[
@@ -30,19 +30,24 @@ def adopt(
         str | None, typer.Option(metavar="M[,M,M]", help="Subtracted, one number or one a channel.")
     ] = None,
     std: Annotated[str | None, typer.Option(metavar="S[,S,S]", help="Divided by, one number or one a channel.")] = None,
-    channels: Annotated[Literal["rgb", "bgr"] | None, typer.Option(help="Channel order; default: rgb.")] = None,
+    channels: Annotated[Literal["rgb", "bgr"] | None, typer.Option(help="Channel order.", show_default="rgb")] = None,
     layout: Annotated[Literal["nchw", "nhwc"] | None, typer.Option(help="If the shape does not show it.")] = None,
     output: Annotated[
         Literal["logits", "probabilities"] | None, typer.Option(help="What the last operation outputs.")
     ] = None,
-    resize: Annotated[Literal["squash", "crop", "pad"] | None, typer.Option(help="How images are resized.")] = None,
+    resize: Annotated[
+        Literal["squash", "crop", "pad"] | None, typer.Option(help="How images become that size.")
+    ] = None,
     crop_fraction: Annotated[
         float, typer.Option(help="With crop: how much of the middle is used, as timm's crop_pct.")
     ] = 1.0,
     runtime: Annotated[
         Literal["auto", "onnxruntime", "openvino"], typer.Option(help="What runs the comparison.")
     ] = "auto",
-    out: Annotated[Path | None, typer.Option(metavar="FILE", help="Default: NAME.adopted.onnx beside it.")] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Where the new file goes.", show_default="NAME.adopted.onnx beside it"),
+    ] = None,
     force: Annotated[
         bool, typer.Option("--force", help="Replace a file that toolkit did not write.", show_default=False)
     ] = False,

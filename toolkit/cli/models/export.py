@@ -24,9 +24,11 @@ def export(
         Literal["float16", "int8"] | None, typer.Option(help="Smaller numbers: model.float16.onnx, model.int8.tflite.")
     ] = None,
     data: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Class folders to verify with; default: the bundle's own.")
+        Path | None, typer.Option(metavar="DIR", help="Class folders to verify with.", show_default="the bundle's own")
     ] = None,
-    out: Annotated[Path | None, typer.Option(metavar="DIR", help="Where the files go; default: the bundle.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Where the files go.", show_default="the bundle")
+    ] = None,
     opset: Annotated[int, typer.Option(min=13, max=18, help="ONNX operator set.")] = 18,
     labels: Annotated[
         Path | None, typer.Option(metavar="FILE", help="For a .keras file: class names, one a line, in order.")

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 def inspect(
     model: Annotated[Path, typer.Argument(metavar="MODEL", help="An .onnx or .tflite file, a SavedModel, a bundle.")],
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.", show_default=False)] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.", show_default=False)] = False,
     verbose: Verbose = False,
 ) -> None:
     """Print what a model file promises: its classes, the images it wants, its size and operations."""

@@ -7,9 +7,13 @@ from typing import Annotated
 
 import typer
 
-from toolkit.cli import console
+from toolkit.cli import console, help
 
-app = typer.Typer(no_args_is_help=True, help="The recipes, the default and the documented networks: list, show, copy.")
+app = typer.Typer(
+    cls=help.Group,
+    no_args_is_help=True,
+    help="The recipes, the default and the documented networks: list, show, copy.",
+)
 
 
 @app.command("list")
@@ -38,7 +42,9 @@ def show(name: Annotated[str, typer.Argument(metavar="NAME", help="A documented 
 @app.command()
 def copy(
     name: Annotated[str, typer.Argument(metavar="NAME", help="A recipe's name.")],
-    out: Annotated[Path | None, typer.Argument(metavar="FILE", help="Default: NAME.toml in this folder.")] = None,
+    out: Annotated[
+        Path | None, typer.Argument(metavar="FILE", help="The copy.", show_default="NAME.toml in this folder")
+    ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace FILE.")] = False,
 ) -> None:
     """Copy a recipe to a file of your own, to change it."""

@@ -38,24 +38,27 @@ def train(
     recipe: Annotated[
         list[str] | None,
         typer.Option(
+            metavar="NAME|FILE",
             help="A recipe (toolkit recipe list), or your own .toml file; of several the best is kept.",
             autocompletion=recipe_names,
             show_default="transfer",
         ),
     ] = None,
     effort: Annotated[Effort, typer.Option(help="How much work it may take; chooses a recipe.")] = Effort.NORMAL,
-    out: Annotated[Path, typer.Option(help="The bundle's folder.")] = Path("model"),
+    out: Annotated[Path, typer.Option(metavar="DIR", help="The bundle's folder.")] = Path("model"),
     epochs: Annotated[int | None, typer.Option(help="Overrides the recipe.", min=1)] = None,
     batch_size: Annotated[int | None, typer.Option(help="Overrides the recipe.", min=1)] = None,
     image_size: Annotated[str, typer.Option(metavar="HxW", help="Overrides the recipe.")] = "",
     seed: Annotated[int | None, typer.Option(help="Overrides the recipe.", min=0)] = None,
-    weights: Annotated[Path | None, typer.Option(help="A file with the backbone's weights.")] = None,
+    weights: Annotated[Path | None, typer.Option(metavar="FILE", help="A file with the backbone's weights.")] = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Continue after the last finished epoch; with more --epochs, train longer.")
     ] = False,
     strict: Annotated[bool, typer.Option("--strict", help="An empty class folder is an error.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Replace a bundle, once the new one is finished.")] = False,
-    cache_dir: Annotated[Path | None, typer.Option(help="Where decoded images and features are kept.")] = None,
+    cache_dir: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Where decoded images and features are kept.")
+    ] = None,
     workers: Annotated[int, typer.Option(help="Decoding threads; 0: one per CPU.", min=0)] = 0,
     gpus: Annotated[
         int | None, typer.Option(help="GPUs to train on; 0: the CPU.", min=0, show_default="all visible")

@@ -31,11 +31,14 @@ def check(
     source: Annotated[Path, typer.Argument(metavar="SOURCE", help="Class folders, an archive of them, or a split.")],
     labels: Labels = None,
     columns: Columns = COLUMNS,
-    out: Annotated[Path | None, typer.Option(help="Table of the findings (.csv).")] = None,
-    html: Annotated[Path | None, typer.Option(help="Page of the findings with thumbnails (.html).")] = None,
+    out: Annotated[Path | None, typer.Option(metavar="FILE", help="Table of the findings (.csv).")] = None,
+    html: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Page of the findings with thumbnails (.html).")
+    ] = None,
     fail_on: Annotated[str, typer.Option(metavar="KIND,…", help="Exit 6 where one of these is found; or any.")] = "",
     model: Annotated[
-        Path | None, typer.Option("--model", "-m", help="Also list suspected wrong labels: imagenet, or a bundle.")
+        Path | None,
+        typer.Option("--model", "-m", metavar="MODEL", help="Also list suspected wrong labels: imagenet, or a bundle."),
     ] = None,
     folds: Annotated[int, typer.Option(min=2, help="Each fold is judged by a classifier fitted to the others.")] = 5,
     near: Annotated[float, typer.Option(help="Correlation from which on images are near copies.")] = 0.95,

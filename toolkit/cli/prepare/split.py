@@ -25,9 +25,13 @@ def split(
     source: Source,
     labels: Labels = None,
     columns: Columns = COLUMNS,
-    ratio: Annotated[str, typer.Option(help="Share for training, or three shares: train,validation,test.")] = "0.9",
+    ratio: Annotated[
+        str, typer.Option(metavar="X[,X,X]", help="Share for training, or three shares: train,validation,test.")
+    ] = "0.9",
     seed: Annotated[int, typer.Option(help="Another seed, another split.")] = 0,
-    out: Annotated[Path | None, typer.Option(help="Folder to make.", show_default="SOURCE-split")] = None,
+    out: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Folder to make.", show_default="SOURCE-split")
+    ] = None,
     mode: Annotated[Mode, typer.Option(help="How images get into the split.")] = Mode.COPY,
     group_by: Annotated[
         str | None, typer.Option(metavar="REGEX", help="Keep files in one subset where this matches the same text.")
@@ -89,8 +93,7 @@ def _report_split(result: SplitResult) -> None:
             console.say(line)
     console.say(_split_summary(result))
     if result.outcome != "planned":
-        recipe = "cats-dogs-150" if len(result.counts()) == 2 else "flowers"
-        console.suggest("toolkit", "train", str(result.out), "--recipe", recipe)
+        console.suggest("toolkit", "train", str(result.out))
 
 
 def _split_details(result: SplitResult) -> list[str]:
