@@ -34,7 +34,7 @@ def photos(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 COUNTED = "3 .txt, 1 without a suffix, 1 .mov"
 
 
-@pytest.mark.parametrize(
+every_command = pytest.mark.parametrize(
     "command",
     [
         ["check", "photos"],
@@ -45,6 +45,41 @@ COUNTED = "3 .txt, 1 without a suffix, 1 .mov"
     ],
     ids=lambda command: command[0],
 )
+
+
+def hide(photos: Path) -> None:
+    """Four hidden files, one of them in a class folder, and a hidden link that leads to everything."""
+    for name in ("Cat/._0.png", ".DS_Store", ".cache/deep/x.png", "__MACOSX/Cat/y.png"):
+        (photos / name).parent.mkdir(parents=True, exist_ok=True)
+        (photos / name).write_bytes(small.png(99))
+    (photos / ".away").symlink_to("/")
+
+
+@every_command
+def test_hidden_files_are_counted_and_never_labelled(command: list[str], photos: Path, run: Cli) -> None:
+    hide(photos)
+    done = run(*command)
+    assert done.code == 0, done.err
+    counted = "hidden: 5 (hidden files)" in done.out if command[0] == "check" else "5 hidden" in done.err
+    assert counted, done.out + done.err
+    if command[0] == "infer":
+        assert "passed over: 3 .txt, 1 without a suffix, 1 .mov, 5 hidden" in done.err
+        assert len((photos.parent / "labels.csv").read_text().splitlines()) == 1 + 12
+    if command[0] == "evaluate":
+        assert json.loads((photos.parent / "reports" / "metrics.json").read_text())["data"]["passed_over_hidden"] == 5
+
+
+def test_train_counts_hidden_files_whatever_gives_the_labels(photos: Path) -> None:
+    hide(photos)
+    for _ in ("folders", "a table"):
+        progress = Listening()
+        dataset = find_dataset(photos, progress=progress)
+        assert any(text.endswith("5 hidden") for text in progress.heard), progress.heard
+        assert not any(".cache" in sample.path or "._" in sample.path for sample in dataset.samples)
+        (photos / "metadata.csv").write_text("file_name,label\nCat/0.png,a\nDog/0.png,b\n")
+
+
+@every_command
 def test_what_is_no_image_is_counted_by_suffix(command: list[str], photos: Path, run: Cli) -> None:
     done = run(*command)
     assert done.code == 0, done.err
@@ -64,6 +99,32 @@ class Listening(SilentProgress):
         self.heard.append(text)
 
     warn = line
+
+
+def test_check_and_split_name_images_in_no_class_folder(photos: Path, run: Cli) -> None:
+    (photos / "loose.png").write_bytes(small.png(1))
+    (photos / "IMG_1").write_bytes(small.png(2))
+    (photos / "README.md").write_text("mine")
+    warning = "warning: 2 images lie in no class folder of photos, such as IMG_1\n"
+    done = run("check", "photos")
+    assert done.err.startswith(warning)
+    assert "no_class: 2 " in done.out
+    assert "(not images: 3 .txt, 1 without a suffix, 1 .md, 1 .mov)" in done.err
+    done = run("split", "photos", "--out", "parts")
+    assert done.err.startswith(warning)
+    assert "left out 8 (2 no_class, 6 not_an_image: 3 .txt, 1 without a suffix, 1 .md, 1 .mov)" in done.err
+    rows = "".join(f"{label}/{i}.png,{label}\n" for label in ("Cat", "Dog") for i in "01")
+    (photos / "labels.csv").write_text(f"file_name,label\n{rows}")
+    done = run("check", "photos", "--labels", "photos/labels.csv")
+    assert done.err.startswith("warning: 10 images have no label in labels.csv, such as Cat/2.png\n")
+
+
+@pytest.mark.parametrize("command", ["check", "split", "train", "evaluate"])
+def test_images_without_class_folders_are_told_of_tables(command: str, photos: Path, run: Cli) -> None:
+    model = ["--model", "model.onnx"] if command == "evaluate" else []
+    done = run(command, (photos / "Cat").rename(photos.parent / "flat"), *model)
+    assert done.code == 3
+    assert "a table with the columns file_name,label: --labels labels.csv, or a metadata.csv in the folder" in done.err
 
 
 def test_train_counts_them_too_and_names_images_in_no_class_folder(photos: Path) -> None:

@@ -47,7 +47,9 @@ def test_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert names("in", counts=counts) == [f"in/{place}" for place in places]
     assert counts.others == 2
     assert counts.suffixes == {".txt": 1, "": 1}
-    assert str(counts) == "passed over: 1 without a suffix, 1 .txt"
+    assert str(counts) == "passed over: 1 without a suffix, 1 .txt, 2 hidden"
+    assert names("in/.x.png") == ["in/.x.png"]
+    assert names("in/.hidden") == ["in/.hidden/x.png"]
     assert names("in/notes.txt") == ["in/notes.txt"]
 
 

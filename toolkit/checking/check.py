@@ -14,8 +14,8 @@ from toolkit.core.errors import InputError, UsageError
 from toolkit.core.machine import usable_cpus
 from toolkit.core.progress import SILENT, Progress
 from toolkit.core.text import counted, printable
-from toolkit.data.class_names import check_class_names
-from toolkit.data.class_source import Load, Problem, Source, SourceFile, open_source
+from toolkit.data.class_names import check_class_names, warn_of_loose
+from toolkit.data.class_source import NO_CLASS, Load, Problem, Source, SourceFile, open_source, told_apart
 from toolkit.data.label_table import LabelTables
 from toolkit.data.probe import lying_extension, parallel_map, problem_of
 from toolkit.data.split_tree import STATE, TABLE, subset_of
@@ -118,6 +118,7 @@ def check(source: Path, options: CheckOptions | None = None, progress: Progress 
     check_class_names(printable(str(source)), opened.labels, opened.empty, progress, strict=options.strict)
     if opened.table is not None:
         opened.table.warn(progress)
+    warn_of_loose(printable(str(source)), opened.loose, progress, opened.table.tables if opened.table else "")
     seen = _look_at_all(opened, options, progress)
     readable = [one for one in seen if one.looks is not None]
     findings = [finding for one in seen for finding in _unusable(one)]
@@ -142,13 +143,13 @@ def _with_parts(source: Source) -> Source:
     if not source.is_split:
         return source
     own = (f"../{TABLE}", f"../{STATE}", TABLE, STATE)
-    return replace(source, files=[_parted(file) for file in source.files if file.name not in own])
+    return told_apart(replace(source, files=[_parted(file) for file in source.files if file.name not in own]))
 
 
 def _parted(file: SourceFile) -> SourceFile:
     folders = file.name.split("/")[1:-1]
     if not file.label or not folders:
-        return replace(file, label="", problem=file.problem or Problem("no_class", "lies in no class folder"))
+        return replace(file, label="", problem=file.problem or Problem(NO_CLASS, "lies in no class folder"))
     return replace(file, label=folders[0], part=subset_of(file.label))
 
 

@@ -24,7 +24,7 @@ KINDS: Final[dict[str, str]] = {
     "not_a_file": "pipes, sockets, devices",
     "refused": "members of an archive that are not unpacked, names too long for a file system",
     "hidden": "hidden files",
-    "no_class": "files outside the class folders",
+    "no_class": "images in no class folder, or without a label",
     "extension": "extensions that do not match the content",
     "duplicate": "exact copies",
     "near_duplicate": "near copies",

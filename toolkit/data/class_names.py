@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 from toolkit.core.errors import InputError
 from toolkit.core.progress import Progress
-from toolkit.core.text import printable
+from toolkit.core.text import counted, printable
 
 
 def check_class_names(
@@ -36,3 +36,11 @@ def check_class_names(
         )
     for text in said:
         progress.warn(text)
+
+
+def warn_of_loose(where: str, images: Collection[str], progress: Progress, tables: str = "") -> None:
+    """Say how many `images` of the dataset `where` are in no class folder or, of `tables`, have no label; name one."""
+    if images:
+        verb = ("has" if tables else "lies") if len(images) == 1 else ("have" if tables else "lie")
+        what = f"no label in {tables}" if tables else f"in no class folder of {where}"
+        progress.warn(f"{counted(len(images), 'image')} {verb} {what}, such as {printable(min(images))}")

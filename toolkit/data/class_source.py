@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import hashlib
 import os
-import re
 import shlex
 import stat
 import unicodedata
 from collections.abc import Callable, Collection, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Final
@@ -22,11 +21,14 @@ from toolkit.core.errors import InputError
 from toolkit.core.progress import SILENT, Progress
 from toolkit.core.text import printable
 from toolkit.data import archive
-from toolkit.data.label_table import Labels, LabelTables, find_labels, is_table
+from toolkit.data.label_table import TABLE_HINT, Labels, LabelTables, find_labels, is_table
 from toolkit.data.read import read_file
 from toolkit.data.split_tree import subset_of
 from toolkit.data.unpack import unpacked_folder
-from toolkit.data.walk import is_image_name, is_unreadable_folder, slashes, walk
+from toolkit.data.walk import FOLDERS_HINT, is_hidden, is_image, is_image_name, is_unreadable_folder, slashes, walk
+
+NO_CLASS: Final = "no_class"
+"""The kind of problem of an image that lies in no class folder, or that no table gives a label."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +96,7 @@ class Source:
             return []
         full = {unicodedata.normalize("NFC", file.name.split("/")[0]) for file in self.files if file.label}
         with os.scandir(self.root) as entries:
-            names = [unicodedata.normalize("NFC", e.name) for e in entries if e.is_dir() and not e.name.startswith(".")]
+            names = [unicodedata.normalize("NFC", e.name) for e in entries if e.is_dir() and not is_hidden(e.name)]
         return sorted(set(names) - full)
 
     @property
@@ -106,6 +108,11 @@ class Source:
     def labels(self) -> list[str]:
         """The classes, sorted."""
         return sorted({file.label for file in self.files} - {""})
+
+    @property
+    def loose(self) -> list[str]:
+        """Images in no class folder, or without a label in the table."""
+        return [file.name for file in self.files if file.problem is not None and file.problem.kind == NO_CLASS]
 
     @property
     def is_split(self) -> bool:
@@ -180,7 +187,22 @@ def open_source(path: Path, labels: LabelTables | None = None) -> Source:
     if not any(file.label for file in files):
         raise _no_classes(path, files)
     root = None if members else os.path.abspath(path / above)
-    return Source(path, files, root, {_place(name, above): member for name, member in members.items()})
+    return told_apart(Source(path, files, root, {_place(name, above): member for name, member in members.items()}))
+
+
+def told_apart(source: Source) -> Source:
+    """Of the files without a class, those that are no images are said to be that, as in a class folder."""
+    return replace(source, files=[_told_apart(source, file) for file in source.files])
+
+
+def _told_apart(source: Source, file: SourceFile) -> SourceFile:
+    if file.problem is None or file.problem.kind != NO_CLASS:
+        return file
+    if source.root is None:  # in an archive the name must do
+        image = is_image_name(file.name) or not os.path.splitext(file.name)[1]
+    else:
+        image = is_image(source.origin(file))
+    return file if image else replace(file, problem=Problem("not_an_image", "not an image, and in no class"))
 
 
 def _member_bytes(path: Path, members: dict[str, archive.Member], name: str) -> bytes:
@@ -201,10 +223,11 @@ def _from_table(
     for name, size, mtime_ns, trouble in sorted(listed, key=lambda file: file[0]):
         if name == table.inside or is_table(path, name, tables):
             continue
-        problem = trouble or (Problem("hidden", "a hidden file, or in a hidden folder") if _is_hidden(name) else None)
+        problem = trouble or _hidden(name)
         if problem is None and (found := table.problem(name)) is not None:
             problem = Problem(*found)
-        label = "" if problem and problem is not trouble else table.by_place.get(name, "")
+        placeless = problem is not None and (problem is not trouble or problem.kind == "hidden")
+        label = "" if placeless else table.by_place.get(name, "")
         first, _, rest = name.partition("/")
         within = rest if rest and unicodedata.normalize("NFC", first) == label else name
         files.append(SourceFile(name, label, size, mtime_ns, problem, within=within))
@@ -213,19 +236,19 @@ def _from_table(
             f"{printable(str(path))}: {table.tables} gives none of its {len(files):,} files a label",
             hint="the paths in the table start from that folder; see --labels and --columns",
         )
-    return Source(path, files, None if members else os.path.abspath(path), members, table)
+    return told_apart(Source(path, files, None if members else os.path.abspath(path), members, table))
 
 
 def _no_classes(path: Path, files: Collection[SourceFile]) -> InputError:
     if path.is_dir() and any(is_image_name(file.name) for file in files):
-        around = os.path.normpath(path / "..")
+        around = shlex.quote(printable(os.path.normpath(path / "..")))
         return InputError(
             f"{printable(str(path))}: expected one folder per class in it, found images: is this one of the classes?",
-            hint=f"give the folder around the class folders: {shlex.quote(printable(around))}",
+            hint=f"if so, give the folder around it, {around}; for images without class folders, give {TABLE_HINT}",
         )
     return InputError(
         f"{printable(str(path))}: expected one folder per class in it, found none with a file",
-        hint="put the images of each class into a folder with the class's name, or give --labels labels.csv",
+        hint=f"{FOLDERS_HINT}; or give {TABLE_HINT}",
     )
 
 
@@ -251,16 +274,22 @@ def _list_folder(path: str) -> list[_Listed]:
 
 
 def _listed_file(path: str, name: str) -> _Listed:
+    hidden = _hidden(name)
     if is_unreadable_folder(path):
-        return name, 0, 0, Problem("unreadable_folder", "a folder that cannot be read, or a link that leads to itself")
+        text = "a folder that cannot be read, or a link that leads to itself"
+        return name, 0, 0, hidden or Problem("unreadable_folder", text)
     try:
         status = os.stat(path)
     except OSError as error:
         kind = "a broken link" if os.path.islink(path) else f"cannot be looked at: {error.strerror}"
-        return name, 0, 0, Problem("unreadable", kind)
+        return name, 0, 0, hidden or Problem("unreadable", kind)
     irregular = not stat.S_ISREG(status.st_mode)
     problem = Problem("not_a_file", "neither a file nor a folder (a pipe, a socket or a device)") if irregular else None
-    return name, status.st_size, status.st_mtime_ns, problem
+    return name, status.st_size, status.st_mtime_ns, hidden or problem
+
+
+def _hidden(name: str) -> Problem | None:
+    return Problem("hidden", "a hidden file, or in a hidden folder") if is_hidden(name) else None
 
 
 def _listed_member(member: archive.Member) -> _Listed:
@@ -273,7 +302,7 @@ def _above_classes(names: Iterable[str]) -> str:
 
     A lone folder is looked through only if two or more lie in it; otherwise it is itself the one class.
     """
-    folders = {name.rpartition("/")[0] for name in names if not _is_hidden(name)}
+    folders = {name.rpartition("/")[0] for name in names if not is_hidden(name)}
     parted = [tuple(folder.split("/")) for folder in folders if folder]
     above: tuple[str, ...] = ()
     while True:
@@ -291,10 +320,10 @@ def _place(name: str, above: str) -> str:
 def _classed(name: str, size: int, mtime_ns: int, problem: Problem | None) -> SourceFile:
     problem = problem or _too_long(name)
     label, slash, _ = name.partition("/")
-    if _is_hidden(name):
-        label, problem = "", problem or Problem("hidden", "a hidden file, or in a hidden folder")
+    if is_hidden(name):
+        label, problem = "", problem or _hidden(name)
     elif not slash or label == "..":
-        label, problem = "", problem or Problem("no_class", "lies in no class folder")
+        label, problem = "", problem or Problem(NO_CLASS, "lies in no class folder")
     return SourceFile(name, unicodedata.normalize("NFC", label), size, mtime_ns, problem)
 
 
@@ -310,11 +339,3 @@ def _too_long(name: str) -> Problem | None:
         return None
     what = f"{levels:,} folders deep" if levels > MAX_LEVELS else f"a place of {n_bytes:,} bytes"
     return Problem("refused", f"its name is too long for a file system ({what}, its longest name {longest:,} bytes)")
-
-
-_HIDDEN: Final = re.compile(r"(?:^|/)(?:\.(?!\.(?:/|\Z))|__MACOSX(?:/|\Z))")
-
-
-def _is_hidden(name: str) -> bool:
-    """Whether a part of `name` begins with a dot (but for "..") or is what macOS packs beside the files."""
-    return _HIDDEN.search(name) is not None

@@ -26,6 +26,9 @@ FOLDERS: Final = "folders"
 METADATA: Final = "metadata.csv"
 COLUMNS: Final = ("file_name", "label")
 
+TABLE_HINT: Final = f"a table with the columns {','.join(COLUMNS)}: --labels labels.csv, or a {METADATA} in the folder"
+"""What else than class folders gives labels."""
+
 SHOWN: Final = 10
 """Rows without a file that are named one by one."""
 

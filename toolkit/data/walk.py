@@ -7,6 +7,7 @@ order on every file system. Only one folder's names are in memory at a time for 
 from __future__ import annotations
 
 import os
+import re
 import stat as stat_module
 from collections.abc import Callable, Collection, Iterator
 from enum import Enum
@@ -55,6 +56,21 @@ class Sample(NamedTuple):
     detection: Detection | None = None
 
 
+_HIDDEN: Final = re.compile(r"(?:^|/)(?:\.(?!\.?(?:/|\Z))|__MACOSX(?:/|\Z))")
+
+
+def is_hidden(place: str) -> bool:
+    """Whether no command takes the file at `place` (forward slashes) for an image of a folder: it is hidden.
+
+    A part of the place begins with a dot, as `.DS_Store`, `._1.jpg` and all in `.cache` do, or is `__MACOSX`, which
+    macOS packs beside the files.
+
+    >>> is_hidden("Cat/._1.jpg"), is_hidden(".git/1.png"), is_hidden("../Cat/1.jpg")
+    (True, True, False)
+    """
+    return _HIDDEN.search(place) is not None
+
+
 def is_image_name(name: str) -> bool:
     """Whether the suffix of `name`, in any case, is one of `IMAGE_SUFFIXES`."""
     return os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES
@@ -89,7 +105,8 @@ def walk(directory: str, *, hidden: bool = False, prune: Prune | None = None) ->
     well, with a separator at its end (see `is_unreadable_folder`), and the walk goes on.
 
     Args:
-        hidden: also files and folders whose names begin with a dot.
+        hidden: also what is hidden (see `is_hidden`); a hidden link, or one in a hidden folder, counts as a file, for
+            it may lead anywhere.
         prune: which folders to leave out.
 
     Raises:
@@ -115,7 +132,7 @@ def walk(directory: str, *, hidden: bool = False, prune: Prune | None = None) ->
             continue
         name, kind = found_next
         place = way[-1].start + name
-        if kind is _Kind.FILE:
+        if kind is _Kind.FILE or (kind is _Kind.LINK and is_hidden(slashes(place))):
             yield place
         elif kind is _Kind.UNKNOWN:
             yield place + os.sep
@@ -147,7 +164,7 @@ class _Folder(NamedTuple):
 def _listed(folder: str, hidden: bool) -> list[tuple[str, _Kind]]:
     with os.scandir(folder) as entries:
         return sorted(
-            ((entry.name, _kind(entry)) for entry in entries if hidden or not entry.name.startswith(".")),
+            ((entry.name, _kind(entry)) for entry in entries if hidden or not is_hidden(entry.name)),
             key=lambda entry: entry[0],
         )
 
@@ -200,8 +217,14 @@ def sample(path: str, name: str) -> Sample:
     return Sample(path=path, name=printable(name), size=status.st_size, mtime_ns=status.st_mtime_ns)
 
 
-def class_folders(root: Path) -> dict[str, Path]:
+FOLDERS_HINT: Final = "put the images of each class into a folder with the class's name"
+
+
+def class_folders(root: Path, hint: str = FOLDERS_HINT) -> dict[str, Path]:
     """The class folders of `root`: class name -> folder, sorted by name.
+
+    Args:
+        hint: what to do where there are none.
 
     Raises:
         InputError: `root` is missing or holds no folders.
@@ -212,10 +235,11 @@ def class_folders(root: Path) -> dict[str, Path]:
             f"{printable(str(root))}: expected a folder with one folder per class, found {found}",
             hint="give the folder that holds the class folders, such as PetImages with Cat and Dog in it",
         )
-    folders = {p.name: p for p in sorted(root.iterdir(), key=lambda p: p.name) if os.path.isdir(p) and p.name[0] != "."}
+    inside = sorted((p for p in root.iterdir() if not is_hidden(p.name)), key=lambda p: p.name)
+    folders = {p.name: p for p in inside if os.path.isdir(p)}
     if not folders:
         raise InputError(
             f"{printable(str(root))}: expected one folder per class in it, found none",
-            hint="put the images of each class into a folder with the class's name",
+            hint=hint,
         )
     return folders

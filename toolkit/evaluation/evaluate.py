@@ -16,7 +16,7 @@ from toolkit.core.files import atomic_write
 from toolkit.core.progress import SILENT, Progress
 from toolkit.core.text import counted, printable
 from toolkit.data.class_names import check_class_names
-from toolkit.data.label_table import labels_in
+from toolkit.data.label_table import TABLE_HINT, labels_in
 from toolkit.data.read import read_file
 from toolkit.data.split_tree import find_split_tree
 from toolkit.data.walk import walk
@@ -203,7 +203,7 @@ class _Tally:
             raise InputError(
                 f"{place}: none of its folders is a class of the model; "
                 f"found {_some(sorted(data.extra))}, expected {_some(self._index)}",
-                hint="rename the folders, or use toolkit infer for images without a truth",
+                hint=f"rename the folders, or give {TABLE_HINT}; toolkit infer labels images without a truth",
             )
 
     def evaluation(self, model: ModelCard, options: EvaluateOptions) -> Evaluation:

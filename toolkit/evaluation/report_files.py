@@ -77,6 +77,7 @@ def metrics(evaluation: Evaluation) -> dict[str, Any]:
             "errors": report.errors,
             "passed_over": data.passed_over.others,
             "passed_over_suffixes": dict(sorted(data.passed_over.suffixes.items())),
+            "passed_over_hidden": data.passed_over.hidden,
             "trained_on": data.n_trained_on,
             "missing_classes": list(data.missing),
             "extra_classes": dict(sorted(data.extra.items())),

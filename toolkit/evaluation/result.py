@@ -106,7 +106,7 @@ class DataCard:
         n_labelled: those of a class that the model knows.
         missing: classes of the model without an image.
         extra: folders that are not a class of the model -> their images, which no metric counts.
-        passed_over: files that are not images.
+        passed_over: files that are hidden or not images.
         failures: the first unreadable files, (name, reason).
         n_failures: all of them.
         unread: folders that could not be read; each has a row.

@@ -7,8 +7,9 @@ from pathlib import Path
 
 from toolkit.core.errors import InputError, ModelError, UsageError
 from toolkit.data.labels_file import read_labels
+from toolkit.data.passed_over import PassedOver, images_in
 from toolkit.data.split_tree import find_split_tree
-from toolkit.data.walk import class_folders, is_image, walk
+from toolkit.data.walk import class_folders
 from toolkit.exporting import serving_graph as network
 from toolkit.exporting.keras_file import load_keras
 from toolkit.exporting.options import ExportOptions
@@ -131,6 +132,5 @@ def labelled(root: Path, contract: Contract) -> tuple[LabeledPath, ...]:
     return tuple(
         LabeledPath(folder / place, name)
         for name, folder in folders.items()
-        for place in walk(str(folder))
-        if is_image(str(folder / place))
+        for place in images_in(str(folder), PassedOver())
     )

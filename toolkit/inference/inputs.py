@@ -18,8 +18,8 @@ from typing import BinaryIO, Final
 from toolkit.core.errors import InputError, UsageError
 from toolkit.core.text import printable
 from toolkit.data.detections import Detections
-from toolkit.data.passed_over import PassedOver
-from toolkit.data.walk import Sample, is_image, sample, slashes, walk
+from toolkit.data.passed_over import PassedOver, images_in
+from toolkit.data.walk import Sample, sample, slashes
 from toolkit.inference.distributed.shard import Listing, Shard
 
 STDIN: Final = "-"
@@ -216,11 +216,8 @@ def _matcher(patterns: Iterable[str]) -> Callable[[str, str], bool] | None:
 
 def _images(root: str, wanted: _Patterns, counts: PassedOver) -> Iterator[str]:
     """Places inside `root`, with the system's separator, of its images."""
-    start = os.path.join(root, "")
-    for place in walk(root, prune=wanted.prunes):
-        if not is_image(start + place):
-            counts.add(place)
-        elif wanted.any and not wanted.takes(slashes(place)):
+    for place in images_in(root, counts, wanted.prunes):
+        if wanted.any and not wanted.takes(slashes(place)):
             counts.excluded += 1
         else:
             yield place

@@ -14,7 +14,7 @@ from toolkit.core.errors import InputError
 from toolkit.core.progress import SILENT, Progress
 from toolkit.core.text import printable
 from toolkit.data import archive
-from toolkit.data.class_names import check_class_names
+from toolkit.data.class_names import check_class_names, warn_of_loose
 from toolkit.data.class_source import Problem, Source, open_source
 from toolkit.data.probe import Examination, Examined, examine_all
 from toolkit.images.limits import Limits
@@ -133,6 +133,7 @@ def _split(
     if source.table is not None:
         split_rows.check_folder_names(source)
         source.table.warn(progress)
+    warn_of_loose(printable(str(source.path)), source.loose, progress, source.table.tables if source.table else "")
     state = State(
         complete=True,
         update=options.update,

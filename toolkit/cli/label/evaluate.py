@@ -113,7 +113,7 @@ def summary(evaluation: Evaluation) -> str:
         parts.append(f"{report.unsure:,} unsure")
     if data.n_failures:
         parts.append(f"{data.n_failures:,} unreadable")
-    parts += [str(data.passed_over)] if data.passed_over.others else []
+    parts += [str(data.passed_over)] if str(data.passed_over) else []
     model = evaluation.model
     device = f"{model.device}, {model.arithmetic}" if model.arithmetic else model.device
     return f"{', '.join(parts)} ({device})"

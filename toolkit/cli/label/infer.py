@@ -293,6 +293,7 @@ def fields(result: InferResult) -> dict[str, object]:
         "suffixes": dict(result.counts.suffixes),
         "repeated": result.counts.repeated,
         "excluded": result.counts.excluded,
+        "hidden": result.counts.hidden,
         "device": result.device,
         "arithmetic": result.arithmetic,
         "note": result.note,

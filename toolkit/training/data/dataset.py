@@ -16,11 +16,11 @@ from typing import Final
 from toolkit.core.errors import InputError
 from toolkit.core.progress import SILENT, Progress
 from toolkit.core.text import printable
-from toolkit.data.class_names import check_class_names
-from toolkit.data.label_table import LabelTables
-from toolkit.data.passed_over import PassedOver
+from toolkit.data.class_names import check_class_names, warn_of_loose
+from toolkit.data.label_table import TABLE_HINT, LabelTables
+from toolkit.data.passed_over import PassedOver, images_in
 from toolkit.data.split_tree import FOLDERS, TRAIN, find_split_tree, subset_of
-from toolkit.data.walk import Sample, class_folders, is_image, slashes, walk
+from toolkit.data.walk import FOLDERS_HINT, Sample, class_folders, is_hidden, is_image, slashes, walk
 from toolkit.splitting.plan import PlanItem, plan
 from toolkit.training.data.label_tables import table_samples
 
@@ -89,7 +89,8 @@ def find_dataset(
     if found is not None:
         return _from_table(root, *found, labels, strict=strict, progress=progress)
     roots = _subset_folders(root)
-    folders = {subset: class_folders(folder) for subset, folder in roots.items()}
+    hint = f"{FOLDERS_HINT}; or give {TABLE_HINT}"
+    folders = {subset: class_folders(folder, hint) for subset, folder in roots.items()}
     passed_over = PassedOver()
     for folder in roots.values():
         _pass_over_loose(folder, passed_over, progress)
@@ -191,22 +192,22 @@ def _raw(by_class: Iterable[str], name: str) -> str:
 
 
 def _pass_over_loose(folder: Path, passed_over: PassedOver, progress: Progress) -> None:
-    """Say how many images lie beside the class folders, and count the other files."""
-    names = [entry.name for entry in os.scandir(folder) if entry.name[0] != "." and not entry.is_dir()]
+    """Say how many images lie beside the class folders, and count the other and the hidden files there."""
+    passed_over.hidden += sum(is_hidden(slashes(place)) for place in walk(str(folder), hidden=True, prune=_is_class))
+    names = [entry.name for entry in os.scandir(folder) if not is_hidden(entry.name) and not entry.is_dir()]
     loose = [name for name in names if is_image(str(folder / name))]
     for name in set(names).difference(loose):
         passed_over.add(name)
-    if loose:
-        images = "1 image lies" if len(loose) == 1 else f"{len(loose):,} images lie"
-        progress.warn(f"{images} in no class folder of {printable(str(folder))}, such as {printable(min(loose))}")
+    warn_of_loose(printable(str(folder)), loose, progress)
+
+
+def _is_class(place: str, _name: str) -> bool:
+    return not is_hidden(place)
 
 
 def _files(root: Path, folder: Path, subset: str, passed_over: PassedOver) -> list[LabelledSample]:
     files = []
-    for place in walk(str(folder)):
-        if not is_image(str(folder / place)):
-            passed_over.add(place)
-            continue
+    for place in images_in(str(folder), passed_over):
         path = slashes(os.path.join(folder.relative_to(root), place))
         try:
             status = os.stat(folder / place)

@@ -12,7 +12,7 @@ from toolkit.core.text import printable
 from toolkit.data.label_table import METADATA, Labels, LabelTables, find_labels, is_table
 from toolkit.data.passed_over import PassedOver
 from toolkit.data.split_tree import TRAIN, VALIDATION, find_split_tree
-from toolkit.data.walk import Sample, is_image, sample, slashes, walk
+from toolkit.data.walk import Sample, is_hidden, is_image, sample, slashes, walk
 
 SHOWN = 10
 """Files without a label that are named one by one."""
@@ -30,13 +30,19 @@ def table_samples(
     """
     if not root.is_dir():
         return None
-    entries = {slashes(place): os.path.join(root, place) for place in walk(str(root))}
+    passed_over = PassedOver()
+    entries = {}
+    for place in walk(str(root), hidden=True):
+        if is_hidden(slashes(place)):
+            passed_over.hidden += 1
+        else:
+            entries[slashes(place)] = os.path.join(root, place)
     wanted = _with_metadata(root, entries, wanted or LabelTables())
     table = find_labels(root, entries, wanted)
     if table is None:
         return None
     table.warn(progress)
-    return _by_label(root, entries, table, wanted, progress)
+    return _by_label(root, entries, table, wanted, passed_over, progress)
 
 
 def _subsets(root: Path) -> dict[str, str]:
@@ -55,12 +61,16 @@ def _with_metadata(root: Path, entries: Mapping[str, str], wanted: LabelTables) 
 
 
 def _by_label(
-    root: Path, entries: Mapping[str, str], table: Labels, wanted: LabelTables, progress: Progress
+    root: Path,
+    entries: Mapping[str, str],
+    table: Labels,
+    wanted: LabelTables,
+    passed_over: PassedOver,
+    progress: Progress,
 ) -> tuple[dict[str, list[tuple[Sample, str]]], bool]:
     subsets = _subsets(root)
     found: dict[str, list[tuple[Sample, str]]] = {}
     left_out = []
-    passed_over = PassedOver()
     for place, path in entries.items():
         if is_table(root, place, wanted):
             continue
