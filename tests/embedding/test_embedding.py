@@ -208,6 +208,25 @@ def test_features_of_another_model_are_not_compared(network: Path, photos: Path,
     assert "another model" in done.stderr
 
 
+def test_a_search_without_images_says_so(network: Path, photos: Path, tmp_path: Path, run: Cli) -> None:
+    like = ("--model", network, "--like", photos / "00.png")
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "empty" / "notes.txt").write_text("no image")
+    done = run("embed", "empty", *like)
+    assert (done.code, done.out) == (3, "")
+    assert "empty: expected images, found none (passed over: 1 .txt)" in done.err
+    (tmp_path / "empty" / "broken.jpg").write_bytes(b"")
+    done = run("embed", "empty", *like)
+    assert (done.code, done.out) == (6, "")
+    assert "1 file compared with" in done.err
+    assert "the only file could not be read" in done.err
+    toolkit.embed(tmp_path / "empty", tmp_path / "features.csv", network)
+    lines = (tmp_path / "features.csv").read_bytes().splitlines(keepends=True)
+    (tmp_path / "features.csv").write_bytes(lines[0])
+    done = run("embed", "features.csv", *like)
+    assert (done.code, "features.csv: no image in it to compare with" in done.err) == (3, True)
+
+
 def test_what_is_missing_is_said(network: Path, photos: Path, tmp_path: Path) -> None:
     done = run_cli("embed", photos, "--model", network, cwd=tmp_path)
     assert (done.returncode, "--out" in done.stderr) == (2, True)

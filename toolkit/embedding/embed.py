@@ -12,7 +12,7 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import Final
 
-from toolkit.core.errors import GateError, InputError, UsageError
+from toolkit.core.errors import GateError, UsageError
 from toolkit.core.locking import lock
 from toolkit.core.machine import usable_cpus
 from toolkit.core.ownership import claim, is_torn
@@ -33,6 +33,7 @@ from toolkit.embedding.feature_files import (
 )
 from toolkit.embedding.feature_session import FeatureSession
 from toolkit.images.opencv_threads import one_opencv_thread
+from toolkit.inference.infer import nothing_found
 from toolkit.inference.inputs import Inputs
 from toolkit.inference.labeller import Prediction
 from toolkit.inference.options import InferOptions
@@ -159,7 +160,7 @@ def embed(
             n_files, n_errors = _counted(partial.path)
             if not n_files and not stop.is_set():
                 partial.discard()
-                raise _nothing_found(inputs, counts)
+                raise nothing_found(inputs, counts)
             if not stop.is_set():
                 progress.line(f"writing {printable(str(out))}")
                 write_features(out, len(names), n_files, _rows(partial.path), csv_safe=options.csv_safe)
@@ -263,9 +264,3 @@ def _counted(path: Path) -> tuple[int, int]:
             n_files += 1
             n_errors += cells[1] == ""
     return n_files, n_errors
-
-
-def _nothing_found(inputs: Inputs, counts: PassedOver) -> InputError:
-    named = " ".join(printable(path) for path in inputs.paths)
-    passed = f" ({counts})" if str(counts) else ""
-    return InputError(f"{named}: expected images, found none{passed}", hint="check the path and the patterns")

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from toolkit.core.errors import InputError
+from toolkit.core.errors import GateError, InputError
 from toolkit.core.text import printable
 from toolkit.data.walk import sample
 from toolkit.embedding.embed import features_of
@@ -30,7 +30,35 @@ class Neighbour:
     similarity: float
 
 
-def nearest(features: Features, rows: Iterable[FeatureRow], top: int, *, source: str, model: str) -> list[Neighbour]:
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Found:
+    """What a search came to.
+
+    Attributes:
+        neighbours: the most similar images, best first.
+        n_files: files looked through; n_errors: those of them without features, because they could not be read.
+    """
+
+    neighbours: list[Neighbour]
+    n_files: int
+    n_errors: int
+
+    def check(self, source: str) -> None:
+        """Raises:
+        GateError: no file could be read.
+        """
+        if self.n_files and self.n_errors == self.n_files:
+            none = (
+                "the only file could not be read"
+                if self.n_files == 1
+                else f"none of {self.n_files:,} files is readable"
+            )
+            raise GateError(
+                f"{source}: {none}: there is nothing to compare with", hint="toolkit embed … --out f.csv says why"
+            )
+
+
+def nearest(features: Features, rows: Iterable[FeatureRow], top: int, *, source: str, model: str) -> Found:
     """The `top` rows whose features point most nearly the same way, best first; of equal ones the earlier row.
 
     Args:
@@ -45,13 +73,16 @@ def nearest(features: Features, rows: Iterable[FeatureRow], top: int, *, source:
     """
     wanted = features / max(float(np.linalg.norm(features)), 1e-12)
     best: list[tuple[float, int, str]] = []
+    n_files = n_errors = 0
     for number, row in enumerate(rows):
+        n_files += 1
         if row.model != model:
             raise InputError(
                 f"{source}: its features are of another model ({row.model}) than --model ({model})",
                 hint="name the model that it was made with, or make it again",
             )
         if row.features is None:
+            n_errors += 1
             continue
         length = max(float(np.linalg.norm(row.features)), 1e-12)
         entry = float(row.features @ wanted) / length, -number, row.path
@@ -59,7 +90,8 @@ def nearest(features: Features, rows: Iterable[FeatureRow], top: int, *, source:
             heapq.heappush(best, entry)
         else:
             heapq.heappushpop(best, entry)
-    return [Neighbour(path, similarity) for similarity, _, path in sorted(best, reverse=True)]
+    neighbours = [Neighbour(path, similarity) for similarity, _, path in sorted(best, reverse=True)]
+    return Found(neighbours=neighbours, n_files=n_files, n_errors=n_errors)
 
 
 def features_of_image(path: Path, session: FeatureSession) -> Features:

@@ -77,28 +77,38 @@ def embed(
             raise typer.Exit(signals.exit_code)
         result.check()
     if like is not None:
-        for line in _nearest(like, files, out, model, options, top):
-            console.out(line)
+        _print_nearest(like, files, out, model, options, top)
 
 
-def _nearest(like: Path, files: Inputs, out: Path | None, model: Path, options: InferOptions, top: int) -> list[str]:
-    """Lines for the images most like `like`: of the file just written, of one written before, or of `files`."""
+def _print_nearest(like: Path, files: Inputs, out: Path | None, model: Path, options: InferOptions, top: int) -> None:
+    """The images most like `like`: of the file just written, of one written before, or of `files`."""
+    from toolkit.core.errors import InputError
     from toolkit.data.passed_over import PassedOver
     from toolkit.embedding.embed import features_fingerprint, features_of
     from toolkit.embedding.feature_files import SUFFIXES, read_features
     from toolkit.embedding.feature_session import FeatureSession
     from toolkit.embedding.neighbours import features_of_image, nearest
+    from toolkit.inference.infer import nothing_found
 
     session = FeatureSession(model, threads=1)
     wanted = features_of_image(like, session)
+    counts = PassedOver()
     saved = out or (Path(files.paths[0]) if len(files.paths) == 1 else None)
     if saved is not None and saved.suffix.lower() in SUFFIXES and saved.is_file():
         source, rows = str(saved), read_features(saved)
     else:
         files.check()
-        source, rows = "the inputs", features_of(files.samples(PassedOver()), session, options)
+        saved, source, rows = None, "the inputs", features_of(files.samples(counts), session, options)
     found = nearest(wanted, rows, top, source=source, model=features_fingerprint(session))
-    return [f"{neighbour.similarity:.4f}  {neighbour.path}" for neighbour in found]
+    if not found.n_files:
+        empty = InputError(f"{source}: no image in it to compare with", hint="toolkit embed photos/ --like IMAGE")
+        raise nothing_found(files, counts) if saved is None else empty
+    for neighbour in found.neighbours:
+        console.out(f"{neighbour.similarity:.4f}  {neighbour.path}")
+    failed = f", {found.n_errors:,} failed" if found.n_errors else ""
+    passed = f"; {counts}" if str(counts) else ""
+    console.say(f"{counted(found.n_files, 'file')} compared with {like}{failed}{passed}")
+    found.check(source)
 
 
 def summary(result: EmbedResult) -> str:
