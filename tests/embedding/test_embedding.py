@@ -16,7 +16,7 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
-from support.command_line import environment, run_cli
+from support.command_line import Cli, environment, run_cli
 from support.onnx_networks import contract, write_conv_network, write_mean_network
 
 import toolkit

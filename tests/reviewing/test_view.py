@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from support.command_line import run_cli
+from support.command_line import Cli, run_cli
 from support.result_files import row, write_image, write_table
 
 from toolkit.core.errors import InputError
@@ -63,6 +63,38 @@ def test_likelihood_is_that_of_the_folder(tmp_path: Path) -> None:
     results = SavedResults(write_table(tmp_path / "labels.csv", rows))
     assert [found.likelihood for found in results] == [0.08, 0.7]
     assert results.labels == ["Cat", "Dog"]
+
+
+@pytest.mark.parametrize("command", ["view", "review", "sort"])
+def test_from_another_folder_root_is_named(command: str, tmp_path: Path, run: Cli) -> None:
+    write_image(tmp_path / "trip" / "photos" / "1.png")
+    rows = [row("photos/1.png", "Cat", 0.9), row("photos/gone.png", "", None, "error", error="empty")]
+    write_table(tmp_path / "trip" / "labels.csv", rows)
+    more = {"view": ["--out", "page.html"], "review": ["--no-browser"], "sort": ["--into", "sorted"]}[command]
+    done = run(command, "trip/labels.csv", *more)
+    assert done.code == 3, done.err
+    assert "photos/1.png" in done.err
+    assert f"next: --root {tmp_path / 'trip'}: the paths in the table start from there" in done.err
+    assert not (tmp_path / "page.html").exists()
+    (tmp_path / "trip" / "photos").rename(tmp_path / "moved")
+    done = run(command, "trip/labels.csv", *more)
+    assert "run this where toolkit infer ran, or say with --root from which folder the paths start" in done.err
+
+
+def test_images_that_are_gone_are_named(tmp_path: Path, run: Cli) -> None:
+    write_image(tmp_path / "1.png")
+    write_table(tmp_path / "labels.csv", [row(f"{i}.png", "Cat", 0.9) for i in (1, 2, 3)])
+    done = run("view", "labels.csv")
+    assert done.code == 0
+    assert "warning: 2 images are not there, such as 2.png; --root says from which folder" in done.err
+
+
+def test_an_unfinished_run_is_called_so(tmp_path: Path, run: Cli) -> None:
+    write_table(tmp_path / "labels.csv.partial", [row("1.png", "Cat", 0.9)])
+    for name in ("labels.csv", "labels.csv.partial"):
+        done = run("view", name)
+        assert done.code == 3
+        assert "a run that is not finished\n  next: run the same toolkit infer line again" in done.err
 
 
 @pytest.fixture
@@ -147,7 +179,7 @@ def test_page_in_a_browser(page: Path, browser: Any) -> None:
 
 
 def test_a_large_table_is_sampled_and_says_so(tmp_path: Path, browser: Any) -> None:
-    write_image(tmp_path / "one.png")
+    write_image(tmp_path / "photos" / "0.png")
     rows = [row(f"photos/{i}.png", ("Cat", "Dog", "Bird")[i % 3], (i % 1000) / 1000) for i in range(100_000)]
     write_table(tmp_path / "labels.csv", rows)
     found = view(tmp_path / "labels.csv", tmp_path / "page.html", root=tmp_path, images=500)

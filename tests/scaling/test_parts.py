@@ -27,6 +27,7 @@ from toolkit.inference.infer import infer
 from toolkit.inference.inputs import Inputs
 from toolkit.inference.options import InferOptions
 from toolkit.inference.result import InferResult
+from toolkit.inference.saved_results import SavedResults
 
 OPTIONS = InferOptions(device="cpu", workers=2, batch_size=4, part_size=8, probabilities=True, min_confidence=0.6)
 
@@ -53,6 +54,54 @@ def folder(path: str = "labels") -> dict[str, object]:
         assert set(fields.pop("times")) == {"started", "finished"}
         found[manifest.name] = fields
     return found
+
+
+def test_a_finished_folder_is_a_table_to_view_sort_and_review(run: Cli) -> None:
+    label()
+    label("whole.parquet", replace(OPTIONS, part_size=None))
+    assert len(list(Path("labels").glob("part-*"))) > 2
+    assert list(SavedResults(Path("labels"))) == list(SavedResults(Path("whole.parquet")))
+    done = run("view", "labels/")
+    assert done.code == 0, done.err
+    assert "labels.html: 30 of 30 files shown" in done.err
+    assert run("sort", "labels", "--into", "sorted").code == 0
+    assert "sorted: 0 files placed, 29 there already" in run("sort", "whole.parquet", "--into", "sorted").err
+    done = run("review", "labels", "--to", "label-studio")
+    assert (done.code, "28 tasks" in done.err) == (0, True), done.err
+    before = folder()
+    for command in (
+        ["view", "labels", "--out", "labels/page.html"],
+        ["view", "labels/part-00000-of-00004.parquet"],
+        ["infer", "photos", "--model", "model.onnx", "--out", "other.csv", "--html", "labels/page.html"],
+        ["review", "labels", "--out", "labels/corrections.csv"],
+        ["review", "labels", "--to", "label-studio", "--file", "labels/tasks.json"],
+    ):
+        refused = run(*command)
+        assert (refused.code, "lies in a folder of parts" in refused.err) == (3, True), refused.err
+    assert folder() == before
+
+
+def test_what_is_no_finished_folder_is_said(run: Cli) -> None:
+    label()
+    Path("photos/page.html").touch()
+    manifest = Path("labels", MANIFEST).read_text()
+    part = next(Path("labels").glob("part-*"))
+    part.rename("elsewhere.parquet")
+    for place, text in (("labels", f"{part.name} is missing"), ("photos", "a folder without parts")):
+        done = run("view", place)
+        assert (done.code, text in done.err) == (3, True), done.err
+    Path("elsewhere.parquet").rename(part)
+    shutil.copy(sorted(Path("labels").glob("part-*"))[-1], part)
+    assert "this table is damaged" in run("sort", "labels", "--into", "sorted").err
+    Path("labels", MANIFEST).unlink()
+    done = run("view", "labels")
+    assert (done.code, "a run that is not finished" in done.err, "same toolkit infer line" in done.err) == (
+        3,
+        True,
+        True,
+    )
+    Path("labels", MANIFEST).write_text(manifest.replace('"rows"', '"lines"'))
+    assert "is damaged" in run("view", "labels").err
 
 
 def whole() -> pyarrow.Table:

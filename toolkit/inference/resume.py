@@ -20,6 +20,9 @@ from toolkit.data.walk import Detection, Sample
 from toolkit.inference.result_formats import CSV, OWN_COLUMNS, format_of, read_table, write_table
 from toolkit.inference.result_table import ERROR, Cells, Layout, ResultRow, encode, read_lines
 
+PARTIAL: Final = ".partial"
+"""How the name of a file ends that holds the rows of a run that is not finished."""
+
 COPY_BYTES: Final = 1 << 20
 _BEGIN: Final = b"path,label,confidence,"
 
@@ -196,7 +199,7 @@ class Partial:
     @staticmethod
     def place(out: Path) -> Path:
         """Where the rows of `out` are collected."""
-        return out.with_name(out.name + ".partial")
+        return out.with_name(out.name + PARTIAL)
 
     @staticmethod
     def is_one(path: Path) -> bool:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import csv
 import os
-from collections.abc import Iterator
+import shlex
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -13,9 +14,11 @@ from typing import Final
 from toolkit.core.errors import InputError
 from toolkit.core.text import printable, with_formula
 from toolkit.data.walk import Detection
+from toolkit.inference.distributed.part_names import finished_parts
 from toolkit.inference.extra_columns import DETECTION, parse_detection
 from toolkit.inference.result_formats import CSV, format_of, read_table
 from toolkit.inference.result_table import CSV_SAFE, EMPTY, ERROR, OK, UNSURE, Cells, read_lines
+from toolkit.inference.resume import PARTIAL, Partial
 from toolkit.splitting.table import unprintable
 
 NEEDED: Final = ("path", "label", "confidence", "status")
@@ -48,25 +51,22 @@ class SavedRow:
 
 
 class SavedResults:
-    """A result file, opened.
+    """A result file, or a folder of parts, opened. Rows are read as they are asked for.
 
     Args:
-        path: a .csv, .jsonl, .parquet or .json file of `toolkit infer`.
+        path: a .csv, .jsonl, .parquet or .json file of `toolkit infer`, or its folder of Parquet parts.
         root: the folder that relative paths in the table start from.
 
     Raises:
-        InputError: no such file, or no table of results.
+        InputError: no such file, no table of results, or one of a run that is not finished.
     """
 
     def __init__(self, path: Path, root: Path = Path()) -> None:
         self.path = path
         self.root = root
-        if not path.is_file():
-            found = "a folder" if path.is_dir() else "nothing"
-            raise InputError(
-                f"{printable(str(path))}: expected a table of results, found {found}",
-                hint="toolkit infer photos/ --out labels.csv makes one",
-            )
+        self._parts = finished_parts(path) if path.is_dir() else None
+        if self._parts is None:
+            _require_table(path)
         self.columns = next(self._cells(), [])
         missing = [name for name in NEEDED if name not in self.columns]
         if missing:
@@ -101,7 +101,38 @@ class SavedResults:
         path = self.root / row.path
         return self.root / unprintable(row.path) if "\\x" in row.path and not os.path.lexists(path) else path
 
+    def require_files(self, rows: Iterable[SavedRow]) -> None:
+        """Make sure that some image of `rows` is where the table says; those of errors may never have been there.
+
+        Raises:
+            InputError: none is.
+        """
+        n, example = 0, ""
+        for row in rows:
+            if row.status != ERROR:
+                if os.path.lexists(self.file(row)):
+                    return
+                n, example = n + 1, example or row.path
+        if n:
+            raise self.none_there(n, example)
+
+    def none_there(self, n: int, example: str) -> InputError:
+        """The error where none of `n` files is where the table says; the hint names the folder where one is."""
+        what = "its only file is not there" if n == 1 else f"none of its {n:,} files is there"
+        for folder in self.path.resolve().parents:
+            if os.path.lexists(folder / example):
+                hint = f"--root {shlex.quote(printable(str(folder)))}: the paths in the table start from there"
+                break
+        else:
+            hint = "run this where toolkit infer ran, or say with --root from which folder the paths start"
+        return InputError(
+            f"{printable(str(self.path))}: {what}, such as {printable(str(self.root / example))}", hint=hint
+        )
+
     def _cells(self) -> Iterator[Cells]:
+        if self._parts is not None:
+            yield from self._cells_of_parts(self._parts)
+            return
         if format_of(self.path) != CSV:
             yield from chain.from_iterable(read_table(self.path))
             return
@@ -113,11 +144,45 @@ class SavedResults:
         except (csv.Error, UnicodeDecodeError) as error:
             raise self._damaged(str(error)) from None
 
+    def _cells_of_parts(self, parts: Mapping[Path, int]) -> Iterator[Cells]:
+        """The header, and the rows of one part behind those of the other."""
+        header: Cells | None = None
+        for path, n_rows in parts.items():
+            lines = chain.from_iterable(read_table(path))
+            found = next(lines, None)
+            if header is None and found is not None:
+                header = found
+                yield header
+            n = 0
+            for cells in lines:
+                n += 1
+                yield cells
+            if found != header or n != n_rows:
+                raise self._damaged(f"{path.name}: expected {n_rows:,} rows with the columns of the other parts")
+
     def _damaged(self, reason: str) -> InputError:
         return InputError(
             f"{printable(str(self.path))}: this table is damaged ({reason})",
             hint="make it again: toolkit infer photos/ --out labels.csv",
         )
+
+
+def _require_table(path: Path) -> None:
+    """Raises:
+    InputError: there is no file, or it holds the rows of a run that is not finished.
+    """
+    shown, again = printable(str(path)), "run the same toolkit infer line again: it continues where it stopped"
+    if path.is_file() and path.suffix == PARTIAL:
+        raise InputError(f"{shown}: the first rows of a run that is not finished", hint=again)
+    if path.is_file():
+        return
+    partial = Partial.place(path)
+    if partial.is_file():
+        name = printable(partial.name)
+        raise InputError(f"{shown}: not there; {name} holds the first rows of a run that is not finished", hint=again)
+    raise InputError(
+        f"{shown}: expected a table of results, found nothing", hint="toolkit infer photos/ --out labels.csv makes one"
+    )
 
 
 def _row(cells: Cells, place: dict[str, int]) -> SavedRow:

@@ -7,6 +7,7 @@ whose hash it names; names are escaped by the template engine, and the rows are 
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -19,9 +20,10 @@ from toolkit.core.files import write_text
 from toolkit.core.machine import usable_cpus
 from toolkit.core.ownership import PAGE_MARKER, claim, is_page
 from toolkit.core.progress import SILENT, Progress
-from toolkit.core.text import printable
+from toolkit.core.text import counted, printable
 from toolkit.data.thumbnail import thumbnail
 from toolkit.images.thumbnail import Webp
+from toolkit.inference.distributed.part_names import refuse_among_parts
 from toolkit.inference.result_table import EMPTY, ERROR, OK, UNSURE
 from toolkit.inference.saved_results import SavedResults, SavedRow
 from toolkit.reviewing.selection import Selection, select
@@ -64,7 +66,7 @@ def view(
     """Write one self-contained page with the images of a result table.
 
     Args:
-        table: a result file of `toolkit infer`.
+        table: a result file of `toolkit infer`, or its folder of parts.
         out: the page; one that toolkit wrote is replaced.
         root: the folder that relative paths in the table start from.
         images: of larger tables a sample of so many is shown, and the page says so.
@@ -72,11 +74,12 @@ def view(
         progress: is told how far it is.
 
     Raises:
-        InputError: no such table, or `out` is a file that toolkit did not write.
+        InputError: no such table, none of its images is there, or `out` is a file that toolkit did not write.
     """
     check_page(out, force=force)
     results = SavedResults(table, root)
     selection = select(results, images)
+    results.require_files(selection.rows)
     progress.start("thumbnails", len(selection.rows))
     thumbnails: list[Webp | None] = []
     try:
@@ -87,6 +90,14 @@ def view(
     finally:
         progress.finish()
     sources = [found.uri if found else "" for found in thumbnails]
+    gone = [
+        row.path for row, found in zip(selection.rows, thumbnails, strict=True) if not found and _is_gone(results, row)
+    ]
+    if gone:
+        progress.warn(
+            f"{counted(len(gone), 'image')} {'is' if len(gone) == 1 else 'are'} not there, such as {gone[0]}; "
+            "--root says from which folder the paths start"
+        )
     text = render(
         Shown(title=printable(table.name), selection=selection, labels=known_labels(results, selection), images=sources)
     )
@@ -98,8 +109,9 @@ def check_page(out: Path, *, force: bool = False, option: str = "--out") -> None
     """Make sure that writing the page replaces nothing but a page of ours.
 
     Raises:
-        InputError: something else is there.
+        InputError: something else is there, or `out` lies in a folder of parts.
     """
+    refuse_among_parts(out, option)
     claim(out, is_page, force=force, option=option)
 
 
@@ -107,6 +119,10 @@ def _thumbnail(results: SavedResults, row: SavedRow) -> Webp | None:
     if row.status == ERROR:
         return None
     return thumbnail(results.file(row), box=row.detection.box if row.detection else None)
+
+
+def _is_gone(results: SavedResults, row: SavedRow) -> bool:
+    return row.status != ERROR and not os.path.lexists(results.file(row))
 
 
 def known_labels(results: SavedResults, selection: Selection) -> list[str]:

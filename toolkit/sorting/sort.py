@@ -104,7 +104,7 @@ def sort(table: Path, options: SortOptions, progress: Progress = SILENT) -> Sort
     that was stopped is completed by the same call, and `undo` takes all back.
 
     Args:
-        table: a result file of `toolkit infer`.
+        table: a result file of `toolkit infer`, or its folder of parts.
         options: where to and how.
         progress: is told how far it is.
 
@@ -120,10 +120,11 @@ def sort(table: Path, options: SortOptions, progress: Progress = SILENT) -> Sort
     result = SortResult(into=options.into, dry_run=options.dry_run)
     todo = _todo(placements, {placement.path for placement in earlier}, options.into, result)
     if not todo and not result.n_there:
+        if placements:
+            raise results.none_there(len(placements), placements[0].path)
         raise InputError(
-            f"{printable(str(table))}: none of its {len(placements):,} files is there, "
-            + (f"such as {printable(placements[0].source)}" if placements else "it has no row to sort"),
-            hint="run this where toolkit infer ran, or say with --root from which folder the paths start",
+            f"{printable(str(table))}: it has no row to sort",
+            hint="leave --top out to place unsure files and errors, too",
         )
     if options.dry_run:
         result.folders.update(placement.target.partition("/")[0] for placement in todo)

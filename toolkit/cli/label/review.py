@@ -22,7 +22,9 @@ TEAMS = "With a team"
 
 
 def review(
-    table: Annotated[Path, typer.Argument(metavar="TABLE", help="Result file of toolkit infer.")],
+    table: Annotated[
+        Path, typer.Argument(metavar="TABLE", help="Result file of toolkit infer, or its folder of parts.")
+    ],
     out: Annotated[
         Path, typer.Option("--out", "-o", metavar="FILE", help="Where decisions go; --labels takes it.")
     ] = Path("corrections.csv"),
@@ -71,6 +73,7 @@ def review(
     "Finish" ends it.
     """
     from toolkit.core.locking import lock
+    from toolkit.inference.distributed.part_names import refuse_among_parts
     from toolkit.inference.saved_results import SavedResults
     from toolkit.reviewing.page import known_labels
     from toolkit.reviewing.selection import one_a_file, select
@@ -81,6 +84,8 @@ def review(
     classes = _classes(model, labels, known_labels(results, selection))
     if to and from_:
         raise UsageError("--to and --from: give one of them")
+    for option, path in (("--file", file),) if to else (("--out", out),):
+        refuse_among_parts(path, option)
     if to:
         from toolkit.reviewing.label_studio import write_tasks
 
@@ -92,6 +97,7 @@ def review(
         if from_:
             _take(results, file, out)
             return
+        results.require_files(selection.rows)
         opened = open_review(results, selection, out, classes)
         server = ReviewServer(opened, port)
         with console.StopSignals() as signals:  # also where Ctrl-C was switched off, as for a shell's background jobs

@@ -26,7 +26,10 @@ def sort(
         Path, typer.Option("--into", metavar="DIR", help="Folder to make, with a folder for each label in it.")
     ],
     table: Annotated[
-        Path | None, typer.Argument(metavar="TABLE", help="Result file of toolkit infer.", show_default=False)
+        Path | None,
+        typer.Argument(
+            metavar="TABLE", help="Result file of toolkit infer, or its folder of parts.", show_default=False
+        ),
     ] = None,
     mode: Annotated[Mode, typer.Option(help="How files get there.")] = Mode.COPY,
     min_confidence: Annotated[float, typer.Option(min=0, max=1, help="Below it a file goes to unsure/.")] = 0.0,

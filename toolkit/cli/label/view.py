@@ -13,7 +13,9 @@ from toolkit.core.text import counted
 
 
 def view(
-    table: Annotated[Path, typer.Argument(metavar="TABLE", help="Result file of toolkit infer.")],
+    table: Annotated[
+        Path, typer.Argument(metavar="TABLE", help="Result file of toolkit infer, or its folder of parts.")
+    ],
     out: Annotated[
         Path | None,
         typer.Option("--out", "-o", metavar="FILE", help="Page to write (.html).", show_default="TABLE.html"),
@@ -35,7 +37,7 @@ def view(
     """
     from toolkit.reviewing.page import view as run
 
-    page = out or table.with_suffix(".html")
+    page = out or (Path(f"{table}.html") if table.is_dir() else table.with_suffix(".html"))
     result = run(table, page, root=root, images=images, force=force, progress=console.progress())
     unreadable = f", {result.n_unreadable:,} without a thumbnail" if result.n_unreadable else ""
     console.say(f"{page}: {result.n_shown:,} of {counted(result.n_rows, 'file')} shown{unreadable}")

@@ -64,6 +64,45 @@ def _foreign(out: Path) -> Iterator[Path]:
             yield path
 
 
+def finished_parts(folder: Path) -> dict[Path, int]:
+    """The parts of a finished folder in the order of their rows, each with how many it holds.
+
+    Raises:
+        InputError: it is none, it is not finished, or a part is missing.
+    """
+    shown = printable(str(folder))
+    listed = json_object(folder / MANIFEST)
+    again = "run the same toolkit infer line again: it does what is missing"
+    if listed.get("toolkit") != MARKER:
+        if any(PART.fullmatch(path.name) for path in folder.iterdir()):
+            raise InputError(f"{shown}: the parts of a run that is not finished, without {MANIFEST}", hint=again)
+        raise InputError(
+            f"{shown}: expected a table of results, found a folder without parts of one",
+            hint="toolkit infer photos/ --out labels.csv makes a table, --out labels/ a folder of parts",
+        )
+    try:
+        parts = {folder / str(part["name"]): int(part["rows"]) for part in listed["parts"]}
+    except (KeyError, TypeError, ValueError):
+        raise InputError(f"{shown}: its {MANIFEST} is damaged", hint=again) from None
+    if missing := [path.name for path in parts if not PART.fullmatch(path.name) or not path.is_file()]:
+        raise InputError(f"{shown}: {printable(missing[0])} is missing", hint=again)
+    return parts
+
+
+def refuse_among_parts(path: Path, option: str = "--out") -> None:
+    """Nothing but parts is written into a folder of parts: readers take every file there for one.
+
+    Raises:
+        InputError: `path` lies in such a folder.
+    """
+    folder = path.parent
+    if folder.is_dir() and any(PART.fullmatch(name) or name in (MANIFEST, BEFORE) for name in os.listdir(folder)):
+        raise InputError(
+            f"{printable(str(path))}: lies in a folder of parts, which a later infer would then refuse",
+            hint=f"write it elsewhere: {option} {printable(path.name)}",
+        )
+
+
 def claim_parts(out: Path, inputs: Inputs, options: InferOptions) -> None:
     """Make sure that parts may be written into the folder `out` with these options.
 
