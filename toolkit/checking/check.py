@@ -142,7 +142,7 @@ def _with_parts(source: Source) -> Source:
     """A split tree's files with their subset, and the folder below it as the class."""
     if not source.is_split:
         return source
-    own = (f"../{TABLE}", f"../{STATE}", TABLE, STATE)
+    own = (TABLE, STATE)
     return told_apart(replace(source, files=[_parted(file) for file in source.files if file.name not in own]))
 
 

@@ -33,7 +33,7 @@ from toolkit.embedding.feature_files import (
 )
 from toolkit.embedding.feature_session import FeatureSession
 from toolkit.images.opencv_threads import one_opencv_thread
-from toolkit.inference.infer import nothing_found
+from toolkit.inference.infer import nothing_found, until
 from toolkit.inference.inputs import Inputs
 from toolkit.inference.labeller import Prediction
 from toolkit.inference.options import InferOptions
@@ -140,7 +140,7 @@ def embed(
     table = _Layout(contract=session.contract, model=model_cell)
     _claim(out)
     counts = PassedOver()
-    work = _until(stop, batches(inputs.samples(counts), labeller.batch_size))
+    work = until(stop, batches(inputs.samples(counts), labeller.batch_size))
     partial = Partial(out, table)
     with lock(out), one_opencv_thread():
         progress.start("computing features")
@@ -225,11 +225,6 @@ def _is_partial(path: Path) -> bool:
     begin = b"path,features,error,"
     with path.open("rb") as file:
         return file.read(len(begin)) == begin or is_torn(path, begin)
-
-
-def _until(stop: threading.Event, work: Iterator[list[Sample]]) -> Iterator[list[Sample]]:
-    while not stop.is_set() and (batch := next(work, None)) is not None:
-        yield batch
 
 
 def _passed(earlier: EarlierRows | None, work: Iterator[list[Sample]]) -> list[Sample] | None:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from itertools import chain, islice
@@ -26,8 +25,10 @@ from toolkit.inference.labeller import Labeller
 from toolkit.inference.options import Engine, InferOptions
 from toolkit.inference.predict import (
     RowWorkers,
+    Work,
     batches,
     described,
+    labelled,
     layout,
     make_labeller,
     open_model,
@@ -87,7 +88,7 @@ def infer(
     inputs = with_detections(inputs, options)
     session = open_model(model, options)
     table = layout(session, options)
-    record = _Record(inputs, described(session, table, options))
+    record = _Record(inputs, described(inputs, session, table, options))
     result = InferResult(out=out, device=session.device, note=session.note, arithmetic=session.arithmetic)
     result.detections = inputs.detections is not None
     labeller = make_labeller(session, options)
@@ -119,7 +120,7 @@ def _infer_parts(
     table = layout(session, options)
     result = InferResult(out=out, device=session.device, note=session.note, arithmetic=session.arithmetic)
     labeller = make_labeller(session, options)
-    about = {"inputs": [printable(path) for path in inputs.paths], **described(session, table, options)}
+    about = described(inputs, session, table, options)
     with _Workers(model, options, progress).of(session, table, labeller, options.n_workers) as label, lock(out):
         progress.start("labelling")
         try:
@@ -168,7 +169,7 @@ class _Record:
 
     def __init__(self, inputs: Inputs, about: dict[str, Any]) -> None:
         self._shard = inputs.shard
-        self._about = {"inputs": [printable(path) for path in inputs.paths], **about}
+        self._about = about
         self.listing = Listing() if self._shard is not None else None
 
     @property
@@ -182,23 +183,6 @@ class _Record:
             self.listing.write(out, self._shard, self._about)
         else:
             record_path(out).unlink(missing_ok=True)
-
-
-@dataclass(frozen=True, slots=True)
-class _Work:
-    """A batch of the ordered inputs: the samples that are to be labelled, in the place of the others their rows."""
-
-    items: Sequence[Sample | ResultRow]
-
-    @property
-    def missing(self) -> list[Sample]:
-        """The samples that are to be labelled."""
-        return [item for item in self.items if isinstance(item, Sample)]
-
-    def completed(self, rows: list[ResultRow]) -> list[ResultRow]:
-        """All rows of the batch, in order; `rows` are those of `missing`."""
-        new = iter(rows)
-        return [next(new) if isinstance(item, Sample) else item for item in self.items]
 
 
 class _Run:
@@ -237,15 +221,8 @@ class _Run:
             return
         rest = self._opened(partial.begin(start))
         todo = self._planned(chain([different] if different else [], work), rest, old)
-        under_way: deque[_Work] = deque()
-
-        def missing() -> Iterator[list[Sample]]:
-            for batch in todo:
-                under_way.append(batch)
-                yield batch.missing
-
-        for new in label(missing()):
-            rows = under_way.popleft().completed(new)
+        for batch, new in labelled(todo, label):
+            rows = batch.completed(new)
             partial.append(rows)
             self._count(rows)
         result.n_continued = sum(source.n_taken for source in (stopped, rest) if source is not None)
@@ -293,16 +270,16 @@ class _Run:
 
     def _planned(
         self, work: Iterable[list[Sample]], rest: EarlierRows | None, old: EarlierRows | None
-    ) -> Iterator[_Work]:
+    ) -> Iterator[Work]:
         """What is to do. Of a stopped run only whole batches are kept: the last bit may depend on the batch."""
         for samples in work:
             whole = rest.take_all(samples) if rest is not None else None
             if whole is not None:
-                yield _Work(whole)
+                yield Work(whole)
             elif old is not None:
-                yield _Work([old.take(sample) or sample for sample in samples])
+                yield Work([old.take(sample) or sample for sample in samples])
             else:
-                yield _Work(samples)
+                yield Work(samples)
 
     def _write_beside(self) -> None:
         """Report, confusion and the record of a shard."""

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import islice
 from math import prod
 from pathlib import Path
@@ -16,6 +17,7 @@ from toolkit.core.errors import UsageError
 from toolkit.core.files import file_digest
 from toolkit.core.parallel import CAN_FORK, Processes, in_threads
 from toolkit.core.progress import SILENT, Progress
+from toolkit.core.text import printable
 from toolkit.data.detections import read_detections
 from toolkit.data.walk import Sample
 from toolkit.images.limits import Limits
@@ -140,18 +142,52 @@ def layout(session: Session, options: InferOptions) -> Layout:
     )
 
 
-def described(session: Session, table: Layout, options: InferOptions) -> dict[str, Any]:
-    """Everything that rows depend on but the files, in plain types: for what is written beside a result."""
+def described(inputs: Inputs, session: Session, table: Layout, options: InferOptions) -> dict[str, Any]:
+    """The inputs, and everything that rows depend on but the files, in plain types: for what lies beside a result."""
+    named = [printable(path) for path in inputs.paths]
     file = {"contract": session.contract.to_dict(), "sha256": session.fingerprint, "arithmetic": session.arithmetic}
     names = ("top_k", "probabilities", "min_confidence", "max_pixels", "exif", "csv_safe")
     settings = {name: getattr(options, name) for name in names}
     if options.detections is not None:
         settings |= {"detections": file_digest(options.detections), "min_detection": options.min_detection}
-    return {"model": file, "options": settings, "fingerprint": table.model}
+    return {"inputs": named, "model": file, "options": settings, "fingerprint": table.model}
 
 
 RowWorkers = Callable[[Iterator[list[Sample]]], Iterator[list[ResultRow]]]
 """Batches -> the rows of each, in order."""
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """A batch of the ordered inputs: the samples that are to be labelled, in the place of the others their rows."""
+
+    items: Sequence[Sample | ResultRow]
+
+    @property
+    def missing(self) -> list[Sample]:
+        """The samples that are to be labelled."""
+        return [item for item in self.items if isinstance(item, Sample)]
+
+    def completed(self, rows: list[ResultRow]) -> list[ResultRow]:
+        """All rows of the batch, in order; `rows` are those of `missing`."""
+        new = iter(rows)
+        return [next(new) if isinstance(item, Sample) else item for item in self.items]
+
+
+AnyWork = TypeVar("AnyWork", bound=Work)
+
+
+def labelled(todo: Iterable[AnyWork], label: RowWorkers) -> Iterator[tuple[AnyWork, list[ResultRow]]]:
+    """Each batch with the rows of what was missing in it, in order."""
+    under_way: deque[AnyWork] = deque()
+
+    def missing() -> Iterator[list[Sample]]:
+        for batch in todo:
+            under_way.append(batch)
+            yield batch.missing
+
+    for new in label(missing()):
+        yield under_way.popleft(), new
 
 
 @contextmanager

@@ -40,6 +40,11 @@ class Placement:
     size: int
     mtime_ns: int
 
+    @property
+    def folder(self) -> str:
+        """The folder in the sorted tree that the file goes to."""
+        return self.target.partition("/")[0]
+
 
 COLUMNS: Final = tuple(field.name for field in fields(Placement))
 

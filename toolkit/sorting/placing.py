@@ -96,7 +96,7 @@ def own_folders(into: Path, placements: Iterable[Placement]) -> set[str]:
     for placement in placements:
         with suppress(NotPlacedError):
             place_in(into, placement.target)
-            folders.add(placement.target.partition("/")[0])
+            folders.add(placement.folder)
     return folders
 
 

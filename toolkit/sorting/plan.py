@@ -81,7 +81,7 @@ def place_names(
         folder = folders[row.label] if status == OK else status
         source = os.path.abspath(results.file(row))
         before = earlier.get(row.path)
-        if before is not None and (before.target.partition("/")[0], before.mode, before.source) == (
+        if before is not None and (before.folder, before.mode, before.source) == (
             folder,
             mode,
             source,

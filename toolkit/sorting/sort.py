@@ -127,7 +127,7 @@ def sort(table: Path, options: SortOptions, progress: Progress = SILENT) -> Sort
             hint="leave --top out to place unsure files and errors, too",
         )
     if options.dry_run:
-        result.folders.update(placement.target.partition("/")[0] for placement in todo)
+        result.folders.update(placement.folder for placement in todo)
         result.n_placed = len(todo)
         return result
     _carry_out(todo, earlier, options.into, result, progress)
@@ -172,7 +172,7 @@ def _todo(placements: list[Placement], known: set[str], into: Path, result: Sort
         missing = not os.path.lexists(placement.source)
         if placed and (missing or placement.mode != Mode.MOVE):
             result.n_there += 1
-            result.folders[placement.target.partition("/")[0]] += 1
+            result.folders[placement.folder] += 1
         elif missing:
             result.missing.append(placement.path)
         else:
@@ -189,7 +189,7 @@ def _carry_out(
         journal = Journal(into, earlier)  # first: by it the next run knows the folder
         progress.start("sorting", len(todo))
         try:
-            for folder in {placement.target.partition("/")[0] for placement in todo}:
+            for folder in {placement.folder for placement in todo}:
                 (into / folder).mkdir(exist_ok=True)
             remove_strays(into, own_folders(into, earlier))
             for start in range(0, len(todo), SYNC_FILES):
@@ -202,7 +202,7 @@ def _carry_out(
                         result.failed.append((placement.path, str(error)))
                     else:
                         result.n_placed += 1
-                        result.folders[placement.target.partition("/")[0]] += 1
+                        result.folders[placement.folder] += 1
                     progress.advance()
         finally:
             progress.finish()
@@ -255,7 +255,7 @@ def _take_all_back(placements: list[Placement], into: Path, result: Undone, prog
                     result.missing.append(str(into / placement.target))
                 else:
                     result.n_files += 1
-                    result.folders[placement.target.partition("/")[0]] += 1
+                    result.folders[placement.folder] += 1
             progress.advance()
     finally:
         progress.finish()

@@ -11,7 +11,7 @@ import typer
 from toolkit.cli import console
 from toolkit.cli.options import Quiet, Verbose
 from toolkit.core.errors import GateError, UsageError
-from toolkit.core.text import printable
+from toolkit.core.text import counted, printable
 from toolkit.splitting.mode import Mode
 
 if TYPE_CHECKING:
@@ -80,14 +80,12 @@ def _report(result: SortResult) -> None:
     _list("not there", result.missing)
     _list("not placed", [f"{path}: {reason}" for path, reason in result.failed])
     if result.dry_run:
-        for folder, n in _ordered(result.folders).items():
-            console.out(f"{folder}: {n:,}")
+        _print_counts(result.folders)
     there = f", {result.n_there:,} there already" if result.n_there else ""
     missing = f", {len(result.missing):,} not there" if result.missing else ""
     failed = f", {len(result.failed):,} not placed" if result.failed else ""
     done = "to place, nothing written (--dry-run)" if result.dry_run else "placed"
-    files = "file" if result.n_placed == 1 else "files"
-    console.say(f"{result.into}: {result.n_placed:,} {files} {done}{there}{missing}{failed}: {folders}")
+    console.say(f"{result.into}: {counted(result.n_placed, 'file')} {done}{there}{missing}{failed}: {folders}")
 
 
 def _list(title: str, listed: list[str]) -> None:
@@ -95,6 +93,11 @@ def _list(title: str, listed: list[str]) -> None:
         console.say(f"{title}: {text}")
     if len(listed) > SHOWN:
         console.say(f"{title}: {len(listed) - SHOWN:,} more")
+
+
+def _print_counts(folders: Mapping[str, int]) -> None:
+    for folder, n in _ordered(folders).items():
+        console.out(f"{folder}: {n:,}")
 
 
 def _ordered(folders: Mapping[str, int]) -> dict[str, int]:
@@ -112,13 +115,11 @@ def _report_undone(into: Path, undone: Undone) -> None:
     _list("not there", undone.missing)
     _list("left", [f"{path}: {reason}" for path, reason in undone.kept])
     if undone.dry_run:
-        for folder, n in _ordered(undone.folders).items():
-            console.out(f"{folder}: {n:,}")
+        _print_counts(undone.folders)
     missing = f", {len(undone.missing):,} not there" if undone.missing else ""
     kept = f", {len(undone.kept):,} left" if undone.kept else ""
-    files = "file" if undone.n_files == 1 else "files"
     done = "to take back, nothing written (--dry-run)" if undone.dry_run else "taken back"
-    console.say(f"{into}: {undone.n_files:,} {files} {done}{missing}{kept}")
+    console.say(f"{into}: {counted(undone.n_files, 'file')} {done}{missing}{kept}")
     if undone.kept and not undone.dry_run:
         raise GateError(
             f"{printable(str(into))}: {len(undone.kept):,} left where they are; everything else is taken back",

@@ -16,6 +16,7 @@ import numpy as np
 import tensorflow as tf
 
 from toolkit.core.errors import ModelError
+from toolkit.core.text import first_line
 from toolkit.exporting.options import Quantize
 from toolkit.exporting.serving_graph import INPUT, OUTPUT, Images, Network
 from toolkit.images.spec import Colour
@@ -58,9 +59,8 @@ def convert(
         with _quiet():
             model: bytes = converter.convert()
     except Exception as error:
-        first = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise ModelError(
-            f"{network.contract.recipe or 'the network'}: TensorFlow cannot convert it to TFLite ({first:.300})",
+            f"{network.contract.recipe or 'the network'}: TensorFlow cannot convert it to TFLite ({first_line(error)})",
             hint="try --onnx or --savedmodel",
         ) from error
     return model

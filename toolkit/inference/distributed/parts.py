@@ -12,8 +12,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 import threading
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from itertools import groupby, islice
@@ -27,12 +26,11 @@ from toolkit.core.progress import Progress
 from toolkit.data.walk import Sample
 from toolkit.inference.distributed.part_names import BEFORE, LEFTOVER, MANIFEST, MARKER, PART, part_name
 from toolkit.inference.inputs import STDIN, Inputs
+from toolkit.inference.predict import RowWorkers, Work, labelled
 from toolkit.inference.result import InferResult, Tally
 from toolkit.inference.result_formats import read_table, write_table
 from toolkit.inference.result_table import Cells, Layout, ResultRow, encode
 from toolkit.inference.resume import EarlierRows
-
-Rows = Callable[[Iterator[list[Sample]]], Iterator[list[ResultRow]]]
 
 
 def spooled(inputs: Inputs) -> Inputs:
@@ -46,23 +44,11 @@ def spooled(inputs: Inputs) -> Inputs:
 
 
 @dataclass(frozen=True, slots=True)
-class _Piece:
-    """A batch of one part: the samples that are to be labelled, in the place of the others their rows.
-
-    Where a part `stays` as it is, there are no items.
-    """
+class _Piece(Work):
+    """A batch of one part; where the part `stays` as it is, there are no items."""
 
     part: int
-    items: list[Sample | ResultRow]
     stays: bool = False
-
-    @property
-    def missing(self) -> list[Sample]:
-        return [item for item in self.items if isinstance(item, Sample)]
-
-    def completed(self, rows: list[ResultRow]) -> list[ResultRow]:
-        new = iter(rows)
-        return [next(new) if isinstance(item, Sample) else item for item in self.items]
 
 
 class _StoppedError(Exception):
@@ -88,11 +74,11 @@ class Parts:
         self._manifest = result.out / MANIFEST
         self._before = result.out / BEFORE
         self._finished = self._manifest.exists()
-        self._unharmed: frozenset[str] = frozenset()  # parts of a finished folder that are as its manifest says
+        self._unharmed: dict[str, str] = {}  # parts of a finished folder that are as its manifest says -> digest
         self._earlier: EarlierRows | None = None
         self._written: list[dict[str, Any]] = []
 
-    def all(self, inputs: Inputs, label: Rows, batch_size: int, stop: threading.Event) -> None:
+    def all(self, inputs: Inputs, label: RowWorkers, batch_size: int, stop: threading.Event) -> None:
         """Label what is missing, and write the manifest.
 
         Raises:
@@ -125,17 +111,10 @@ class Parts:
             self._remove_others(count)
             self._finish(started)
 
-    def _label(self, inputs: Inputs, label: Rows, batch_size: int, stop: threading.Event, n: int) -> None:
+    def _label(self, inputs: Inputs, label: RowWorkers, batch_size: int, stop: threading.Event, n: int) -> None:
         """Write all parts that do not stay, in order, up to one that cannot be finished."""
         count = -(-n // self._size)
-        under_way: deque[_Piece] = deque()
-
-        def missing() -> Iterator[list[Sample]]:
-            for piece in self._pieces(inputs, count, batch_size, stop):
-                under_way.append(piece)
-                yield piece.missing
-
-        done = ((under_way.popleft(), new) for new in label(missing()))
+        done = labelled(self._pieces(inputs, count, batch_size, stop), label)
         for part, pieces in groupby(done, key=lambda item: item[0].part):
             expected = min(self._size, n - part * self._size)
             try:
@@ -143,13 +122,13 @@ class Parts:
             except _StoppedError:
                 break
 
-    def _as_listed(self) -> frozenset[str]:
-        """The parts whose digest is the one that the last manifest names."""
+    def _as_listed(self) -> dict[str, str]:
+        """The parts whose digest is the one that the last manifest names, with it."""
         listed = json_object(self._manifest if self._finished else self._before).get("parts")
         parts = [part for part in listed if isinstance(part, dict)] if isinstance(listed, list) else []
-        digests = {str(part.get("name")): part.get("sha256") for part in parts}
-        there = (path for path in self._there() if path.name in digests)
-        return frozenset(path.name for path in there if file_digest(path) == digests[path.name])
+        listed_digests = {str(part.get("name")): part.get("sha256") for part in parts}
+        found = {path.name: file_digest(path) for path in self._there() if path.name in listed_digests}
+        return {name: digest for name, digest in found.items() if digest == listed_digests[name]}
 
     def _there(self) -> list[Path]:
         return [path for path in sorted(self._result.out.iterdir()) if PART.fullmatch(path.name)]
@@ -162,14 +141,14 @@ class Parts:
                 return
             items = self._kept(self._result.out / part_name(part, count), mine)
             if items is None:
-                yield _Piece(part, [], stays=True)
+                yield _Piece([], part, stays=True)
                 continue
             for start in range(0, len(items), batch_size):
                 if stop.is_set():
                     return
-                yield _Piece(part, items[start : start + batch_size])
+                yield _Piece(items[start : start + batch_size], part)
         for extra in samples:  # files that came since they were counted: the run says so at its end
-            yield _Piece(count, [extra])
+            yield _Piece([extra], count)
             return
 
     def _kept(self, path: Path, samples: list[Sample]) -> list[Sample | ResultRow] | None:
@@ -237,7 +216,8 @@ class Parts:
         else:
             self._begin()
             write_table(path, self._table, self._cells(first, pieces, expected))
-        self._written.append({"name": path.name, "rows": expected, "sha256": file_digest(path)})
+        known = self._unharmed.get(path.name) if first[0].stays else None
+        self._written.append({"name": path.name, "rows": expected, "sha256": known or file_digest(path)})
 
     def _begin(self) -> None:
         """The folder is not finished any more; a harmed part is not to be taken for one of a killed run."""

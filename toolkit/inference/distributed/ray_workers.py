@@ -21,6 +21,7 @@ from typing import Any, Final
 from toolkit.core.errors import MachineError, missing_extra
 from toolkit.core.machine import usable_cpus
 from toolkit.core.progress import Progress
+from toolkit.core.text import first_line
 from toolkit.data.walk import Sample
 from toolkit.images.limits import Limits
 from toolkit.images.opencv_threads import one_opencv_thread
@@ -75,9 +76,9 @@ def ray_row_workers(
             table=table,
             n=n,
         )
-        pool = _Pool(ray, setting, gpus=gpus, progress=progress)
+        pool = _Pool(ray, setting, fingerprint, gpus=gpus, progress=progress)
         opened.callback(pool.close)
-        pool.check(fingerprint)
+        pool.check()
         yield pool.map
 
 
@@ -97,7 +98,7 @@ def _start(ray: Any, options: InferOptions) -> None:
     except (ConnectionError, RuntimeError, OSError, ValueError) as error:
         where = f"at {address} " if address else ""
         raise MachineError(
-            f"Ray {where}does not answer ({str(error).strip().splitlines()[0][:200]})",
+            f"Ray {where}does not answer ({first_line(error, 200)})",
             hint="check --ray-address, or start one: ray start --head" if address else "--verbose shows Ray's messages",
         ) from None
     finally:
@@ -147,7 +148,8 @@ class _Batch:
     Attributes:
         deaths: workers that died while they had nothing else to do.
         alone: a worker died while it had it; from now on it is a worker's only one.
-        single: it is one image of a batch that killed workers; `of` is that batch.
+        of: the batch of which this is one image, where that batch killed workers.
+        singles: the images of such a batch.
         rows: the answers.
     """
 
@@ -170,13 +172,13 @@ class _Actor:
 
 
 class _Pool:
-    def __init__(self, ray: Any, setting: _Setting, *, gpus: bool, progress: Progress) -> None:
+    def __init__(self, ray: Any, setting: _Setting, fingerprint: str, *, gpus: bool, progress: Progress) -> None:
         class Worker(_Worker):
             @ray.method(max_task_retries=-1)  # type: ignore[untyped-decorator]
             def fingerprint(self) -> str:
                 return super().fingerprint()
 
-        self._ray, self._setting, self._progress = ray, setting, progress
+        self._ray, self._setting, self._wanted, self._progress = ray, setting, fingerprint, progress
         kind = ray.remote(num_cpus=1, num_gpus=1 if gpus else 0, max_restarts=-1, max_task_retries=0)(Worker)
         self._actors = [_Actor(kind.remote(setting)) for _ in range(setting.n)]
         self._asked: dict[Any, _Actor] = {}
@@ -187,15 +189,12 @@ class _Pool:
         for actor in self._actors:
             self._ray.kill(actor.handle)
 
-    def check(self, fingerprint: str) -> None:
+    def check(self) -> None:
         """Wait for a worker, and see whether it has the driver's model."""
-        self._wanted = fingerprint
         for actor in self._actors:
             self._ask(actor)
         while not any(actor.up for actor in self._actors):
             self._step()
-
-    _wanted = ""
 
     def map(self, items: Iterator[list[Sample]]) -> Iterator[list[ResultRow]]:
         """The rows of each batch, in order; at most four batches a worker are under way or wait to be taken."""
@@ -270,7 +269,7 @@ class _Pool:
         except self._ray.exceptions.RayError:
             self._ask(actor)
             return
-        if self._wanted and found != self._wanted:
+        if found != self._wanted:
             raise MachineError(
                 f"{self._setting.model}: a node has another file there", hint="put the same model on every node"
             )
@@ -285,10 +284,8 @@ class _Pool:
         batch.alone = True
         if batch.deaths < DEATHS:
             self._todo.appendleft(batch)
-        elif batch.of is not None:
-            self._finished(batch, self._killed(batch.samples))
         elif len(batch.samples) == 1:
-            batch.rows = self._killed(batch.samples)
+            self._finished(batch, self._killed(batch.samples))
         else:
             batch.singles = [_Batch([sample], alone=True, of=batch) for sample in batch.samples]
             self._todo.extendleft(reversed(batch.singles))

@@ -128,42 +128,58 @@ class Names:
         return cls(**fields)
 
 
+class Digest:
+    """The digest of names in their order, of an unlimited number of them."""
+
+    def __init__(self) -> None:
+        self._hash = hashlib.blake2b(digest_size=16)
+        self.n = 0
+
+    def add(self, name: str) -> None:
+        """One more name."""
+        self._hash.update(name.encode() + b"\0")
+        self.n += 1
+
+    @property
+    def names(self) -> Names:
+        """Of all so far."""
+        return Names(n=self.n, digest=self._hash.hexdigest())
+
+
 class Listing:
     """What one shard sees of the listing: every name, and the places of its own.
 
     The places are gaps as text, about three bytes each: a shard of a million rows holds three megabytes.
-
-    Attributes:
-        n: names so far.
     """
 
     def __init__(self) -> None:
-        self._all, self._own = hashlib.blake2b(digest_size=16), hashlib.blake2b(digest_size=16)
-        self.n = 0
+        self._all, self._own = Digest(), Digest()
         self._last = -1
         self._gaps = bytearray()
-        self._n_own = 0
+
+    @property
+    def n(self) -> int:
+        """Names so far."""
+        return self._all.n
 
     def saw(self, name: str) -> None:
         """The next name of the listing, whatever shard holds it."""
-        self._all.update(_item(name))
-        self.n += 1
+        self._all.add(name)
 
     def took(self, name: str) -> None:
         """The name seen last is one of this shard; once for each of its rows."""
-        self._own.update(_item(name))
+        self._own.add(name)
         place = self.n - 1
         self._gaps += b"%d\n" % (place - self._last)
         self._last = place
-        self._n_own += 1
 
     def write(self, out: Path, shard: Shard, about: dict[str, Any]) -> None:
         """Write the record of a shard beside its result `out`; see `ShardRecord`."""
         fields = {
             "toolkit": _MARKER,
             "shard": str(shard),
-            "listing": asdict(Names(n=self.n, digest=self._all.hexdigest())),
-            "rows": asdict(Names(n=self._n_own, digest=self._own.hexdigest())),
+            "listing": asdict(self._all.names),
+            "rows": asdict(self._own.names),
             **about,
         }
         with atomic_write(record_path(out)) as temporary, temporary.open("wb") as file:
@@ -178,28 +194,6 @@ _FIRST_LINE_BYTES: Final = 1 << 26
 
 _GAP_BYTES: Final = 24
 """A place fits into fewer digits."""
-
-
-def _item(name: str) -> bytes:
-    return name.encode() + b"\0"
-
-
-class Digest:
-    """The digest of names as `Listing` makes it."""
-
-    def __init__(self) -> None:
-        self._hash = hashlib.blake2b(digest_size=16)
-        self._n = 0
-
-    def add(self, name: str) -> None:
-        """One more name."""
-        self._hash.update(_item(name))
-        self._n += 1
-
-    @property
-    def names(self) -> Names:
-        """Of all so far."""
-        return Names(n=self._n, digest=self._hash.hexdigest())
 
 
 def record_path(out: Path) -> Path:
