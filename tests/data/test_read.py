@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from toolkit.core.errors import InputError
-from toolkit.data.read import MAX_FILE_BYTES, ReadError, read_file
+from toolkit.data.read import ReadError, read, read_file
+from toolkit.data.walk import Sample
 from toolkit.images.header import DecodeError
 
 
@@ -21,7 +22,7 @@ def test_a_pipe_is_refused_at_once(tmp_path: Path) -> None:
 def test_an_endless_device_is_refused(tmp_path: Path) -> None:
     (tmp_path / "a.png").symlink_to("/dev/zero")
     with pytest.raises(ReadError, match="a device, pipe or socket"):
-        read_file(str(tmp_path / "a.png"), 1 << 20)
+        read(Sample(str(tmp_path / "a.png"), "", 1 << 20, 0))
 
 
 @pytest.mark.parametrize(("size", "kind"), [(MAX_FILE_BYTES + 1, "too_large"), (200 << 20, "not_an_image")])
@@ -30,7 +31,7 @@ def test_a_huge_file_is_refused_by_size_or_first_bytes(tmp_path: Path, size: int
     path.touch()
     os.truncate(path, size)
     with pytest.raises(DecodeError) as caught:
-        read_file(str(path), size)
+        read_file(str(path))
     assert caught.value.kind == kind
 
 
@@ -45,4 +46,4 @@ def test_all_bytes_are_read_whatever_was_expected(tmp_path: Path) -> None:
     content = os.urandom(70_000)
     (tmp_path / "a.png").write_bytes(content)
     for expected in (0, 10, 70_000, 90_000):
-        assert read_file(str(tmp_path / "a.png"), expected) == content
+        assert read(Sample(str(tmp_path / "a.png"), "", expected, 0))[1] == content

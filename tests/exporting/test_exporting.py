@@ -270,9 +270,9 @@ def test_a_contract_with_other_labels_is_caught(
 ) -> None:
     right = artefacts._writers
 
-    def writers(*arguments: Any) -> Iterator[Callable[[Path, Contract], None]]:
-        for write in right(*arguments):
-            yield lambda path, contract: write(path, replace(contract, labels=contract.labels[::-1]))  # noqa: B023
+    def writers(*arguments: Any) -> Iterator[tuple[bool, Callable[[Path, Contract], None]]]:
+        for last_resort, write in right(*arguments):
+            yield last_resort, lambda path, contract: write(path, replace(contract, labels=contract.labels[::-1]))  # noqa: B023
 
     monkeypatch.setattr(artefacts, "_writers", writers)
     with pytest.raises(MismatchError, match="contract in it"):

@@ -22,10 +22,10 @@ from toolkit.core.progress import SILENT, Progress
 from toolkit.core.text import printable
 from toolkit.data import archive
 from toolkit.data.label_table import TABLE_HINT, Labels, LabelTables, find_labels, is_table
-from toolkit.data.read import read_file
+from toolkit.data.read import read
 from toolkit.data.split_tree import subset_of
 from toolkit.data.unpack import unpacked_folder
-from toolkit.data.walk import FOLDERS_HINT, is_hidden, is_image, is_image_name, is_unreadable_folder, slashes, walk
+from toolkit.data.walk import FOLDERS_HINT, Sample, is_hidden, is_image, is_image_name, is_unreadable_folder, slashes, walk
 
 NO_CLASS: Final = "no_class"
 """The kind of problem of an image that lies in no class folder, or that no table gives a label."""
@@ -137,7 +137,7 @@ class Source:
         """`files` with the functions that read them: a folder's run in any thread, an archive's are read already."""
         if self.root is not None:
             for file in files:
-                yield file, partial(read_file, self.origin(file), file.size)
+                yield file, partial(_read, Sample(self.origin(file), "", file.size, file.mtime_ns))
             return
         wanted = {self._members[file.name].index: file for file in files}
         for member, data in archive.contents(self.path, [self._members[file.name] for file in files]):
@@ -150,6 +150,10 @@ class Source:
             label = f"\0{file.label}" if self.table else ""
             digest.update(f"{file.name}\0{file.size}\0{file.mtime_ns}{label}\n".encode("utf-8", "surrogateescape"))
         return digest.hexdigest()
+
+
+def _read(sample: Sample) -> bytes:
+    return read(sample)[1]
 
 
 def _unpacked(data: bytes | InputError) -> bytes:
@@ -330,9 +334,13 @@ def _classed(name: str, size: int, mtime_ns: int, problem: Problem | None) -> So
 MAX_NAME_BYTES: Final = 1500
 MAX_LEVELS: Final = 100
 """What lies deeper, or has a longer place, would not fit below the folder of a split everywhere."""
+_SURELY_SHORT: Final = 63
+"""So many characters are at most 252 bytes and 63 levels."""
 
 
 def _too_long(name: str) -> Problem | None:
+    if len(name) <= _SURELY_SHORT:
+        return None
     levels, n_bytes = name.count("/"), len(os.fsencode(name))
     longest = max(len(os.fsencode(part)) for part in name.split("/"))
     if levels <= MAX_LEVELS and n_bytes <= MAX_NAME_BYTES and longest <= 255:

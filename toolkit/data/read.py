@@ -60,17 +60,17 @@ def read(sample: Sample) -> tuple[Sample, bytes]:
         os.close(handle)
 
 
-def read_file(path: str, size: int = 0) -> bytes:
-    """All bytes of the file at `path`; `size` is how many are expected.
+def read_file(path: str) -> bytes:
+    """All bytes of the file at `path`.
 
     Raises:
         ReadError, DecodeError: as `read`.
     """
     try:
-        mtime_ns = os.stat(path).st_mtime_ns
+        status = os.stat(path)
     except (OSError, ValueError) as error:
         raise ReadError(f"cannot be read: {_reason(error)}") from None
-    return read(Sample(path, "", size, mtime_ns))[1]
+    return read(Sample(path, "", status.st_size, status.st_mtime_ns))[1]
 
 
 def _refuse_unless_image(handle: int, size: int) -> None:
@@ -87,7 +87,7 @@ def _read_all(handle: int, expected: int) -> bytes:
     if expected > MAX_FILE_BYTES:
         return b""
     data = os.read(handle, expected + 1)
-    while 0 < len(data) <= expected and (more := os.read(handle, expected + 1 - len(data))):
+    while 0 < len(data) < expected and (more := os.read(handle, expected + 1 - len(data))):
         data += more
     return data
 

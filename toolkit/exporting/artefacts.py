@@ -20,6 +20,7 @@ from toolkit.core.progress import SILENT, Progress
 from toolkit.exporting.export_folder import REPORT_JSON, export_folder
 from toolkit.exporting.formats import quantize_onnx, to_onnx, to_savedmodel, to_tflite
 from toolkit.exporting.formats.tflite_biases import with_corrected_biases
+from toolkit.exporting.formats.tflite_head import with_float_head
 from toolkit.exporting.kit import KIT, write_kit
 from toolkit.exporting.load import ExportSource, open_model
 from toolkit.exporting.options import ExportOptions, Format, Quantize
@@ -118,9 +119,11 @@ def _proof(source: ExportSource, options: ExportOptions, progress: Progress) -> 
 def _export_one(source: ExportSource, kind: Format, options: ExportOptions, proof: Proof, folder: Path) -> Artefact:
     contract = replace(source.network.contract, quantization=str(options.quantize or "float32"))
     target = folder / artefact_name(kind, options)
-    tried = [
-        (write, _verified(write, target, contract, proof, options, kind)) for write in _writers(source, kind, options)
-    ]
+    tried: list[tuple[_Write, Verification]] = []
+    for last_resort, write in _writers(source, kind, options):
+        if last_resort and any(not found.misses for _, found in tried):
+            break
+        tried.append((write, _verified(write, target, contract, proof, options, kind)))
     write, found = max(tried, key=lambda pair: _rank(pair[1]))
     if write is not tried[-1][0]:
         write(target, contract)
@@ -148,24 +151,28 @@ def _rank(found: Verification) -> tuple[int, float, float]:
     return -len(found.misses), found.agreement, found.accuracy[0] if found.accuracy else 0.0
 
 
-def _writers(source: ExportSource, kind: Format, options: ExportOptions) -> Iterator[_Write]:
-    """Ways to convert the model; each is a function that writes the result with a contract."""
+def _writers(source: ExportSource, kind: Format, options: ExportOptions) -> Iterator[tuple[bool, _Write]]:
+    """Ways to convert the model, each with whether it is only for one that no other way suits."""
     calibration = _calibration(source) if options.quantize is Quantize.INT8 else None
     if kind is Format.ONNX:
         model = to_onnx.convert(source.network, options.opset)
         if calibration is not None:
             for _, candidate in quantize_onnx.to_int8(model, calibration):
-                yield partial(to_onnx.save, candidate)
+                yield False, partial(to_onnx.save, candidate)
             return
-        yield partial(to_onnx.save, quantize_onnx.to_float16(model) if options.quantize is Quantize.FLOAT16 else model)
+        whole = quantize_onnx.to_float16(model) if options.quantize is Quantize.FLOAT16 else model
+        yield False, partial(to_onnx.save, whole)
     elif kind is Format.SAVEDMODEL:
-        yield partial(to_savedmodel.save, source.network)
+        yield False, partial(to_savedmodel.save, source.network)
     else:
         flat = to_tflite.convert(source.network, options.quantize, calibration)
-        yield partial(to_tflite.save, flat)
+        yield False, partial(to_tflite.save, flat)
         if calibration is not None:
             exact = to_tflite.convert(source.network, None, takes_float=True)
-            yield partial(to_tflite.save, with_corrected_biases(flat, exact, calibration[:N_MEANS]))
+            corrected = with_corrected_biases(flat, exact, calibration[:N_MEANS])
+            yield False, partial(to_tflite.save, corrected)
+            if (mixed := with_float_head(corrected, exact)) is not None:
+                yield True, partial(to_tflite.save, mixed)
 
 
 def _calibration(source: ExportSource) -> Images:

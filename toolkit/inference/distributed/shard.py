@@ -88,10 +88,13 @@ class Shard:
         >>> Shard(4, 4).holds("photos/1.jpg")
         True
         """
-        if self.count == 1:
-            return True
-        digest = hashlib.blake2b(name.encode(), digest_size=8).digest()
-        return int.from_bytes(digest, "big") % self.count == self.index - 1
+        return self.count == 1 or shard_of(name, self.count) == self.index
+
+
+def shard_of(name: str, count: int) -> int:
+    """The one of `count` shards, 1..count, that holds the file called `name`."""
+    digest = hashlib.blake2b(name.encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "big") % count + 1
 
 
 def _numbers(variables: Mapping[str, str], names: tuple[str, ...]) -> list[int]:

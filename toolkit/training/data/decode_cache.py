@@ -139,7 +139,7 @@ def _decode_row(
     digest = ""
     try:
         with limits.unread(sample.size):
-            data = read_file(f"{root}/{sample.path}", max(sample.size, 0))
+            data = read_file(f"{root}/{sample.path}")
             digest = hashlib.sha256(data).hexdigest()
             image = decode(data, spec, limits=limits)
     except InputError as error:

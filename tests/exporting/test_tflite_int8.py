@@ -1,4 +1,4 @@
-"""Biases of an int8 TFLite file that take back what rounded weights do to the means."""
+"""What is done to an int8 TFLite file so that it keeps the accuracy: corrected biases, a head in float32."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ from ai_edge_litert.interpreter import Interpreter
 from toolkit.exporting import serving_graph
 from toolkit.exporting.formats import to_tflite
 from toolkit.exporting.formats.tflite_biases import DENSE, DEPTHWISE, _moved, with_corrected_biases
+from toolkit.exporting.formats.tflite_head import with_float_head
 from toolkit.exporting.options import Quantize
+from toolkit.exporting.serving_graph import Network
 from toolkit.images.spec import Preprocess
 from toolkit.model_files.contract import Contract
 from toolkit.model_files.conventions import Output, Values
@@ -32,7 +34,8 @@ def _run(
     return np.asarray(interpreter.get_tensor(target).copy())
 
 
-def test_the_corrected_file_is_nearer_to_the_float_one() -> None:
+def _network(classes: int = 4) -> Network:
+    """One whose rounded weights cost much: the first rows of each kernel make the steps of the others coarse."""
     rng = np.random.default_rng(0)
     layers = [
         keras.Input((16, 16, 3)),
@@ -41,18 +44,25 @@ def test_the_corrected_file_is_nearer_to_the_float_one() -> None:
         keras.layers.DepthwiseConv2D(3, padding="same", activation="relu"),
         keras.layers.Conv2D(64, 1, activation="relu"),
         keras.layers.GlobalAveragePooling2D(),
-        keras.layers.Dense(4, activation="softmax"),
+        keras.layers.Dense(classes, activation="softmax"),
     ]
     model = keras.Sequential(layers)
     for layer in model.layers:
         if layer.weights:
             kernel, bias = layer.get_weights()
             kernel = rng.normal(0, 0.15, kernel.shape).astype(np.float32)
-            kernel[0] *= 6  # makes the steps of the others coarse
+            kernel[0] *= 6
             layer.set_weights([kernel, rng.normal(0, 0.1, bias.shape)])
-    contract = Contract(labels=("a", "b", "c", "d"), preprocess=Preprocess(height=16, width=16))
-    network = serving_graph.build(model, contract, Values.BYTES, Output.PROBABILITIES)
-    images_u8 = rng.integers(0, 256, (48, 16, 16, 3), np.uint8)
+    contract = Contract(labels=tuple("abcdefgh"[:classes]), preprocess=Preprocess(height=16, width=16))
+    return serving_graph.build(model, contract, Values.BYTES, Output.PROBABILITIES)
+
+
+def _images() -> Images:
+    return np.random.default_rng(1).integers(0, 256, (48, 16, 16, 3), np.uint8)
+
+
+def test_the_corrected_file_is_nearer_to_the_float_one() -> None:
+    network, images_u8 = _network(), _images()
     int8 = to_tflite.convert(network, Quantize.INT8, images_u8)
     exact = to_tflite.convert(network, None, takes_float=True)
     corrected = with_corrected_biases(int8, exact, images_u8)
@@ -60,7 +70,32 @@ def test_the_corrected_file_is_nearer_to_the_float_one() -> None:
     before, after = (np.abs(_run(file, images_u8, dtype=np.uint8) - expected).mean() for file in (int8, corrected))
     assert corrected != int8
     assert after < before
-    assert with_corrected_biases(int8, _other(contract), images_u8) == int8
+    assert with_corrected_biases(int8, _other(network.contract), images_u8) == int8
+
+
+@pytest.mark.parametrize("classes", [2, 8])
+def test_a_float_head_leaves_the_integers_before_it_and_has_no_steps(classes: int) -> None:
+    network, images_u8 = _network(classes), _images()
+    int8 = to_tflite.convert(network, Quantize.INT8, images_u8)
+    exact = to_tflite.convert(network, None, takes_float=True)
+    mixed = with_float_head(int8, exact)
+    assert mixed is not None
+    expected = _run(exact, images_u8, dtype=np.float32)
+    before, after = (_run(file, images_u8, dtype=np.uint8) for file in (int8, mixed))
+    assert np.abs(after - expected).mean() < np.abs(before - expected).mean()
+    assert np.abs(after.sum(axis=1) - 1).max() < 1e-6
+    assert len(np.unique(after)) > len(np.unique(before))
+    kinds = [tensor["dtype"] for tensor in Interpreter(model_content=mixed).get_tensor_details()]
+    assert kinds.count(np.int8) > 5
+    assert len(mixed) < len(int8) + 4 * 65 * classes + 2048  # the weights of the old head are gone
+
+
+def test_a_network_without_a_dense_layer_has_no_float_head() -> None:
+    layers = [keras.Input((16, 16, 3)), keras.layers.Conv2D(3, 3), keras.layers.GlobalAveragePooling2D()]
+    contract = Contract(labels=("a", "b", "c"), preprocess=Preprocess(height=16, width=16))
+    network = serving_graph.build(keras.Sequential(layers), contract, Values.BYTES, Output.LOGITS)
+    int8 = to_tflite.convert(network, Quantize.INT8, _images())
+    assert with_float_head(int8, to_tflite.convert(network, None, takes_float=True)) is None
 
 
 def _other(contract: Contract) -> bytes:
