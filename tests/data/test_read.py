@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from toolkit.core.errors import InputError
-from toolkit.data.read import ReadError, read, read_file
+from toolkit.data.read import MAX_FILE_BYTES, ReadError, read, read_file
 from toolkit.data.walk import Sample
 from toolkit.images.header import DecodeError
 
