@@ -25,7 +25,16 @@ from toolkit.data.label_table import TABLE_HINT, Labels, LabelTables, find_label
 from toolkit.data.read import read
 from toolkit.data.split_tree import subset_of
 from toolkit.data.unpack import unpacked_folder
-from toolkit.data.walk import FOLDERS_HINT, Sample, is_hidden, is_image, is_image_name, is_unreadable_folder, slashes, walk
+from toolkit.data.walk import (
+    FOLDERS_HINT,
+    Sample,
+    is_hidden,
+    is_image,
+    is_image_name,
+    is_unreadable_folder,
+    slashes,
+    walk,
+)
 
 NO_CLASS: Final = "no_class"
 """The kind of problem of an image that lies in no class folder, or that no table gives a label."""
