@@ -29,9 +29,14 @@ format:
 bench model photos *arguments:
     {{python}} tools/bench_infer.py {{model}} {{photos}} {{arguments}}
 
-# Bring the generated parts of README and docs up to date
+# Bring the generated parts of the pages up to date and build the site into site/
 docs:
-    {{python}} tools/update_readme.py
+    {{python}} tools/update_docs.py
+    NO_MKDOCS_2_WARNING=1 .venv/bin/mkdocs build -q
+
+# Make the README's images anew, from a real run (a minute and a half)
+screenshots:
+    {{python}} tools/make_screenshots.py
 
 # Everything that must hold before a change is taken
 ci:

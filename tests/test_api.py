@@ -35,9 +35,9 @@ def test_importing_costs_nothing() -> None:
 
 
 @pytest.mark.slow
-def test_the_example_in_the_readme_runs(pet_images: Path, tmp_path: Path) -> None:
+def test_the_example_of_the_documentation_runs(pet_images: Path, tmp_path: Path) -> None:
     block = re.search(
-        r"<!-- api -->.*?```python\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL
+        r"<!-- api -->.*?```python\n(.*?)```", (ROOT / "docs" / "python.md").read_text(encoding="utf-8"), re.DOTALL
     )
     assert block is not None
     for kind in ("Cat", "Dog"):

@@ -1,4 +1,4 @@
-"""The README's cron line, run as cron runs it: `/bin/sh`, no terminal, hardly an environment."""
+"""The crontab of README and docs/cron.md, run as cron runs it: `/bin/sh`, no terminal, hardly an environment."""
 
 from __future__ import annotations
 
@@ -33,17 +33,22 @@ def place(pet_images: Path, tmp_path: Path) -> Path:
     return tmp_path
 
 
-def readme_line(place: Path) -> str:
-    """The README's command, as it stands in a crontab, with its paths put where they are in this test."""
-    readme = (ROOT / "README.md").read_text()
-    found = re.search(r"^30 2 \* \* \*  (.*)$", readme, re.MULTILINE)
-    assert found is not None
-    return found[1].replace("/srv/photos", str(place)).replace("/opt/toolkit/bin", str(place / "bin"))
+def crontab() -> list[str]:
+    """The lines of the README's crontab."""
+    block = re.search(r"```cron\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    assert block is not None
+    return block[1].splitlines()
 
 
-def cron(place: Path) -> subprocess.CompletedProcess[str]:
-    """Run the README's line as cron does: up to the first bare percent sign, the escaped ones unescaped."""
-    line = re.split(r"(?<!\\)%", readme_line(place))[0].replace(r"\%", "%")
+def readme_line(place: Path, command: str = "infer") -> str:
+    """A command of it, as it stands in a crontab, with its paths put where they are in this test."""
+    (found,) = [line.split("  ", 1)[1] for line in crontab() if f"/toolkit {command} " in line]
+    return found.replace("/srv/photos", str(place)).replace("/opt/toolkit/bin", str(place / "bin"))
+
+
+def cron(place: Path, command: str = "infer") -> subprocess.CompletedProcess[str]:
+    """Run a line of the README as cron does: up to the first bare percent sign, the escaped ones unescaped."""
+    line = re.split(r"(?<!\\)%", readme_line(place, command))[0].replace(r"\%", "%")
     return subprocess.run(
         ["env", "-i", "HOME=/nonexistent", "PATH=/usr/bin:/bin", "SHELL=/bin/sh", "/bin/sh", "-c", line],
         capture_output=True,
@@ -56,6 +61,28 @@ def cron(place: Path) -> subprocess.CompletedProcess[str]:
 
 def log(place: Path) -> list[dict[str, object]]:
     return [json.loads(line) for line in (place / "labels.log").read_text().splitlines()]
+
+
+def test_the_page_about_cron_has_the_same_crontab() -> None:
+    page = (ROOT / "docs" / "cron.md").read_text()
+    assert "```cron\n" + "\n".join(crontab()) + "\n```" in page
+    for line in crontab()[3:]:
+        assert re.match(r"\d+ \d+ \* \* [\d*]  cd /srv/photos && /opt/toolkit/bin/toolkit \w+ ", line), line
+        assert not re.search(r"(?<!\\)%", line), line
+
+
+def test_sundays(place: Path, pet_images: Path) -> None:
+    """The split is made, joined by a new image, and left alone; nothing is mailed."""
+    for kind in ("Cat", "Dog"):
+        (place / "PetImages" / kind).mkdir(parents=True)
+        for n in range(20, 26):
+            shutil.copy2(pet_images / kind / f"{n}.jpg", place / "PetImages" / kind)
+    for n_images in (12, 12, 13):
+        if n_images == 13:
+            shutil.copy2(pet_images / "Dog" / "1.jpg", place / "PetImages" / "Dog")
+        sunday = cron(place, "split")
+        assert (sunday.returncode, sunday.stdout, sunday.stderr) == (0, "", "")
+        assert len(list((place / "PetImages-split").rglob("*.jpg"))) == n_images
 
 
 def test_nights(place: Path, pet_images: Path) -> None:

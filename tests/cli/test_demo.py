@@ -7,9 +7,9 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from support.command_line import ROOT
+from support.command_line import ROOT, run_cli
 
-from toolkit.cli.machine.demo import unpack_images
+from toolkit.cli.machine.demo import STEPS, unpack_images
 from toolkit.core.errors import InputError
 from toolkit.images.decode import decode
 from toolkit.images.spec import Colour, Preprocess
@@ -48,3 +48,14 @@ def test_the_demo_refuses_a_folder_with_something_in_it(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="something in it"):
         unpack_images(tmp_path)
     assert [p.name for p in tmp_path.iterdir()] == ["precious.txt"]
+
+
+@pytest.mark.slow
+def test_the_demo_runs_every_step_and_ends_with_a_report(tmp_path: Path) -> None:
+    done = run_cli("demo", "tour", cwd=tmp_path, TOOLKIT_CACHE=str(tmp_path / "cache"))
+    assert done.returncode == 0, done.stderr
+    lines = done.stderr.splitlines()
+    assert [line.split()[2] for line in lines if line.startswith("$ toolkit ")] == [s.arguments[0] for s in STEPS]
+    assert "\\n" not in done.stderr
+    assert (tmp_path / lines[-1]).name == "report.html"
+    assert (tmp_path / lines[-1]).is_file()

@@ -76,23 +76,29 @@ def demo(
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> None:
-    """Run every step on 2,000 real images that ship with the package, in under a minute.
+    """Run every step on 2,000 real images that come with the package, in about a minute.
 
     split, train, export, infer and evaluate, each printed as the command that you would type. Needs the `train` extra.
     """
     started = time.monotonic()
     unpack_images(directory)
-    console.say(f"2,000 Fashion-MNIST images in ten class folders: {directory / 'fashion'}\n$ cd {directory}")
+    _lines(f"2,000 Fashion-MNIST images in ten class folders: {directory / 'fashion'}", f"$ cd {directory}")
     for step in STEPS:
-        console.say(f"\n# {step.why}\n$ toolkit {shlex.join(step.arguments)}")
+        _lines("", f"# {step.why}", f"$ toolkit {shlex.join(step.arguments)}")
         code = _run(step.arguments, directory)
         if code:
-            console.say(f"\nThe demo stopped here: this command ended with exit code {code}.")
+            _lines("", f"The demo stopped here: this command ended with exit code {code}.")
             raise typer.Exit(code)
-    console.say(
-        f"\nDone in {time.monotonic() - started:.0f} s. Look at {directory / 'labels.csv'}, "
-        f"{directory / 'report' / 'report.html'} and {directory / 'model' / 'curves.png'}."
+    _lines(
+        "",
+        f"Done in {time.monotonic() - started:.0f} s. The rows are in {directory / 'labels.csv'}. Open the report:",
+        str(directory / "report" / "report.html"),
     )
+
+
+def _lines(*lines: str) -> None:
+    for line in lines:
+        console.say(line)
 
 
 def _run(arguments: tuple[str, ...], directory: Path) -> int:
