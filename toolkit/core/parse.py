@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import tomllib
 from typing import Any, Final, NoReturn
 
 MAX_KEY_PARTS: Final = 64
@@ -37,6 +36,8 @@ def parse_toml(text: str) -> dict[str, Any]:
     Raises:
         ValueError: not TOML, numbers of thousands of digits, or nested too deeply.
     """
+    import tomllib  # here, as it takes 9 ms that most commands need not spend
+
     if _DEEP_KEY.search(text):  # tomllib takes a time that grows with the square of their number
         raise ValueError(f"a key of more than {MAX_KEY_PARTS} parts")
     try:
