@@ -18,6 +18,8 @@ SNIFF_FIRST_BYTES: Final = 4 << 20
 
 _HEAD_BYTES: Final = 512
 
+_FLAGS: Final = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+
 
 class ReadError(InputError):
     """A file could not be read to its end. It may succeed another time."""
@@ -33,7 +35,7 @@ def read(sample: Sample) -> tuple[Sample, bytes]:
         DecodeError: it is larger than `MAX_FILE_BYTES`, or large and no image by its first bytes.
     """
     try:
-        handle = os.open(sample.path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+        handle = os.open(sample.path, _FLAGS)
     except (OSError, ValueError) as error:
         raise ReadError(f"cannot be read: {_reason(error)}") from None
     try:
