@@ -53,7 +53,10 @@ EXTRAS: Final = (
     ("more image formats", ("PIL", "pillow_jxl"), "formats"),
     ("HEIC images", ("pi_heif",), "heic"),
 )
-"""What an extra is for, the packages it needs, and its name."""
+"""What an extra is for, the modules it needs, and its name."""
+
+PACKAGES: Final = {"PIL": "pillow", "pillow_jxl": "pillow-jxl-plugin"}
+"""Packages that are not called as their module."""
 
 
 def diagnose() -> list[Diagnosis]:
@@ -120,10 +123,16 @@ def _extras() -> Iterator[Diagnosis]:
     for purpose, modules, extra in EXTRAS:
         missing = [module for module in modules if find_spec(module) is None]
         if missing:
-            yield Diagnosis(purpose, Verdict.OFF, f"not installed: {', '.join(missing)}", _install(extra))
+            yield Diagnosis(
+                purpose, Verdict.OFF, f"not installed: {', '.join(map(_package, missing))}", _install(extra)
+            )
         else:
-            versions = ", ".join(f"{name} {_version(name.replace('_', '-'))}" for name in modules)
+            versions = ", ".join(f"{name} {_version(name) or ''}".rstrip() for name in map(_package, modules))
             yield Diagnosis(purpose, Verdict.OK, versions)
+
+
+def _package(module: str) -> str:
+    return PACKAGES.get(module, module.replace("_", "-"))
 
 
 def _install(extra: str) -> str:

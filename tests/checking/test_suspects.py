@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from support.command_line import run_cli
+from support.command_line import Cli, run_cli
 from support.onnx_networks import contract, write_conv_network
 from support.result_files import write_image
 
@@ -78,8 +78,34 @@ def test_what_cannot_be_judged(colours: Path) -> None:
     source = open_source(colours / "data")
     with pytest.raises(UsageError, match="--folds 1"):
         suspected_labels(source, colours / "model.onnx", folds=1)
-    with pytest.raises(InputError, match="13 readable images or more"):
+    with pytest.raises(InputError, match="class red has 11 files, fewer than the 13 folds"):
         suspected_labels(source, colours / "model.onnx", folds=13)
+
+
+def test_findings_are_printed_where_no_label_can_be_judged(colours: Path, run: Cli) -> None:
+    (colours / "data/red/broken.png").write_bytes(b"")
+    for path in sorted((colours / "data/red").glob("*.png"))[3:-1]:
+        path.unlink()
+    line = ("check", "data", "--model", "model.onnx")
+    done = run(*line, "--out", "found.csv")
+    assert done.code == 0, done.err
+    why = "class red has 4 files, fewer than the 5 folds that the labels are judged in"
+    assert f"warning: no label is judged by --model model.onnx: data: {why}; --folds 4" in done.err
+    assert "class red has 3 readable images, fewer than the 4 folds" in run(*line, "--folds", "4").err
+    assert "empty: 1 (files of 0 bytes)" in done.out
+    assert "red/broken.png" in (colours / "found.csv").read_text()
+    done = run(*line, "--fail-on", "suspected_label")
+    assert (done.code, "empty: 1 " in done.out, "has nothing to go by" in done.err) == (3, True, True)
+    shutil.rmtree(colours / "data/red")
+    assert "it has 1 class" in run(*line).err
+
+
+def test_a_model_that_is_not_there_is_said_at_once(colours: Path, run: Cli) -> None:
+    done = run("check", "data", "--model", "modle.onnx")
+    assert (done.code, done.out) == (4, "")
+    assert "modle.onnx: no model there; did you mean 'model.onnx'?" in done.err
+    assert "did you mean 'imagenet'?" in run("infer", "data", "--model", "imagnet").err
+    assert "did you mean" not in run("infer", "data", "--model", "elsewhere/imagnet").err
 
 
 @pytest.mark.slow

@@ -15,7 +15,11 @@ from toolkit.data.cache import cache_entries, parse_age
 
 def fill(folder: Path) -> None:
     """Decoded images of today, a model of 40 days ago, an unpacked archive of 3 days ago, and somebody's own file."""
-    for name, days in (("Pets-0123456789abcdef/x.u8", 0), ("models/imagenet.onnx", 40), ("archives/Pets-1/a/b.jpg", 3)):
+    for name, days in (
+        ("Pets-0123456789abcdef/x.u8", 0),
+        ("models/imagenet-0123456789ab-0123456789abcdef.onnx", 40),
+        ("archives/Pets-1/a/b.jpg", 3),
+    ):
         path = folder / name
         path.parent.mkdir(parents=True)
         path.write_bytes(bytes(1_500_000))
@@ -28,14 +32,18 @@ def test_shows_and_clears(tmp_path: Path) -> None:
     fill(tmp_path)
     done = run_cli("cache", "--cache-dir", tmp_path, cwd=tmp_path)
     assert [line.split() for line in done.stdout.splitlines()] == [
-        ["Pets-0123456789abcdef", "decoded", "images", "1.5", "MB", "today"],
-        ["Pets-1", "an", "unpacked", "archive", "1.5", "MB", "3", "days"],
-        ["imagenet.onnx", "a", "model", "1.5", "MB", "40", "days"],
+        ["decoded", "images", "of", "Pets", "1.5", "MB", "today"],
+        ["the", "unpacked", "archive", "Pets-1", "1.5", "MB", "3", "days"],
+        ["the", "model", "imagenet", "1.5", "MB", "40", "days"],
     ]
     assert done.stderr == f"{tmp_path}: 4.5 MB in the cache\n"
     done = run_cli("cache", "--clear", "--older-than", "30d", TOOLKIT_CACHE=str(tmp_path), cwd=tmp_path)
     assert done.stderr == f"{tmp_path}: 1.5 MB removed\n"
-    assert [entry.holds for entry in cache_entries(tmp_path)] == ["decoded images", "an unpacked archive"]
+    assert [entry.holds for entry in cache_entries(tmp_path)] == [
+        "decoded images of Pets",
+        "the unpacked archive Pets-1",
+    ]
+    assert run_cli("cache", "--verbose", "--cache-dir", tmp_path, cwd=tmp_path).stdout.count(str(tmp_path)) == 2
     run_cli("cache", "--clear", "--cache-dir", tmp_path, cwd=tmp_path)
     assert cache_entries(tmp_path) == []
     assert (tmp_path / "mine/letter.txt").read_text() == "mine"

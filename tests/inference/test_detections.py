@@ -83,6 +83,19 @@ def what_is_said(table: Path) -> list[tuple[object, ...]]:
 LINE = ("infer", "photos", "--model", "model.onnx", "--detections", "md.json")
 
 
+def test_on_screen_no_box_is_called_what_it_is(traps: Path, run: Cli) -> None:
+    flat = {"file": "failed.png", "detections": [one(0.9, [0.1, 0.1, 0.0, 0.4])]}
+    content = json.loads((traps / "md.json").read_text())
+    content["images"] = [flat, *(image for image in IMAGES if image["file"] != "failed.png")]
+    (traps / "md.json").write_text(json.dumps(content))
+    done = run(*LINE)
+    lines = [line for line in done.out.splitlines() if ": empty" in line]
+    assert [line.partition(":")[0] for line in lines] == [
+        f"photos/{name}.png" for name in ("failed", "nothing", "weak")
+    ]
+    assert all(line.endswith(": empty: no box with a size that is sure enough (--min-detection)") for line in lines)
+
+
 def test_each_box_is_a_row(traps: Path, run: Cli) -> None:
     done = run(*LINE, "--out", "labels.csv", "--probabilities")
     assert done.code == 0, done.err

@@ -92,12 +92,14 @@ class CheckResult:
         findings: in the order of `KINDS`, then of the paths.
         n_files: files looked at.
         classes: class -> number of readable images.
+        not_judged: why a model that was asked for suspected labels judged none; "" otherwise.
     """
 
     source: Source
     findings: list[Finding]
     n_files: int
     classes: dict[str, int]
+    not_judged: str = ""
 
     def counts(self) -> dict[str, int]:
         """Kind -> number of findings, of the kinds that were found."""

@@ -12,6 +12,8 @@ from toolkit.core.files import fill_csv
 from toolkit.core.ownership import has_columns
 from toolkit.core.text import printable
 
+SUSPECTED: Final = "suspected_label"
+
 KINDS: Final[dict[str, str]] = {
     "empty": "files of 0 bytes",
     "truncated": "images that are cut off",
@@ -39,7 +41,7 @@ KINDS: Final[dict[str, str]] = {
     "grey": "grey among colour",
     "few_pictures": "classes with too few images",
     "imbalance": "classes far smaller than the largest",
-    "suspected_label": "labels that a model finds wrong (--model)",
+    SUSPECTED: "labels that a model finds wrong (--model)",
 }
 """Every kind of finding, in the order of reports, and what it stands for."""
 

@@ -37,8 +37,9 @@ def write(stream: RowStream, form: str) -> None:
 
 
 def _plain(row: ResultRow) -> str:
-    """`photos/1.jpg: Cat 97.1 %, Dog 2.9 %`."""
-    return f"{_name(row)}: {_problem(row) or ', '.join(f'{label} {_percent(p)}' for label, p in row.ranked)}"
+    """`photos/1.jpg: Cat 97.1 %, Dog 2.9 %`, or `photos/2.jpg: unsure: Cat 51.2 %, Dog 48.8 %`."""
+    ranked = ", ".join(f"{label} {_percent(p)}" for label, p in row.ranked)
+    return f"{_name(row)}: {_problem(row) or _unsure(row) + ranked}"
 
 
 def _drawn(row: ResultRow) -> str:
@@ -49,7 +50,7 @@ def _drawn(row: ResultRow) -> str:
         return f"{_name(row)}\n  {problem}"
     block = "█" if "utf" in (sys.stdout.encoding or "").lower() else "#"
     lines = columns([[label, (block * round(BAR * p)).ljust(BAR), _percent(p)] for label, p in row.ranked])
-    return "\n  ".join([_name(row), *lines])
+    return "\n  ".join([f"{_name(row)}{'' if row.label else ': unsure'}", *lines])
 
 
 def _name(row: ResultRow) -> str:
@@ -63,8 +64,12 @@ def _problem(row: ResultRow) -> str:
     if row.error:
         return f"failed: {row.error}"
     if not row.ranked:
-        return "empty: the detector saw nothing"
-    return "" if row.label else f"unsure, {_percent(row.confidence or 0.0)}"
+        return "empty: no box with a size that is sure enough (--min-detection)"
+    return ""
+
+
+def _unsure(row: ResultRow) -> str:
+    return "" if row.label else "unsure: "
 
 
 def _percent(p: float) -> str:

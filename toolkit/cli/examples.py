@@ -86,7 +86,7 @@ ok     processors              2 usable by this process
 """,
     "cache": """
 $ toolkit cache --older-than 30d --clear
-flower_photos-2f1b0a9c8d7e6f50  decoded images  303.4 MB  41 days
+decoded images of flower_photos  303.4 MB  41 days
 /home/me/.cache/toolkit-images: 303.4 MB removed
 """,
     "demo": """

@@ -19,6 +19,8 @@ ARCHIVES: Final = "archives"
 """Folders in the cache, beside those of decoded images, which end in a key."""
 
 _DECODED: Final = re.compile(r".*-[0-9a-f]{16}")
+_KEYS: Final = re.compile(r"(-[0-9a-f]{12,16})+(\.onnx)?$")
+"""What tells the names of like things apart, and says nothing to a reader."""
 
 
 def default_cache_dir() -> Path:
@@ -72,7 +74,7 @@ class CacheEntry:
 
     Attributes:
         path: a file or a folder.
-        holds: what it is, in words.
+        holds: what it is, in words, such as "decoded images of PetImages".
         n_bytes: its size.
         used: when it was read or written last, in seconds since 1970.
     """
@@ -85,10 +87,10 @@ class CacheEntry:
 
 def cache_entries(folder: Path) -> list[CacheEntry]:
     """What `toolkit` keeps in `folder`, the latest used first; what it did not write is not among it."""
-    found = [(path, "decoded images") for path in _inside(folder) if _DECODED.fullmatch(path.name) and path.is_dir()]
-    found += [(path, "a model") for path in _inside(folder / MODELS)]
-    found += [(path, "an unpacked archive") for path in _inside(folder / ARCHIVES) if path.is_dir()]
-    entries = [_entry(path, holds) for path, holds in found]
+    found = [(path, "decoded images of") for path in _inside(folder) if _DECODED.fullmatch(path.name) and path.is_dir()]
+    found += [(path, "the model") for path in _inside(folder / MODELS)]
+    found += [(path, "the unpacked archive") for path in _inside(folder / ARCHIVES) if path.is_dir()]
+    entries = [_entry(path, f"{holds} {_KEYS.sub('', path.name)}") for path, holds in found]
     return sorted(entries, key=lambda entry: (-entry.used, str(entry.path)))
 
 

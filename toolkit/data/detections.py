@@ -41,7 +41,7 @@ class Detections:
     bases: tuple[str, ...]
 
     def of(self, sample: Sample) -> Iterator[Sample]:
-        """The image once for each of its detections; once without one where nothing was detected or is known of it."""
+        """The image once for each of its detections; once without one where none is to be labelled or known."""
         if is_unreadable_folder(sample.path):
             yield sample
             return

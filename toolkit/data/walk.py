@@ -26,9 +26,10 @@ class Detection(NamedTuple):
     """What a detector says of an image.
 
     Attributes:
-        category: what it took it for, such as "animal"; "" where it saw nothing.
+        category: what it took it for, such as "animal"; "" where there is nothing to label.
         confidence: 0..1.
-        box: left, top, width and height as shares of the upright image; None where it saw nothing.
+        box: left, top, width and height as shares of the upright image; None where it saw nothing that has a size and
+            is sure enough.
         problem: why nothing is known; "" otherwise.
     """
 

@@ -8,7 +8,8 @@ labels of each kind are wrong is estimated from these probabilities, and so many
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -18,7 +19,7 @@ import numpy.typing as npt
 
 from toolkit.core.errors import InputError, UsageError
 from toolkit.core.progress import SILENT, Progress
-from toolkit.core.text import printable
+from toolkit.core.text import counted, printable
 from toolkit.data.cache import default_cache_dir
 from toolkit.data.class_source import Source
 from toolkit.data.walk import sample
@@ -68,13 +69,15 @@ def suspected_labels(
 
     Raises:
         UsageError: fewer than two folds.
-        InputError: a damaged archive, or fewer than two classes with as many readable images as folds.
+        TooFewError: fewer than two classes, or one with fewer readable images than folds.
+        InputError: a damaged archive.
         ModelError, MachineError: the model cannot be run.
     """
     if folds < 2:
         raise UsageError(f"--folds {folds}: expected 2 or more")
     shown = printable(str(source.path))
     files = [file for file in source.files if file.problem is None and file.label]
+    _require_enough(shown, Counter(file.label for file in files), "file", folds)
     session = FeatureSession(model, threads=1)
     where = source.unpacked(default_cache_dir(), progress) if source.root is None else source.origin
     progress.start("computing features", len(files))
@@ -90,11 +93,9 @@ def suspected_labels(
         progress.finish()
     labels = sorted({file.label for file in known})
     truth = np.array([labels.index(file.label) for file in known], np.int64)
-    if len(labels) < 2 or min(np.bincount(truth, minlength=len(labels))) < folds:
-        raise InputError(
-            f"{shown}: expected two classes or more, each with {folds} readable images or more",
-            hint="fewer --folds need fewer images",
-        )
+    _require_enough(
+        shown, {label: int(n) for label, n in zip(labels, np.bincount(truth), strict=True)}, "readable image", folds
+    )
     p = out_of_fold(np.stack(features), truth, len(labels), folds=folds, seed=seed)
     return [
         Suspect(
@@ -106,6 +107,25 @@ def suspected_labels(
         )
         for i, k in confident_disagreements(p, truth)
     ]
+
+
+class TooFewError(InputError):
+    """Too few classes or images to judge labels by."""
+
+
+def _require_enough(shown: str, counts: Mapping[str, int], noun: str, folds: int) -> None:
+    if len(counts) < 2:
+        raise TooFewError(
+            f"{shown}: labels are compared with those of other classes, and it has {counted(len(counts), 'class')}",
+            hint="give a dataset of two classes or more",
+        )
+    least = min(counts, key=lambda label: (counts[label], label))
+    if counts[least] < folds:
+        raise TooFewError(
+            f"{shown}: class {printable(least)} has {counted(counts[least], noun)}, "
+            f"fewer than the {folds} folds that the labels are judged in",
+            hint=f"--folds {counts[least]}" if counts[least] > 1 else "put more images into the class, or take it away",
+        )
 
 
 def confident_disagreements(p: Array, truth: Labels) -> list[tuple[int, int]]:

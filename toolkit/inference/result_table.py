@@ -28,7 +28,7 @@ OK: Final = "ok"
 UNSURE: Final = "unsure"
 ERROR: Final = "error"
 EMPTY: Final = "empty"
-"""The status where a detector saw nothing in the image, so that there was nothing to label."""
+"""The status where a detector saw nothing in the image that has a size and is sure enough: nothing was labelled."""
 
 CSV_SAFE: Final = "-csv-safe"
 """How the fingerprint in a row ends whose texts have an apostrophe before what a spreadsheet would compute."""
@@ -42,8 +42,8 @@ class ResultRow(NamedTuple):
 
     Attributes:
         path: the input as given, joined with its place inside, forward slashes.
-        ranked: (label, confidence) of the most probable classes, best first; the labels are "" where the row is
-            `unsure`; () where it is an `error` or `empty`.
+        ranked: (label, confidence) of the most probable classes, best first; () where the row is an `error` or
+            `empty`. A file keeps no labels of an `unsure` row: read back, they are "".
         probabilities: of every class in the model's order; () where they were not asked for, or there are none.
         truth: the class whose folder the file lies in, "" where there is none.
         status: `OK`, `UNSURE`, `ERROR` or `EMPTY`.
@@ -51,7 +51,7 @@ class ResultRow(NamedTuple):
         size: bytes, -1 where the file could not be read.
         mtime_ns: modification time in nanoseconds; 0 where the file could not be read.
         model: the short fingerprint of model and options.
-        detection: the part of the image that was labelled; None for all of it, and where a detector saw nothing.
+        detection: the part of the image that was labelled; None for all of it, and where the row is `empty`.
         exif: what the camera wrote; None where it was not asked for or the file could not be read.
     """
 
@@ -69,8 +69,8 @@ class ResultRow(NamedTuple):
 
     @property
     def label(self) -> str:
-        """The answer; "" where there is none."""
-        return self.ranked[0][0] if self.ranked else ""
+        """The answer; "" where there is none, or an unsure one."""
+        return self.ranked[0][0] if self.ranked and self.status == OK else ""
 
     @property
     def confidence(self) -> float | None:
@@ -130,7 +130,7 @@ class Layout:
             ranked, every = ((), ()) if prediction.probabilities is None else next(scores)
             status = ERROR if error else OK if ranked else EMPTY
             if ranked and ranked[0][1] < self.min_confidence:
-                status, ranked = UNSURE, tuple(("", confidence) for _, confidence in ranked)
+                status = UNSURE
             row = ResultRow(
                 path=sample.name,
                 ranked=ranked,
@@ -164,7 +164,7 @@ class Layout:
         shown = no_formula if self.csv_safe else str
         scores: Cells = []
         for label, confidence in row.ranked:
-            scores += (shown(label), f"{confidence:.6f}")
+            scores += ("" if row.status == UNSURE else shown(label), f"{confidence:.6f}")
         scores += [f"{p:.6f}" for p in row.probabilities]
         state = [str(row.size), str(row.mtime_ns)] if row.size >= 0 else ["", ""]
         texts = (shown(row.truth), row.status, shown(row.error))

@@ -315,8 +315,8 @@ def _same(bundle: Bundle, recipe: Recipe, rows: list[DataRow]) -> Bundle:
     if different == ["epochs"] and recipe.train.epochs > int(bundle.training["epochs"]):
         if recipe.train.schedule != "constant" or recipe.backbone:
             raise InputError(
-                f"{bundle.path}: finished, and its learning rate has fallen to zero over its "
-                f"{bundle.training['epochs']} epochs, so that more of them would change nothing",
+                f"{bundle.path}: finished, and its learning rate has fallen to zero by the end of its training "
+                f"(--epochs {bundle.training['epochs']}), so that more epochs would change nothing",
                 hint=f"--epochs {recipe.train.epochs} --force trains again from the start, over that many epochs",
             )
         if (bundle.path / workspace.STATE).is_file():

@@ -263,10 +263,9 @@ def files(result: InferResult) -> str:
 
 
 def counts_by_label(result: InferResult) -> str:
-    """`Cat 9,120 · Dog 15,801 · unsure 77 · failed 0`; of many labels the most frequent ones."""
+    """`Dog 15,801 · Cat 9,120 · unsure 77 · failed 0`: the most frequent labels first."""
     ordered = sorted(result.labels.items(), key=lambda item: (-item[1], item[0]))
-    shown = sorted(ordered[:LABELS_SHOWN])
-    counts = [f"{label} {n:,}" for label, n in shown]
+    counts = [f"{label} {n:,}" for label, n in ordered[:LABELS_SHOWN]]
     if rest := ordered[LABELS_SHOWN:]:
         counts.append(f"{len(rest):,} other {'label' if len(rest) == 1 else 'labels'} {sum(n for _, n in rest):,}")
     counts += [f"empty {result.n_empty:,}"] if result.detections else []

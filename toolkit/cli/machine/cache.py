@@ -35,9 +35,9 @@ def cache(
     now = time.time()
     least = parse_age(older_than) if older_than else 0.0
     entries = [entry for entry in cache_entries(folder) if now - entry.used >= least]
-    rows = [
-        [entry.path.name, entry.holds, f"{entry.n_bytes / 1e6:,.1f} MB", _age(now - entry.used)] for entry in entries
-    ]
+    rows = [[entry.holds, f"{entry.n_bytes / 1e6:,.1f} MB", _age(now - entry.used)] for entry in entries]
+    if verbose:
+        rows = [[*row, str(entry.path)] for row, entry in zip(rows, entries, strict=True)]
     for line in columns(rows) if rows and not console.Settings.quiet else ():
         console.out(line)
     if clear:

@@ -105,7 +105,7 @@ def train(
         raise
     validation = sum(result.bundle.data["validation"].values())
     summary = (
-        f"{result.bundle.recipe_name}, {len(result.history)} epochs, epoch {result.kept_epoch} kept, "
+        f"{result.bundle.recipe_name}, {counted(len(result.history), 'epoch')}, epoch {result.kept_epoch} kept, "
         f"validation accuracy {result.accuracy:.4f} ({counted(validation, 'image')})"
     )
     if not result.trained:

@@ -69,6 +69,7 @@ def check(
     from toolkit.data.label_table import LabelTables
     from toolkit.data.walk import require_read
     from toolkit.images.limits import Limits
+    from toolkit.sessions.resolve import resolve_model
 
     kinds = parse_kinds(fail_on)
     options = checking.CheckOptions(
@@ -90,6 +91,8 @@ def check(
     )
     limits = Limits.of(max_pixels, max_memory)
     with outputs(out, html, force=force, csv_safe=csv_safe, limits=limits) as write:
+        if model is not None:
+            resolve_model(model)  # a model that is not there is said before all images are looked at
         result = checking.check(source, options, console.progress())
         if model is not None:
             result = _with_suspects(result, model, folds)
@@ -99,16 +102,21 @@ def check(
 
 
 def _with_suspects(result: CheckResult, model: Path, folds: int) -> CheckResult:
-    """The audit with the labels that `model` finds wrong."""
+    """The audit with the labels that `model` finds wrong, or with the reason why none is judged."""
     from dataclasses import replace
 
-    from toolkit.checking.findings import Finding
-    from toolkit.embedding.suspects import suspected_labels
+    from toolkit.checking.findings import SUSPECTED, Finding
+    from toolkit.embedding.suspects import TooFewError, suspected_labels
 
-    suspects = suspected_labels(result.source, model, folds=folds, progress=console.progress())
+    progress = console.progress()
+    try:
+        suspects = suspected_labels(result.source, model, folds=folds, progress=progress)
+    except TooFewError as error:
+        progress.warn(f"no label is judged by --model {model}: {error.message}; {error.hint}")
+        return replace(result, not_judged=error.message)
     found = [
         Finding(
-            "suspected_label",
+            SUSPECTED,
             suspect.path,
             value=f"{suspect.confidence - suspect.likelihood:.4f}",
             detail=f"labelled {suspect.label} ({suspect.likelihood:.0%}), looks like {suspect.suggestion} "
@@ -123,8 +131,8 @@ def _with_suspects(result: CheckResult, model: Path, folds: int) -> CheckResult:
 def _report_check(result: CheckResult, kinds: frozenset[str]) -> None:
     """The findings by kind on stdout, a summary on stderr, exit 6 where `kinds` were found."""
     from toolkit.checking.check import failing
-    from toolkit.checking.findings import KINDS
-    from toolkit.core.errors import GateError
+    from toolkit.checking.findings import KINDS, SUSPECTED
+    from toolkit.core.errors import GateError, InputError
     from toolkit.data.passed_over import PassedOver
 
     for kind, n in result.counts().items() if not console.Settings.quiet else ():
@@ -139,6 +147,10 @@ def _report_check(result: CheckResult, kinds: frozenset[str]) -> None:
     others = PassedOver.of(found.path for found in result.findings if found.kind == "not_an_image").by_suffix
     files = counted(result.n_files, "file") + (f" (not images: {others})" if others else "")
     console.say(f"{result.source.path}: {files}, {readable}, {counted(len(result.findings), 'finding')}")
+    if result.not_judged and SUSPECTED in kinds:
+        raise InputError(
+            f"{result.not_judged}; so --fail-on {SUSPECTED} has nothing to go by", hint="leave it out of --fail-on"
+        )
     if failed := failing(result, kinds):
         named = ", ".join(f"{n:,} {kind}" for kind, n in failed.items())
         raise GateError(f"{result.source.path}: found {named}", hint="the lines above name them; --out lists them all")

@@ -171,7 +171,7 @@
     large.src = `image/${id}`;
     large.alt = row.path;
     byId("current-path").textContent = row.path;
-    const says = row.label ? `${row.label}, ${percent(row.confidence)}` : row.status === UNSURE ? `unsure, ${percent(row.confidence)}` : row.error || "empty: the detector saw nothing";
+    const says = row.label ? `${row.label}, ${percent(row.confidence)}` : row.status === UNSURE ? `unsure, ${percent(row.confidence)}` : row.error || "empty: no box with a size that is sure enough (--min-detection)";
     byId("current-says").textContent = decisions.has(id) ? `${says} · decided: ${named(decisions.get(id))}` : says;
     byId("accept").disabled = !row.label && !decisions.has(id);
     for (const button of buttons.children) button.setAttribute("aria-pressed", String(labelOf(row) === button.dataset.label));
