@@ -6,6 +6,7 @@ import csv
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from support.command_line import ROOT, environment
@@ -25,10 +26,7 @@ def test_generated_parts_are_current() -> None:
 
 
 @pytest.mark.parametrize("page", [*PAGES, *OTHERS], ids=lambda page: f"{page.parent.name}-{page.stem}")
-def test_links_lead_to_files_and_headings(page: object) -> None:
-    from pathlib import Path
-
-    assert isinstance(page, Path)
+def test_links_lead_to_files_and_headings(page: Path) -> None:
     text = re.sub(r"```.*?```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL)
     for target in LINK.findall(text):
         if re.match(r"[a-z]+:", target):
@@ -66,3 +64,29 @@ def test_the_numbers_of_the_recipes_are_those_of_their_files() -> None:
     text = (ROOT / "models" / "README.md").read_text(encoding="utf-8")
     for name in recipes.available():
         assert f"{recipes.load_recipe(name).parameters:,}" in text, name
+
+
+NUMBER = re.compile(r"(?<![\w.,])\d+(?:,\d{3})*(?:\.\d+)?(?![\w.]*\d)")
+
+
+def numbers(text: str) -> set[str]:
+    """Numbers with a fraction or of at least three digits."""
+    return {found for found in NUMBER.findall(text) if "." in found or len(found) > 2}
+
+
+def test_measured_numbers_of_the_readme_stand_where_they_were_measured() -> None:
+    """Each number of its tables is, rounded, one of a page, of a script in `tools`, or of the recorded session."""
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    places = [*PAGES[1:], *(ROOT / "tools").glob("bench_*.py"), ROOT / "docs" / "images" / "session.svg"]
+    sources = [float(n.replace(",", "")) for path in places for n in numbers(path.read_text(encoding="utf-8"))]
+    sources += [number / 1000 for number in sources]  # MB as GB
+    n_images, per_s = 10_000_000, 1063
+    sources.append(n_images / per_s / 3600)  # hours
+    assert per_s in sources
+    for section in ("Jobs", "Compared"):
+        (part,) = re.findall(rf"^## {section}\n(.*?)^## ", text, re.DOTALL | re.MULTILINE)
+        rows = "\n".join(line for line in part.splitlines() if line.startswith("|"))
+        assert len(numbers(rows)) >= 8
+        for found in numbers(rows) - {"0.6.1"}:
+            decimals = len(found.partition(".")[2])
+            assert any(round(s, decimals) == float(found.replace(",", "")) for s in sources), f"{section}: {found}"
