@@ -7,6 +7,7 @@ import stat
 from typing import Final
 
 from toolkit.core.errors import InputError
+from toolkit.data.remote.urls import is_remote
 from toolkit.data.walk import Sample
 from toolkit.images.header import DecodeError, not_an_image, sniff
 
@@ -34,6 +35,10 @@ def read(sample: Sample) -> tuple[Sample, bytes]:
         ReadError: it is missing, no regular file, may not be read, or does not stop changing.
         DecodeError: it is larger than `MAX_FILE_BYTES`, or large and no image by its first bytes.
     """
+    if is_remote(sample.path):
+        from toolkit.data.remote.fetch import read_remote
+
+        return read_remote(sample)
     try:
         handle = os.open(sample.path, _FLAGS)
     except (OSError, ValueError) as error:
@@ -68,6 +73,8 @@ def read_file(path: str) -> bytes:
     Raises:
         ReadError, DecodeError: as `read`.
     """
+    if is_remote(path):
+        return read(Sample(path, "", size, 0))[1]
     try:
         status = os.stat(path)
     except (OSError, ValueError) as error:

@@ -16,6 +16,7 @@ from toolkit.core.ownership import claim
 from toolkit.core.progress import SILENT, Progress
 from toolkit.core.text import printable
 from toolkit.data.passed_over import PassedOver
+from toolkit.data.remote.urls import refuse_remote_out
 from toolkit.data.walk import Sample
 from toolkit.inference.distributed.part_names import PART_SIZE, claim_parts
 from toolkit.inference.distributed.parts import Parts, spooled
@@ -71,6 +72,7 @@ def infer(
     if options.engine is Engine.RAY and options.device == "auto":
         options = replace(options, device="cpu")  # every worker alike, and what this machine has says nothing of them
     stop = stop or threading.Event()
+    refuse_remote_out(out)
     if options.part_size is not None:
         return _infer_parts(inputs, out, model, options, progress=progress, stop=stop)
     if out.is_dir():
@@ -85,7 +87,7 @@ def infer(
         )
     _claim(out, force=options.force)
     inputs.check()
-    inputs = with_detections(inputs, options)
+    inputs = replace(with_detections(inputs, options), looks=options.update or Partial.place(out).exists())
     session = open_model(model, options)
     table = layout(session, options)
     record = _Record(inputs, described(inputs, session, table, options))
@@ -94,8 +96,9 @@ def infer(
     labeller = make_labeller(session, options)
     work = until(stop, batches(inputs.samples(result.counts, record.listing), labeller.batch_size))
     first = list(islice(work, options.n_workers))
+    workers = _Workers(model, options, progress, remote=inputs.any_url(chain(*first)))
     with (
-        _Workers(model, options, progress).of(session, table, labeller, len(first)) as label,
+        workers.of(session, table, labeller, len(first)) as label,
         lock(out),
         ExitStack() as opened,
     ):
@@ -115,13 +118,14 @@ def _infer_parts(
     claim_parts(out, inputs, options)
     claim_reports(out, force=options.force)
     inputs.check()
-    inputs = spooled(inputs)
+    inputs = replace(spooled(inputs), looks=out.is_dir())
     session = open_model(model, options)
     table = layout(session, options)
     result = InferResult(out=out, device=session.device, note=session.note, arithmetic=session.arithmetic)
     labeller = make_labeller(session, options)
     about = described(inputs, session, table, options)
-    with _Workers(model, options, progress).of(session, table, labeller, options.n_workers) as label, lock(out):
+    workers = _Workers(model, options, progress, remote=inputs.any_url())
+    with workers.of(session, table, labeller, options.n_workers) as label, lock(out):
         progress.start("labelling")
         try:
             parts = Parts(result, table, options.part_size or PART_SIZE, about, progress)
@@ -140,13 +144,14 @@ class _Workers:
     model: Path
     options: InferOptions
     progress: Progress
+    remote: bool
 
     def of(
         self, session: Session, table: Layout, labeller: Labeller, n_batches: int
     ) -> AbstractContextManager[RowWorkers]:
         """Its workers."""
         if self.options.engine is Engine.LOCAL:
-            return row_workers(table, labeller, self.options, n_batches=n_batches)
+            return row_workers(table, labeller, self.options, n_batches=n_batches, remote=self.remote)
         from toolkit.inference.distributed.ray_workers import ray_row_workers
 
         return ray_row_workers(table, self.model, session.fingerprint, self.options, self.progress)
@@ -316,12 +321,11 @@ def counted_ahead(inputs: Inputs, progress: Progress) -> Iterator[None]:
 
 def until(stop: threading.Event, work: Iterator[list[Sample]]) -> Iterator[list[Sample]]:
     """`work`, as long as `stop` is not set."""
-    while not stop.is_set() and (batch := next(work, None)) is not None:
-        yield batch
+    return iter(lambda: None if stop.is_set() else next(work, None), None)
 
 
 def nothing_found(inputs: Inputs, counts: PassedOver) -> InputError:
     """The error where the inputs hold no image."""
-    named = " ".join(printable(path) for path in inputs.paths)
+    named = " ".join(inputs.shown)
     passed = f" ({counts})" if str(counts) else ""
     return InputError(f"{named}: expected images, found none{passed}", hint="check the path and the patterns")

@@ -14,7 +14,8 @@ from typing import Final
 
 import numpy as np
 
-from toolkit.data.read import ReadError, read
+from toolkit.data.read import ReadError
+from toolkit.data.remote.ahead import ReadAhead
 from toolkit.data.walk import Sample
 from toolkit.images.decode import DecodeError, Image, decode, fit
 from toolkit.images.exif import Exif, read_exif
@@ -52,6 +53,7 @@ class Labeller:
         session: an open session that may be shared between threads.
         limits: how large an image may be, and what decoding it may cost.
         batch_size: the most samples that a call is given.
+        ahead: reads what is remote; of a call's samples those that nobody has begun to read are begun at once.
         run_size: the most images that the session is given at once; None: all of a call's.
         exif: whether EXIF data are read.
         even: run a lone image twice: some networks give it another last digit than the same image among others, and
@@ -76,10 +78,12 @@ class Labeller:
         self.may_fork = session.may_fork and session.device == "cpu"
         self.run_size = run_size or batch_size
         self._even = even and self.run_size > 1
+        self.ahead = ReadAhead()
         self._local = threading.local()
 
     def __call__(self, images: Sequence[Sample | Image | bytes]) -> list[Prediction]:
         """One prediction for each of `images` (files, their bytes, or uint8 arrays of any size), in their order."""
+        self.ahead.begin(images)
         buffer = self._buffer()
         n = 0
         found: list[Prediction] = []
@@ -119,7 +123,7 @@ class Labeller:
             return Prediction(sample._replace(size=-1, mtime_ns=0, detection=None), None, detection.problem)
         try:
             with self.limits.unread(sample.size):
-                sample, data = read(sample)
+                sample, data = self.ahead.take(sample)
                 exif = read_exif(data) if self._exif else None
                 if detection is None:
                     into[:] = decode(data, self._spec, limits=self.limits)

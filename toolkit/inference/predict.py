@@ -109,10 +109,12 @@ def predict(
     workers = options.n_workers
     try:
         with one_opencv_thread():
-            for result in in_threads(labeller, batches(samples, labeller.batch_size), workers):
+            work = labeller.ahead.batches(batches(samples, labeller.batch_size))
+            for result in in_threads(labeller, work, workers):
                 yield from result
                 progress.advance(len(result))
     finally:
+        labeller.ahead.close()
         progress.finish()
 
 
@@ -144,13 +146,12 @@ def layout(session: Session, options: InferOptions) -> Layout:
 
 def described(inputs: Inputs, session: Session, table: Layout, options: InferOptions) -> dict[str, Any]:
     """The inputs, and everything that rows depend on but the files, in plain types: for what lies beside a result."""
-    named = [printable(path) for path in inputs.paths]
     file = {"contract": session.contract.to_dict(), "sha256": session.fingerprint, "arithmetic": session.arithmetic}
     names = ("top_k", "probabilities", "min_confidence", "max_pixels", "exif", "csv_safe")
     settings = {name: getattr(options, name) for name in names}
     if options.detections is not None:
         settings |= {"detections": file_digest(options.detections), "min_detection": options.min_detection}
-    return {"inputs": named, "model": file, "options": settings, "fingerprint": table.model}
+    return {"inputs": inputs.shown, "model": file, "options": settings, "fingerprint": table.model}
 
 
 RowWorkers = Callable[[Iterator[list[Sample]]], Iterator[list[ResultRow]]]
@@ -191,18 +192,27 @@ def labelled(todo: Iterable[AnyWork], label: RowWorkers) -> Iterator[tuple[AnyWo
 
 
 @contextmanager
-def row_workers(table: Layout, labeller: Labeller, options: InferOptions, *, n_batches: int) -> Iterator[RowWorkers]:
-    """Workers for at least `n_batches`: processes where they may be and Python's share is large, else threads."""
+def row_workers(
+    table: Layout, labeller: Labeller, options: InferOptions, *, n_batches: int, remote: bool = False
+) -> Iterator[RowWorkers]:
+    """Workers for at least `n_batches`: processes where they may be and Python's share is large, else threads.
+
+    Args:
+        remote: images come from other machines; what reads them has threads of its own, and is not forked.
+    """
 
     def rows(samples: list[Sample]) -> list[ResultRow]:
         return table.rows(labeller(samples)) if samples else []
 
     workers = options.n_workers
     tiny = prod(table.contract.preprocess.shape) < FORK_VALUES * workers
-    if options.processes and CAN_FORK and tiny and labeller.may_fork and n_batches >= workers > 1:
+    if options.processes and not remote and CAN_FORK and tiny and labeller.may_fork and n_batches >= workers > 1:
         labeller.limits = Limits.of(options.max_pixels, options.max_memory, processes=workers)
         with one_opencv_thread(), Processes(rows, workers) as processes:
             yield processes.map
     else:
         with one_opencv_thread():
-            yield lambda items: in_threads(rows, items, workers)
+            try:
+                yield lambda items: in_threads(rows, labeller.ahead.batches(items), workers)
+            finally:
+                labeller.ahead.close()

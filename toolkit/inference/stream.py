@@ -78,13 +78,14 @@ def stream(
         progress.start("labelling")
         try:
             with one_opencv_thread(), counted_ahead(inputs, progress):
-                for batch in in_threads(labelled, work, options.n_workers):
+                for batch in in_threads(labelled, labeller.ahead.batches(work), options.n_workers):
                     for row in batch:
                         result.count(row)
                         yield row
                     progress.advance(len(batch))
         finally:
             progress.finish()
+            labeller.ahead.close()
         result.complete = not stop.is_set()
         if result.complete and not result.n_files:
             raise nothing_found(inputs, result.counts)

@@ -22,6 +22,7 @@ from toolkit.core.errors import MachineError, missing_extra
 from toolkit.core.machine import usable_cpus
 from toolkit.core.progress import Progress
 from toolkit.core.text import first_line
+from toolkit.data.remote.urls import is_remote
 from toolkit.data.walk import Sample
 from toolkit.images.limits import Limits
 from toolkit.images.opencv_threads import one_opencv_thread
@@ -141,6 +142,10 @@ class _Worker:
         return self._labeller
 
 
+def _absolute(sample: Sample) -> Sample:
+    return sample if is_remote(sample.path) else sample._replace(path=os.path.abspath(sample.path))
+
+
 @dataclass(eq=False)
 class _Batch:
     """A batch under way.
@@ -207,7 +212,7 @@ class _Pool:
                 if samples is None:
                     more = False
                 else:
-                    window.append(batch := _Batch([s._replace(path=os.path.abspath(s.path)) for s in samples]))
+                    window.append(batch := _Batch([_absolute(sample) for sample in samples]))
                     if samples:
                         self._todo.append(batch)
                     else:

@@ -1,0 +1,339 @@
+"""Images in object storage and behind URLs give the rows that the same files give on this machine."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support import small
+from support.command_line import ROOT, Cli
+from support.object_server import Fault, ObjectServer, objects_of
+from support.s3_server import BUCKET, SECRET, moto, put, use
+
+from toolkit.data.remote import ahead, fetch, stores
+from toolkit.data.remote.fetch import Patience
+
+LATENCY_S = 0.05
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Short waits: what takes a minute to give up on takes a second."""
+    monkeypatch.setattr(fetch, "patience", Patience(attempts=4, wait_s=0.02, longest_s=0.1, limit_s=1.0))
+    stores.forget()
+    yield
+    stores.forget()
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    """Class folders with good images, a broken one, an empty one, and a file that is none."""
+    root = small.folders(tmp_path / "photos", 20)
+    (root / "Cat" / "broken.jpg").write_bytes(b"nonsense")
+    (root / "Dog" / "empty.png").write_bytes(b"")
+    (root / "Dog" / "notes.txt").write_bytes(b"notes")
+    (root / "Dog" / "süß 1%20#?+&.png").write_bytes(small.png(77))
+    small.model(tmp_path / "m.onnx")
+    return root
+
+
+def rows(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def alike(remote: Path, local: Path, start: str, folder: str = "photos/") -> list[dict[str, str]]:
+    """Assert that both hold the same rows, paths and times apart, and return the remote ones."""
+    found, expected = rows(remote), rows(local)
+    assert [row["path"].removeprefix(start) for row in found] == [row["path"].removeprefix(folder) for row in expected]
+    for ours, theirs in zip(found, expected, strict=True):
+        assert {**ours, "path": "", "mtime_ns": ""} == {**theirs, "path": "", "mtime_ns": ""}
+    return found
+
+
+def test_a_bucket_of_a_real_server_gives_the_local_rows(
+    run: Cli, photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with moto(monkeypatch) as client:
+        put(client, {f"2026/{key}": data for key, data in objects_of(photos).items()})
+        put(client, {"2026/Cat//odd.png": small.png(5), "2026/Cat/": b"", "2026/.hidden/1.png": small.png(6)})
+        assert run("infer", "photos", "-o", "local.csv", "-m", "m.onnx").code == 0
+        assert run("infer", "s3://photos/2026", "-o", "all.csv", "-m", "m.onnx").code == 0
+        assert [row["status"] for row in rows(Path("all.csv")) if row["path"].endswith("Cat//odd.png")] == ["ok"]
+        client.delete_object(Bucket=BUCKET, Key="2026/Cat//odd.png")
+        done = run("infer", "s3://photos/2026/", "-o", "s3.csv", "-m", "m.onnx")
+        assert done.code == 0
+        assert "1 .txt" in done.err
+        found = alike(Path("s3.csv"), Path("local.csv"), "s3://photos/2026/")
+        assert all(int(row["mtime_ns"]) < 0 for row in found if row["size"])
+        report, local = Path("s3.report.csv").read_text(), Path("local.report.csv").read_text()
+        assert report == local
+
+        # unchanged, changed in its bytes but not its size, new, gone
+        changed = small.png(9)
+        old = objects_of(photos)["Cat/1.png"]
+        client.put_object(Bucket=BUCKET, Key="2026/Cat/1.png", Body=old[:-1] + bytes([old[-1] ^ 1]))
+        client.put_object(Bucket=BUCKET, Key="2026/Cat/new.png", Body=changed)
+        client.delete_object(Bucket=BUCKET, Key="2026/Cat/2.png")
+        done = run("infer", "s3://photos/2026/", "-o", "s3.csv", "-m", "m.onnx", "--update")
+        kept = len([row for row in found if row["size"]]) - 2
+        assert f"{kept} unchanged" in done.err, done.err
+        assert "1 gone" in done.err
+
+        done = run("infer", "s3://photos/2026/Cat/1.png", "-m", "m.onnx", "--format", "csv", "-o", "-")
+        assert [row["path"] for row in csv.DictReader(io.StringIO(done.out))] == ["s3://photos/2026/Cat/1.png"]
+        done = run("infer", "s3://photos/2027", "-o", "none.csv", "-m", "m.onnx")
+        assert (done.code, "found nothing" in done.err) == (3, True)
+        done = run("infer", "s3://nowhere/x", "-o", "none.csv", "-m", "m.onnx")
+        assert (done.code, "cannot be listed: there is no such" in done.err) == (3, True)
+
+
+def test_every_fault_is_retried_or_becomes_a_row(
+    run: Cli, photos: Path, monkeypatch: pytest.MonkeyPatch, quick: None
+) -> None:
+    """A third of the objects fails at first, each in its own way; some never recover."""
+    passing = [
+        Fault(status=503),
+        Fault(status=429),
+        Fault(reset=True),
+        Fault(cut=10),
+        Fault(status=500),
+        Fault(hang=True),
+    ]
+    lasting = {
+        "Cat/3.png": (Fault(status=503), "the server answers HTTP 503 (4 attempts)"),
+        "Cat/4.png": (Fault(reset=True), "the connection broke (4 attempts)"),
+        "Cat/5.png": (Fault(byte_s=0.1), "it took too long (4 attempts)"),
+        "Cat/6.png": (Fault(status=403), "access denied (HTTP 403): check the credentials in the environment"),
+        "Cat/7.png": (Fault(status=404), "there is no such object"),
+        "Cat/8.png": (Fault(cut=1), "the connection broke (4 attempts)"),
+    }
+    keys = sorted(objects_of(photos))
+
+    def faults(method: str, key: str, before: int) -> Fault | None:
+        if key in lasting:
+            return lasting[key][0] if method == "GET" else None
+        number = keys.index(key) if key in keys else 1
+        return passing[number // 3 % len(passing)] if number % 3 == 0 and before < 2 else None
+
+    assert run("infer", "photos", "-o", "local.csv", "-m", "m.onnx").code == 0
+    expected = {row["path"].removeprefix("photos/"): row for row in rows(Path("local.csv"))}
+    with ObjectServer(objects_of(photos), latency_s=LATENCY_S, faults=faults).serving() as server:
+        use(monkeypatch, server.address)
+        assert run("infer", "s3://photos", "-o", "s3.csv", "-m", "m.onnx").code == 0
+        server.asked.clear()
+        urls = [
+            f"{server.address}/photos/{row.replace('%', '%25').replace('#', '%23').replace('?', '%3F')}"
+            for row in expected
+        ]
+        Path("urls.txt").write_text("\n".join(urls))
+        with Path("urls.txt").open("rb") as file:
+            monkeypatch.setattr("sys.stdin", io.TextIOWrapper(file))
+            assert run("infer", "-", "-o", "web.csv", "-m", "m.onnx").code == 0
+    for name in ("s3.csv", "web.csv"):
+        found = rows(Path(name))
+        assert len(found) == len(expected)
+        for row, key in zip(found, expected, strict=True):
+            if key in lasting:
+                assert (row["status"], row["error"]) == ("error", f"cannot be read: {lasting[key][1]}"), name
+            else:
+                same = {"path": row["path"], "mtime_ns": row["mtime_ns"]}
+                assert row == {**expected[key], **same}, name
+
+
+def test_shards_of_a_bucket_merge_to_the_whole(run: Cli, photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with ObjectServer(objects_of(photos)).serving() as server:
+        use(monkeypatch, server.address)
+        assert run("infer", "s3://photos/", "-o", "whole.csv", "-m", "m.onnx").code == 0
+        assert run("infer", "s3://photos/", "-o", "part-1.csv", "-m", "m.onnx", "--shard", "1/2").code == 0
+        monkeypatch.setenv("JOB_COMPLETION_INDEX", "1")
+        monkeypatch.setenv("JOB_COMPLETIONS", "2")
+        assert run("infer", "s3://photos/", "-o", "part-2.csv", "-m", "m.onnx", "--shard", "auto").code == 0
+        assert run("merge", "part-1.csv", "part-2.csv", "-o", "merged.csv").code == 0
+        assert Path("merged.csv").read_bytes() == Path("whole.csv").read_bytes()
+        assert run("infer", "s3://photos/", "-o", "parts/", "-m", "m.onnx", "--part-size", "7").code == 0
+        assert len(list(Path("parts").glob("part-*.parquet"))) == -(-len(rows(Path("whole.csv"))) // 7)
+        assert (
+            f"{len(rows(Path('whole.csv'))) - 1} unchanged"
+            in run("infer", "s3://photos/", "-o", "parts/", "-m", "m.onnx", "--part-size", "7").err
+        )
+
+
+def test_actors_of_ray_read_the_same_bucket(photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("ray")
+    with ObjectServer(objects_of(photos), latency_s=LATENCY_S).serving() as server:
+        use(monkeypatch, server.address)
+        for name, more in (("one", []), ("ray", ["--engine", "ray", "--workers", "1"])):
+            command = [
+                sys.executable,
+                "-m",
+                "toolkit",
+                "infer",
+                "s3://photos/",
+                "-o",
+                f"{name}.csv",
+                "-m",
+                "m.onnx",
+                *more,
+            ]
+            done = subprocess.run(
+                command, cwd=tmp_path, capture_output=True, text=True, env=_environment(), check=False
+            )
+            assert done.returncode == 0, done.stderr
+    assert (tmp_path / "ray.csv").read_bytes() == (tmp_path / "one.csv").read_bytes()
+
+
+def _environment() -> dict[str, str]:
+    return {**os.environ, "PYTHONPATH": str(ROOT)}
+
+
+def test_nothing_secret_is_written_or_printed(
+    run: Cli, photos: Path, monkeypatch: pytest.MonkeyPatch, quick: None
+) -> None:
+    signed = "X-Amz-Credential=tester&X-Amz-Signature=5ecre7&id=5"
+    with ObjectServer(objects_of(photos)).serving() as server:
+        use(monkeypatch, server.address)
+        host = server.address.removeprefix("http://")
+        urls = [
+            f"http://me:{SECRET}@{host}/photos/Cat/1.png?{signed}",
+            f"http://me:{SECRET}@{host}/photos/Cat/gone.png?{signed}&sig={SECRET}",
+            f"http://me:{SECRET}@127.0.0.1:1/x.png?token={SECRET}",
+        ]
+        done = run("infer", *urls, "-o", "web.csv", "-m", "m.onnx", "--shard", "1/1", "--verbose")
+        shard = Path("web.shard").read_bytes()
+        assert any("authorization: Basic" in head or "Authorization: Basic" in head for head in server.headers)
+        again = run("infer", f"s3://me:{SECRET}@photos/x", "-o", "s3.csv", "-m", "m.onnx")
+        out = run("infer", "photos", "-o", f"s3://me:{SECRET}@photos/x.csv", "-m", "m.onnx")
+    assert done.code == 0
+    assert (again.code, out.code) == (2, 2)
+    written = done.out + done.err + again.err + out.err + Path("web.csv").read_text() + shard.decode()
+    assert SECRET not in written
+    assert "5ecre7" not in written
+    assert [row["path"] for row in rows(Path("web.csv"))] == [
+        f"http://{host}/photos/Cat/1.png?id=5",
+        f"http://{host}/photos/Cat/gone.png?id=5",
+        "http://127.0.0.1:1/x.png",
+    ]
+
+
+def test_a_killed_run_continues_and_a_list_of_urls_is_updated(
+    run: Cli, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with ObjectServer(objects_of(photos), latency_s=LATENCY_S).serving() as server:
+        use(monkeypatch, server.address)
+        server.latency_s = 0.3
+        command = [sys.executable, "-m", "toolkit", "infer", "s3://photos/", "-o", "s3.csv", "-m", "m.onnx"]
+        process = subprocess.Popen([*command, "--batch-size", "1"], cwd=tmp_path, env=_environment())
+        partial = tmp_path / "s3.csv.partial"
+        while not (partial.exists() and partial.stat().st_size > 200):
+            assert process.poll() is None
+            time.sleep(0.01)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        server.latency_s = 0.0
+        server.asked.clear()
+        done = run(*command[3:], "--batch-size", "1")
+        assert "by an earlier run" in done.err
+        assert run("infer", "s3://photos/", "-o", "again.csv", "-m", "m.onnx", "--batch-size", "1").code == 0
+        assert Path("s3.csv").read_bytes() == Path("again.csv").read_bytes()
+
+        urls = "\n".join(f"{server.address}/photos/Cat/{i}.png" for i in range(9))
+        for _ in range(2):
+            server.asked.clear()
+            monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(urls.encode())))
+            done = run("infer", "-", "-o", "web.csv", "-m", "m.onnx", "--update")
+        assert "9 unchanged" in done.err
+        assert not any(method == "GET" for method, _ in server.asked)
+
+
+def test_a_missing_extra_is_named(run: Cli, photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    stores.forget()
+    monkeypatch.setitem(sys.modules, "obstore", None)
+    for scheme, extra in (("s3", "s3"), ("gs", "gcs"), ("az", "azure")):
+        done = run("infer", f"{scheme}://photos/", "-o", "x.csv", "-m", "m.onnx")
+        assert (done.code, f'"toolkit-images[{extra}]"' in done.err) == (8, True)
+
+
+def test_local_runs_load_nothing_of_the_network(photos: Path, tmp_path: Path) -> None:
+    program = (
+        "import json, sys; sys.argv[0] = 'toolkit'; from toolkit.cli import main\n"
+        "try: main()\nexcept SystemExit: pass\n"
+        "names = ('obstore', 'boto3', 'urllib3', 'fsspec', 'aiohttp', 'requests')\n"
+        "print(json.dumps([name for name in names if name in sys.modules]), file=sys.__stdout__)"
+    )
+    for arguments in (["--help"], ["infer", "photos", "-o", "x.csv", "-m", "m.onnx"]):
+        command = [sys.executable, "-c", program, *arguments]
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, env=_environment(), check=True)
+        assert json.loads(done.stdout.splitlines()[-1]) == []
+
+
+def test_reading_ahead_is_bounded(monkeypatch: pytest.MonkeyPatch, quick: None) -> None:
+    data = {f"{i:03}.png": small.png(i, 64) for i in range(120)}
+    size = max(map(len, data.values()))
+    with ObjectServer(data, latency_s=0.01).serving() as server:
+        use(monkeypatch, server.address)
+        samples = [fetch.unknown(f"s3://photos/{key}")._replace(size=len(data[key])) for key in data]
+        with ahead.ReadAhead(readers=16, most_bytes=4 * size) as reads:
+            reads.begin(samples)
+            time.sleep(0.3)
+            assert 3 <= server.asked.total() <= 5
+            for sample, expected in zip(samples, data.values(), strict=True):
+                assert reads.take(sample)[1] == expected
+        assert server.most_at_once <= 5
+        with ahead.ReadAhead(readers=16) as reads:
+            assert [reads.take(s)[1] for batch in reads.batches(iter([samples[:50], samples[50:]])) for s in batch] == [
+                *data.values()
+            ]
+        assert server.most_at_once > 8
+
+
+@pytest.mark.slow
+def test_twenty_thousand_objects_give_the_local_rows(run: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    root = tmp_path / "photos"
+    for k in range(20):
+        folder = root / small.LABELS[k % 2] / f"{k:02}"
+        folder.mkdir(parents=True)
+        for i in range(1000):
+            (folder / f"{i:04}.png").write_bytes(small.png(1000 * k + i, 8))
+    small.model(tmp_path / "m.onnx")
+    server = subprocess.Popen(
+        [sys.executable, str(ROOT / "tests/support/object_server.py"), str(root), "--latency", str(LATENCY_S)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert server.stdout is not None
+    assert server.stdin is not None
+    try:
+        use(monkeypatch, server.stdout.readline().strip())
+        assert run("infer", "photos", "-o", "local.csv", "-m", "m.onnx").code == 0
+        assert run("infer", "s3://photos/", "-o", "s3.csv", "-m", "m.onnx").code == 0
+    finally:
+        server.stdin.close()
+        server.wait()
+        server.stdout.close()
+        stores.forget()
+    assert len(alike(Path("s3.csv"), Path("local.csv"), "s3://photos/")) == 20_000
+
+
+def test_hostile_answers_are_rows(run: Cli, photos: Path, monkeypatch: pytest.MonkeyPatch, quick: None) -> None:
+    """A large body that is no image is given up on at its beginning."""
+    monkeypatch.setattr(fetch, "SNIFF_FIRST_BYTES", 1 << 16)
+    data: dict[str, Any] = {"large.jpg": b"<html>" + bytes(1 << 20), "text.jpg": b"<html>"}
+    with ObjectServer(data).serving() as server:
+        use(monkeypatch, server.address)
+        urls = [f"{server.address}/photos/large.jpg", "http://", "http://[x/1.jpg", "https://127.0.0.1:1/a.jpg"]
+        assert run("infer", "s3://photos/", *urls, "-o", "s3.csv", "-m", "m.onnx", "--max-failures", "100%").code == 0
+    found = rows(Path("s3.csv"))
+    assert len(found) == 6
+    assert {row["status"] for row in found} == {"error"}

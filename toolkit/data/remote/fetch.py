@@ -1,0 +1,173 @@
+"""One image behind a URL: its bytes, with attempts, waits between them and a time limit for each."""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, TypeVar
+
+from toolkit.core.errors import InputError
+from toolkit.data.read import MAX_FILE_BYTES, SNIFF_FIRST_BYTES, ReadError
+from toolkit.data.remote import web
+from toolkit.data.remote.stores import Body, Entry, FetchError, Store, open_bucket
+from toolkit.data.remote.urls import BUCKETS, bucket_and_key, mark, shown
+from toolkit.data.walk import Sample
+from toolkit.images.header import DecodeError, not_an_image, sniff
+
+Found = TypeVar("Found")
+
+_HEAD_BYTES: Final = 512
+_DOWNLOAD_S: Final = 3600.0
+"""What a result file may take, however large."""
+
+_LARGE = threading.Semaphore(2)
+"""So many large bodies are read at a time: their sizes may not have been known before."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Patience:
+    """How often something is tried, and how long.
+
+    Attributes:
+        attempts: 1 or more.
+        wait_s: the longest wait before the second attempt; twice that before the third, and so on.
+        longest_s: no wait is longer.
+        limit_s: of one attempt.
+    """
+
+    attempts: int = 5
+    wait_s: float = 0.25
+    longest_s: float = 10.0
+    limit_s: float = 60.0
+
+    def waits(self) -> Iterator[float]:
+        """Seconds between the attempts, each a random share of at least a half: readers that failed together part."""
+        for attempt in range(self.attempts - 1):
+            yield min(self.longest_s, self.wait_s * 2**attempt) * random.uniform(0.5, 1.0)
+
+
+patience = Patience()
+
+
+def read_remote(sample: Sample, stop: threading.Event | None = None) -> tuple[Sample, bytes]:
+    """All bytes of an object, and the sample with the size and mark that belong to them.
+
+    Args:
+        stop: once set, there is no further attempt.
+
+    Raises:
+        ReadError: it cannot be read, after the last attempt.
+        DecodeError: it is too large, or large and no image by its first bytes.
+    """
+    etag, data = _patiently(lambda limit_s: _read(sample.path, limit_s), stop)
+    return (sample if sample.size == len(data) else sample._replace(size=len(data), mtime_ns=mark(etag))), data
+
+
+def look(url: str) -> Sample:
+    """The sample of one object, with size and mark where the server tells them."""
+    try:
+        found = _patiently(lambda limit_s: _head(url, limit_s))
+    except ReadError:
+        return unknown(url)
+    return Sample(url, shown(url), found.size, mark(found.etag))
+
+
+def unknown(url: str) -> Sample:
+    """The sample of an object that nobody has looked at."""
+    return Sample(url, shown(url), -1, 0)
+
+
+def download(url: str, target: Path) -> None:
+    """Copy an object of any size to `target`.
+
+    Raises:
+        InputError: it cannot be read.
+    """
+
+    def attempt(_: float) -> None:
+        body = _body(url, _DOWNLOAD_S)
+        with target.open("wb") as file:
+            for piece in body.pieces:
+                file.write(piece)
+            if body.size not in (None, file.tell()):
+                raise FetchError("it ended early", again=True)
+
+    try:
+        _patiently(attempt)
+    except ReadError as error:
+        raise InputError(f"{shown(url)}: {error.message}", hint="check the URL") from None
+
+
+def _patiently(attempt: Callable[[float], Found], stop: threading.Event | None = None) -> Found:
+    waits = patience.waits()
+    for number in range(1, patience.attempts + 1):
+        try:
+            return attempt(patience.limit_s)
+        except FetchError as error:
+            wait_s = next(waits, None)
+            if not error.again or wait_s is None or (stop is not None and stop.is_set()):
+                tried = f" ({number} attempts)" if number > 1 else ""
+                raise ReadError(f"cannot be read: {error.reason}{tried}") from None
+        if stop is None:
+            time.sleep(wait_s)
+        else:
+            stop.wait(wait_s)
+    raise AssertionError("the last attempt returns or raises")
+
+
+def _store(url: str, limit_s: float) -> tuple[Store, str]:
+    scheme, bucket, key = bucket_and_key(url)
+    return open_bucket(scheme, bucket, limit_s), key
+
+
+def _head(url: str, limit_s: float) -> Entry:
+    if not url.startswith(BUCKETS):
+        return web.head(url, limit_s)
+    store, key = _store(url, limit_s)
+    return store.head(key)
+
+
+def _body(url: str, limit_s: float) -> Body:
+    if not url.startswith(BUCKETS):
+        return web.get(url, limit_s)
+    store, key = _store(url, limit_s)
+    return store.get(key, limit_s)
+
+
+def _read(url: str, limit_s: float) -> tuple[str, bytes]:
+    """ETag and bytes, in one attempt."""
+    end = time.monotonic() + limit_s
+    body = _body(url, limit_s)
+    if body.size is not None and body.size > MAX_FILE_BYTES:
+        raise DecodeError("too_large", f"too large: {body.size:,} bytes in one file")
+    large = body.size is None or body.size > SNIFF_FIRST_BYTES
+    if large:
+        with _LARGE:
+            data = _joined(body, end, large=True)
+    else:
+        data = _joined(body, end, large=False)
+    if body.size not in (None, len(data)):
+        raise FetchError("it ended early", again=True)
+    return body.etag, data
+
+
+def _joined(body: Body, end: float, *, large: bool) -> bytes:
+    pieces: list[bytes] = []
+    size, sniffed = 0, not large
+    for piece in body.pieces:
+        pieces.append(piece)
+        size += len(piece)
+        if not sniffed and size > SNIFF_FIRST_BYTES:
+            head = b"".join(pieces)[:_HEAD_BYTES]
+            if sniff(head) is None:
+                raise not_an_image(head)
+            sniffed = True
+        if size > MAX_FILE_BYTES:
+            raise DecodeError("too_large", f"too large: more than {MAX_FILE_BYTES:,} bytes in one file")
+        if time.monotonic() > end:
+            raise FetchError("it took too long", again=True)
+    return pieces[0] if len(pieces) == 1 else b"".join(pieces)
