@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from toolkit.data.remote import stores
+from toolkit.data.remote import fetch
 
 BUCKET = "photos"
 SECRET = "n0t-t0-be-seen"
@@ -35,7 +35,7 @@ def use(monkeypatch: pytest.MonkeyPatch, address: str) -> None:
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", SECRET)
     monkeypatch.setenv("AWS_REGION", "us-east-1")
     monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-    stores.forget()
+    fetch.forget()
 
 
 @contextmanager
@@ -47,6 +47,7 @@ def moto(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     server = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
     with server:
         assert server.stdout is not None
+        assert server.stdin is not None
         use(monkeypatch, server.stdout.readline().decode().strip())
         client = boto3.client("s3")
         try:
@@ -54,7 +55,8 @@ def moto(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
             yield client
         finally:
             client.close()
-            stores.forget()
+            server.stdin.close()
+            fetch.forget()
 
 
 def put(client: Any, objects: Mapping[str, bytes]) -> None:

@@ -16,6 +16,7 @@ from typing import Final, NamedTuple
 
 from toolkit.core.errors import GateError, InputError
 from toolkit.core.text import printable
+from toolkit.data.remote.urls import is_remote
 from toolkit.images.header import RAW_SUFFIXES, SNIFF_BYTES, SUFFIXES, sniff
 
 IMAGE_SUFFIXES: Final = RAW_SUFFIXES.union(*SUFFIXES.values())
@@ -181,7 +182,7 @@ def _kind(entry: os.DirEntry[str]) -> _Kind:
 
 def is_unreadable_folder(path: str) -> bool:
     """Whether a place or path that came from `walk` stands for a folder that could not be read."""
-    return path.endswith(os.sep)
+    return path.endswith(os.sep) and not is_remote(path)
 
 
 def require_read(names: Collection[str]) -> None:

@@ -18,6 +18,7 @@ from toolkit.core.text import counted, printable
 from toolkit.data.class_names import check_class_names
 from toolkit.data.label_table import TABLE_HINT, labels_in
 from toolkit.data.read import read_file
+from toolkit.data.remote.urls import is_remote
 from toolkit.data.split_tree import find_split_tree
 from toolkit.data.walk import walk
 from toolkit.evaluation.gallery import Gallery
@@ -172,7 +173,7 @@ class _Tally:
                 self.data.n_failures += 1
                 if len(self.data.failures) < MAX_FAILURES:
                     self.data.failures.append((row.path, row.error))
-                if row.path.endswith("/"):
+                if row.path.endswith("/") and not is_remote(row.path):
                     self.data.unread.append(row.path)
             elif self._trained_on is not None and is_among(prediction.sample.path, self._trained_on):
                 self.data.n_trained_on = (self.data.n_trained_on or 0) + 1

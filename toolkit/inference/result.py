@@ -11,6 +11,7 @@ from toolkit.core.errors import GateError
 from toolkit.core.ownership import claim
 from toolkit.core.text import printable
 from toolkit.data.passed_over import PassedOver
+from toolkit.data.remote.urls import is_remote
 from toolkit.data.walk import require_read
 from toolkit.inference.options import MaxFailures
 from toolkit.inference.result_table import EMPTY, ERROR, OK, UNSURE, ResultRow, side_path
@@ -117,7 +118,7 @@ class Tally:
         result = self._result
         for row in rows:
             result.count(row)
-            if row.path.endswith("/"):
+            if row.path.endswith("/") and not is_remote(row.path):
                 result.unread.append(row.path)
             if row.truth and row.status != EMPTY and (row.status != OK or row.label in self._known):
                 self._confusion.add_row(truth=row.truth, label=row.label, status=row.status)

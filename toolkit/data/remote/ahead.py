@@ -80,8 +80,9 @@ class ReadAhead:
             del self._begun[id(sample)]
             self._held -= one.held
             self._changed.notify_all()
-        if one.error is not None:
-            raise one.error
+        error, one.error = one.error, None
+        if error is not None:
+            raise error
         assert one.result is not None
         return one.result
 

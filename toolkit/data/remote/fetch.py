@@ -6,13 +6,14 @@ import random
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, TypeVar
 
 from toolkit.core.errors import InputError
 from toolkit.data.read import MAX_FILE_BYTES, SNIFF_FIRST_BYTES, ReadError
-from toolkit.data.remote import web
+from toolkit.data.remote import stores, web
 from toolkit.data.remote.stores import Body, Entry, FetchError, Store, open_bucket
 from toolkit.data.remote.urls import BUCKETS, bucket_and_key, mark, shown
 from toolkit.data.walk import Sample
@@ -81,6 +82,12 @@ def unknown(url: str) -> Sample:
     return Sample(url, shown(url), -1, 0)
 
 
+def forget() -> None:
+    """Close everything, so that the environment is looked at again."""
+    stores.forget()
+    web.forget()
+
+
 def download(url: str, target: Path) -> None:
     """Copy an object of any size to `target`.
 
@@ -90,7 +97,7 @@ def download(url: str, target: Path) -> None:
 
     def attempt(_: float) -> None:
         body = _body(url, _DOWNLOAD_S)
-        with target.open("wb") as file:
+        with closing(body.pieces), target.open("wb") as file:
             for piece in body.pieces:
                 file.write(piece)
             if body.size not in (None, file.tell()):
@@ -145,11 +152,8 @@ def _read(url: str, limit_s: float) -> tuple[str, bytes]:
     if body.size is not None and body.size > MAX_FILE_BYTES:
         raise DecodeError("too_large", f"too large: {body.size:,} bytes in one file")
     large = body.size is None or body.size > SNIFF_FIRST_BYTES
-    if large:
-        with _LARGE:
-            data = _joined(body, end, large=True)
-    else:
-        data = _joined(body, end, large=False)
+    with closing(body.pieces), _LARGE if large else nullcontext():
+        data = _joined(body, end, large=large)
     if body.size not in (None, len(data)):
         raise FetchError("it ended early", again=True)
     return body.etag, data

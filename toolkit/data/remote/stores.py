@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import re
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Generator, Iterator
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
@@ -53,12 +53,12 @@ class Body:
     Attributes:
         size: bytes; None where the server does not say.
         etag: "" where there is none.
-        pieces: its bytes.
+        pieces: its bytes; to be closed, if they are not taken to their end.
     """
 
     size: int | None
     etag: str
-    pieces: Iterator[bytes]
+    pieces: Generator[bytes, None, None]
 
 
 class Store(Protocol):
@@ -151,7 +151,7 @@ class Bucket:
     def close(self) -> None:
         self._store = None
 
-    def _pieces(self, result: Any, size: int) -> Iterator[bytes]:
+    def _pieces(self, result: Any, size: int) -> Generator[bytes, None, None]:
         with _errors():
             if size <= WHOLE_BYTES:
                 yield bytes(result.bytes())
@@ -206,8 +206,8 @@ class S3Bucket(Bucket):
         super().close()
         self._client.close()
 
-    def _boto_pieces(self, body: Any) -> Iterator[bytes]:
-        with _boto_errors():
+    def _boto_pieces(self, body: Any) -> Generator[bytes, None, None]:
+        with closing(body), _boto_errors():
             yield from body.iter_chunks(PIECE_BYTES)
 
 

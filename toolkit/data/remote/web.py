@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from functools import lru_cache
 from typing import Any, Final
@@ -31,7 +31,8 @@ def check() -> None:
 
 def forget() -> None:
     """End all connections."""
-    _pool.cache_clear()
+    while _pools:
+        _pools.popitem()[1].clear()
 
 
 def get(url: str, limit_s: float) -> Body:
@@ -91,7 +92,7 @@ def _request(method: str, url: str, limit_s: float) -> Any:
     return answer
 
 
-def _pieces(answer: Any) -> Iterator[bytes]:
+def _pieces(answer: Any) -> Generator[bytes, None, None]:
     done = False
     try:
         with _errors(_library()):
@@ -140,8 +141,13 @@ def _proxy(scheme: str, host: str) -> str | None:
     return None if not proxies or proxy_bypass(host) else proxies.get(scheme)
 
 
-@lru_cache(maxsize=4)  # what falls out of it closes its connections
+_pools: dict[str | None, Any] = {}
+
+
 def _pool(proxy: str | None) -> Any:
     urllib3 = _library()
-    setting = {"num_pools": 32, "maxsize": CONNECTIONS, "headers": {"User-Agent": "toolkit-images"}}
-    return urllib3.ProxyManager(proxy, **setting) if proxy else urllib3.PoolManager(**setting)
+    with _opening:
+        if proxy not in _pools:
+            setting = {"num_pools": 32, "maxsize": CONNECTIONS, "headers": {"User-Agent": "toolkit-images"}}
+            _pools[proxy] = urllib3.ProxyManager(proxy, **setting) if proxy else urllib3.PoolManager(**setting)
+        return _pools[proxy]
