@@ -303,6 +303,80 @@ def test_reading_ahead_is_bounded(monkeypatch: pytest.MonkeyPatch, quick: None) 
         assert server.most_at_once > 8
 
 
+def test_evaluate_split_and_merge_take_a_bucket(run: Cli, photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with moto(monkeypatch) as client:
+        put(client, objects_of(photos))
+        put(
+            client, {f"set/{part}/{key}": data for part in ("train", "val") for key, data in objects_of(photos).items()}
+        )
+        assert run("evaluate", "photos", "-m", "m.onnx", "-o", "local").code == 0
+        done = run("evaluate", "s3://photos/set", "-m", "m.onnx", "-o", "remote")
+        assert done.code == 0, done.err
+        assert "s3://photos/set is a split tree: evaluating val" in done.err
+        for name in ("report.csv", "confusion.csv"):
+            assert Path("remote", name).read_bytes() == Path("local", name).read_bytes()
+        alike(Path("remote/predictions.csv"), Path("local/predictions.csv"), "s3://photos/set/val/")
+        metrics = json.loads(Path("remote/metrics.json").read_text())
+        assert "s3://photos/set/val" in json.dumps(metrics)
+        assert "trained on" not in done.err
+        assert "data:image" in Path("remote/report.html").read_text()
+        assert run("evaluate", "s3://photos/none", "-m", "m.onnx", "-o", "x").code == 3
+        assert run("evaluate", "photos", "-m", "m.onnx", "-o", "s3://photos/x").code == 2
+
+        for key in ("set/train", "set/val"):
+            for name in objects_of(photos):
+                client.delete_object(Bucket=BUCKET, Key=f"{key}/{name}")
+        assert run("split", "photos", "--mode", "none", "--out", "local-split").code == 0
+        assert sorted(path.name for path in Path("local-split").iterdir() if path.name[0] != ".") == [
+            "split.csv",
+            "split.json",
+        ]
+        assert run("split", "photos", "--out", "copied").code == 0
+        assert Path("copied/split.csv").read_bytes() == Path("local-split/split.csv").read_bytes()
+        done = run("split", "s3://photos", "--mode", "none")
+        assert done.code == 0, done.err
+        assert Path("photos-split/split.csv").read_bytes() == Path("local-split/split.csv").read_bytes()
+        assert "left alone" in run("split", "s3://photos", "--mode", "none").err
+        client.put_object(Bucket=BUCKET, Key="Cat/more.png", Body=small.png(500))
+        assert run("split", "s3://photos", "--mode", "none").code == 3
+        before = {row["path"]: row["subset"] for row in rows(Path("photos-split/split.csv"))}
+        assert run("split", "s3://photos", "--mode", "none", "--update").code == 0
+        after = {row["path"]: row["subset"] for row in rows(Path("photos-split/split.csv"))}
+        assert after.pop("Cat/more.png") in ("train", "validation")
+        assert after == before
+        for arguments, code in ((["--mode", "copy"], 2), (["--mode", "none", "--out", "s3://photos/x"], 2)):
+            assert run("split", "s3://photos", *arguments).code == code
+        assert run("check", "s3://photos").code == 2
+
+        for i in (1, 2):
+            assert run("infer", "photos", "--shard", f"{i}/2", "-o", f"labels-{i}.csv", "-m", "m.onnx").code == 0
+            for path in (f"labels-{i}.csv", f"labels-{i}.shard"):
+                put(client, {f"night/{path}": Path(path).read_bytes()})
+        assert run("infer", "photos", "-o", "whole.csv", "-m", "m.onnx").code == 0
+        shards = [f"s3://photos/night/labels-{i}.csv" for i in (1, 2)]
+        assert run("merge", *shards, "-o", "merged.csv").code == 0
+        assert Path("merged.csv").read_bytes() == Path("whole.csv").read_bytes()
+        done = run("merge", shards[0], "-o", "one.csv")
+        assert (done.code, "2/2" in done.err) == (3, True)
+        client.delete_object(Bucket=BUCKET, Key="night/labels-2.shard")
+        done = run("merge", *shards, "-o", "one.csv")
+        assert (done.code, "s3://photos/night/labels-2.shard" in done.err) == (3, True)
+
+
+def test_a_table_alone_takes_away_what_was_placed_before(run: Cli, photos: Path) -> None:
+    assert run("split", "photos", "--out", "out").code == 0
+    assert len(list(Path("out").rglob("*.png"))) > 30
+    assert run("split", "photos", "--out", "out", "--mode", "none").code == 3
+    assert run("split", "photos", "--out", "out", "--mode", "none", "--force").code == 0
+    assert not list(Path("out").rglob("*.png"))
+    mine = Path("out/train/Cat/0.png")
+    mine.parent.mkdir(parents=True)
+    mine.write_bytes(b"mine")
+    run("split", "photos", "--out", "out", "--force")
+    run("split", "photos", "--out", "out", "--mode", "none", "--force")
+    assert mine.read_bytes() == b"mine"
+
+
 @pytest.mark.slow
 def test_twenty_thousand_objects_give_the_local_rows(run: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     root = tmp_path / "photos"

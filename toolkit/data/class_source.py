@@ -17,12 +17,13 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
-from toolkit.core.errors import InputError
+from toolkit.core.errors import InputError, UsageError
 from toolkit.core.progress import SILENT, Progress
 from toolkit.core.text import printable
 from toolkit.data import archive
 from toolkit.data.label_table import TABLE_HINT, Labels, LabelTables, find_labels, is_table
-from toolkit.data.read import read
+from toolkit.data.read import read, read_file
+from toolkit.data.remote.urls import BUCKETS, is_remote, remote_url, shown_input
 from toolkit.data.split_tree import subset_of
 from toolkit.data.unpack import unpacked_folder
 from toolkit.data.walk import (
@@ -101,7 +102,7 @@ class Source:
     @property
     def empty(self) -> list[str]:
         """Class folders, or the subsets of a split, without a file; none where a table gives the classes."""
-        if self.root is None or self.table is not None:
+        if self.root is None or self.table is not None or is_remote(self.root):
             return []
         full = {unicodedata.normalize("NFC", file.name.split("/")[0]) for file in self.files if file.label}
         with os.scandir(self.root) as entries:
@@ -111,7 +112,9 @@ class Source:
     @property
     def name(self) -> str:
         """The name of the folder or, without its suffix, of the archive."""
-        return archive.stem(self.path) if self.root is None else self.path.resolve().name
+        if self.root is None:
+            return archive.stem(self.path)
+        return self.root.rpartition("/")[2] if is_remote(self.root) else self.path.resolve().name
 
     @property
     def labels(self) -> list[str]:
@@ -130,7 +133,7 @@ class Source:
 
     def origin(self, file: SourceFile) -> str:
         """Where a file of a folder is; of an archive, its place in it."""
-        return file.name if self.root is None else f"{self.root}{os.sep}{file.name}"
+        return file.name if self.root is None else f"{self.root}/{file.name}"
 
     def unpacked(self, cache_dir: Path, progress: Progress = SILENT) -> Callable[[SourceFile], str]:
         """Where each file of an archive lies once it is unpacked in the cache.
@@ -144,6 +147,12 @@ class Source:
 
     def loads(self, files: Collection[SourceFile]) -> Iterator[tuple[SourceFile, Load]]:
         """`files` with the functions that read them: a folder's run in any thread, an archive's are read already."""
+        if self.root is not None and is_remote(self.root):
+            from toolkit.data.remote.ahead import loads
+
+            samples = (Sample(self.origin(file), "", file.size, file.mtime_ns) for file in files)
+            yield from zip(files, loads(samples), strict=True)
+            return
         if self.root is not None:
             for file in files:
                 yield file, partial(_read, Sample(self.origin(file), "", file.size, file.mtime_ns))
@@ -171,20 +180,29 @@ def _unpacked(data: bytes | InputError) -> bytes:
     return data
 
 
-def open_source(path: Path, labels: LabelTables | None = None) -> Source:
+def open_source(path: Path, labels: LabelTables | None = None, *, remote: bool = False) -> Source:
     """List a folder of class folders, or an archive of one. Nothing is read but names, sizes and times.
 
     A single folder around the class folders, as archives have it, is looked through.
 
     Args:
         labels: the tables that give the classes; None: the folders do, or a `metadata.csv` among them.
+        remote: `path` may be the URL of a folder in object storage.
 
     Raises:
+        UsageError: a URL where none may be.
         InputError: missing, neither a folder nor an archive, damaged, without class folders, or tables that name none
             of the files.
     """
     members: dict[str, archive.Member] = {}
-    if path.is_dir():
+    url = remote_url(path)
+    if url is not None:
+        if not remote or not url.startswith(BUCKETS):
+            raise UsageError(
+                f"{shown_input(url)}: expected a folder or an archive of this machine", hint="copy it here"
+            )
+        listed = _list_bucket(url)
+    elif path.is_dir():
         listed = _list_folder(str(path))
     elif path.is_file() and archive.is_archive(path):
         members = {member.name: member for member in archive.members(path)}
@@ -192,14 +210,17 @@ def open_source(path: Path, labels: LabelTables | None = None) -> Source:
     else:
         raise _no_source(path)
     above = _above_classes(file[0] for file in listed)
-    read = partial(_member_bytes, path, members) if members else None
+    read: Callable[[str], bytes] | None = partial(_member_bytes, path, members) if members else None
+    if url is not None:
+        url = url.rstrip("/")
+        read = lambda name: read_file(f"{url}/{name}")  # noqa: E731
     table = find_labels(path, [file[0] for file in listed], labels, read)
     if table is not None:
-        return _from_table(path, listed, table, labels, members)
+        return _from_table(path, listed, table, labels, members, url)
     files = sorted((_classed(_place(file[0], above), *file[1:]) for file in listed), key=lambda file: file.name)
     if not any(file.label for file in files):
         raise _no_classes(path, files)
-    root = None if members else os.path.abspath(path / above)
+    root = None if members else os.path.abspath(path / above) if url is None else f"{url}/{above}".rstrip("/")
     return told_apart(Source(path, files, root, {_place(name, above): member for name, member in members.items()}))
 
 
@@ -211,7 +232,7 @@ def told_apart(source: Source) -> Source:
 def _told_apart(source: Source, file: SourceFile) -> SourceFile:
     if file.problem is None or file.problem.kind != NO_CLASS:
         return file
-    if source.root is None:  # in an archive the name must do
+    if source.root is None or is_remote(source.root):  # in an archive or a bucket the name must do
         image = is_image_name(file.name) or not os.path.splitext(file.name)[1]
     else:
         image = is_image(source.origin(file))
@@ -230,6 +251,7 @@ def _from_table(
     table: Labels,
     tables: LabelTables | None,
     members: dict[str, archive.Member],
+    url: str | None,
 ) -> Source:
     """The source where a table says which class a file has; its folders mean nothing."""
     files = []
@@ -246,21 +268,21 @@ def _from_table(
         files.append(SourceFile(name, label, size, mtime_ns, problem, within=within))
     if not any(file.label for file in files):
         raise InputError(
-            f"{printable(str(path))}: {table.tables} gives none of its {len(files):,} files a label",
+            f"{shown_input(path)}: {table.tables} gives none of its {len(files):,} files a label",
             hint="the paths in the table start from that folder; see --labels and --columns",
         )
-    return told_apart(Source(path, files, None if members else os.path.abspath(path), members, table))
+    return told_apart(Source(path, files, url or (None if members else os.path.abspath(path)), members, table))
 
 
 def _no_classes(path: Path, files: Collection[SourceFile]) -> InputError:
     if path.is_dir() and any(is_image_name(file.name) for file in files):
         around = shlex.quote(printable(os.path.normpath(path / "..")))
         return InputError(
-            f"{printable(str(path))}: expected one folder per class in it, found images: is this one of the classes?",
+            f"{shown_input(path)}: expected one folder per class in it, found images: is this one of the classes?",
             hint=f"if so, give the folder around it, {around}; for images without class folders, give {TABLE_HINT}",
         )
     return InputError(
-        f"{printable(str(path))}: expected one folder per class in it, found none with a file",
+        f"{shown_input(path)}: expected one folder per class in it, found none with a file",
         hint=f"{FOLDERS_HINT}; or give {TABLE_HINT}",
     )
 
@@ -268,11 +290,11 @@ def _no_classes(path: Path, files: Collection[SourceFile]) -> InputError:
 def _no_source(path: Path) -> InputError:
     if path.exists():
         return InputError(
-            f"{printable(str(path))}: expected a folder or an archive ({', '.join(archive.SUFFIXES)}), found a file",
+            f"{shown_input(path)}: expected a folder or an archive ({', '.join(archive.SUFFIXES)}), found a file",
             hint="give the folder that holds the class folders, or an archive of it",
         )
     return InputError(
-        f"{printable(str(path))}: expected a folder or an archive of class folders, found nothing",
+        f"{shown_input(path)}: expected a folder or an archive of class folders, found nothing",
         hint="check the path; ls shows what is there",
     )
 
@@ -284,6 +306,13 @@ _Listed = tuple[str, int, int, Problem | None]
 def _list_folder(path: str) -> list[_Listed]:
     start = os.path.join(path, "")
     return [_listed_file(start + place, slashes(place)) for place in walk(path, hidden=True)]
+
+
+def _list_bucket(url: str) -> list[_Listed]:
+    from toolkit.data.remote.listing import samples_at
+
+    start = url.rstrip("/") + "/"
+    return [(s.path.removeprefix(start), s.size, s.mtime_ns, None) for s in samples_at(start, hidden=True)]
 
 
 def _listed_file(path: str, name: str) -> _Listed:

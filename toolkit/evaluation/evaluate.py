@@ -11,15 +11,15 @@ from typing import Final
 
 import numpy as np
 
-from toolkit.core.errors import InputError
+from toolkit.core.errors import InputError, UsageError
 from toolkit.core.files import atomic_write
 from toolkit.core.progress import SILENT, Progress
 from toolkit.core.text import counted, printable
 from toolkit.data.class_names import check_class_names
-from toolkit.data.label_table import TABLE_HINT, labels_in
+from toolkit.data.label_table import FOLDERS, TABLE_HINT, labels_in
 from toolkit.data.read import read_file
-from toolkit.data.remote.urls import is_remote
-from toolkit.data.split_tree import find_split_tree
+from toolkit.data.remote.urls import is_remote, remote_url, shown_input
+from toolkit.data.split_tree import TEST, TRAIN, VALIDATION, find_split_tree, subset_of
 from toolkit.data.walk import walk
 from toolkit.evaluation.gallery import Gallery
 from toolkit.evaluation.overlap import describe, is_among, report_overlap, trained_digests
@@ -64,11 +64,14 @@ def run(
     session = open_model(model, options.for_infer())
     table = layout(session, options.for_infer())
     root = held_out(data, table.labels, progress)
+    inputs = Inputs(paths=(str(root),))
+    inputs.check()
     truths = _truths(root, options, table, progress)
     if truths is None:
         _check_folders(root, table.labels, options, progress)
-    tally = _Tally(table, root, options, trained_digests(resolve_model(model), session.contract), truths)
-    samples = Inputs(paths=(str(root),)).samples(tally.data.passed_over)
+    digests = None if inputs.any_url() else trained_digests(resolve_model(model), session.contract)
+    tally = _Tally(table, root, options, digests, truths)
+    samples = inputs.samples(tally.data.passed_over)
     started = time.perf_counter()
     with atomic_write(predictions_csv) as temporary, temporary.open("wb") as file:
         file.write(encode([table.columns]))
@@ -99,6 +102,8 @@ def held_out(data: Path, labels: tuple[str, ...], progress: Progress = SILENT) -
     Raises:
         InputError: `data` is missing or no folder.
     """
+    if (url := remote_url(data)) is not None:
+        return _held_out_of_bucket(url, labels, progress)
     if not data.is_dir():
         found = "a file" if data.exists() else "nothing"
         raise InputError(
@@ -113,8 +118,23 @@ def held_out(data: Path, labels: tuple[str, ...], progress: Progress = SILENT) -
     return chosen
 
 
+def _held_out_of_bucket(url: str, labels: tuple[str, ...], progress: Progress) -> Path:
+    from toolkit.data.remote.listing import folders_at
+
+    subsets = {subset_of(name): name for name in sorted(folders_at(url), reverse=True)}
+    held = subsets.get(TEST) or subsets.get(VALIDATION)
+    if TRAIN not in subsets or held is None or set(subsets.values()) & set(labels):
+        return Path(url)
+    progress.line(f"{shown_input(url)} is a split tree: evaluating {held}")
+    return Path(url) / held
+
+
 def _truths(root: Path, options: EvaluateOptions, table: Layout, progress: Progress) -> dict[str, str] | None:
     """Name in the rows -> true class, where tables give it; None where folders do."""
+    if remote_url(root) is not None:
+        if options.labels is not None and options.labels.tables not in ((), (FOLDERS,)):
+            raise UsageError(f"{shown_input(root)}: in object storage, folders give the labels, and --labels cannot")
+        return None
     found = labels_in(root, options.labels)
     if found is None:
         return None
@@ -131,6 +151,12 @@ def _truths(root: Path, options: EvaluateOptions, table: Layout, progress: Progr
 def _check_folders(root: Path, labels: tuple[str, ...], options: EvaluateOptions, progress: Progress) -> None:
     """Warn about class folders without a file, as every command does."""
     known = {unicodedata.normalize("NFC", label) for label in labels}
+    if (url := remote_url(root)) is not None:
+        from toolkit.data.remote.listing import folders_at
+
+        there = {unicodedata.normalize("NFC", name) for name in folders_at(url)} & known
+        check_class_names(shown_input(url), there, set(), progress, strict=options.strict)
+        return
     with os.scandir(root) as entries:
         folders = [entry.path for entry in entries if entry.is_dir()]
     classes = {name: folder for folder in folders if (name := unicodedata.normalize("NFC", Path(folder).name)) in known}
@@ -192,12 +218,12 @@ class _Tally:
 
     def _folder(self, name: str) -> str:
         """The folder below the root that a file lies in, for files of no class of the model."""
-        inside = name.removeprefix(printable(str(self.data.path))).strip("/")
+        inside = name.removeprefix(shown_input(self.data.path)).strip("/")
         return inside.partition("/")[0] if "/" in inside else "."
 
     def check(self) -> None:
         """Refuse to report on nothing."""
-        place, data = printable(str(self.data.path)), self.data
+        place, data = shown_input(self.data.path), self.data
         if not data.n_files:
             raise InputError(f"{place}: expected images, found none", hint="check the path")
         if not data.n_labelled:

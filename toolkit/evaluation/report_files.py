@@ -11,6 +11,7 @@ from typing import Any, Final
 from toolkit import __version__
 from toolkit.core.files import write_csv, write_json, write_text
 from toolkit.core.text import harmless, printable
+from toolkit.data.remote.urls import shown_input
 from toolkit.evaluation.result import Evaluation
 from toolkit.evaluation.summary import overall, per_class, title
 from toolkit.metrics.classification import Average, Report
@@ -68,7 +69,7 @@ def metrics(evaluation: Evaluation) -> dict[str, Any]:
             "contract": model.contract.to_dict(),
         },
         "data": {
-            "path": printable(str(data.path)),
+            "path": shown_input(data.path),
             "files": data.n_files,
             "labelled": data.n_labelled,
             "answered": report.support,
@@ -108,7 +109,7 @@ def report_text(evaluation: Evaluation) -> str:
     report, model, data = evaluation.report, evaluation.model, evaluation.data
     lines = [
         f"model  {printable(str(model.path))}  ({model.contract.quantization}, {model.size_bytes:,} bytes)",
-        f"data   {printable(str(data.path))}  ({data.n_files:,} images)",
+        f"data   {shown_input(data.path)}  ({data.n_files:,} images)",
         "",
         classification_report(report),
         "",

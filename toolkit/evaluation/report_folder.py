@@ -10,6 +10,7 @@ from typing import Final
 from toolkit.core.locking import lock
 from toolkit.core.ownership import claim_folder, has_columns, json_object
 from toolkit.core.publish import published
+from toolkit.data.remote.urls import refuse_remote_out
 from toolkit.evaluation.report_files import (
     CONFUSION_CSV,
     METRICS_JSON,
@@ -42,6 +43,7 @@ def report_folder(out: Path, names: frozenset[str], *, force: bool = False) -> I
         InputError: files of these names are in `out`, and no evaluation wrote them.
         LockedError: another run is writing `out`.
     """
+    refuse_remote_out(out)
     out = out if out.name else Path(out.resolve())
     claim_folder(out, names, is_report_folder, force=force)
     with lock(out), published(out, _is_report) as folder:

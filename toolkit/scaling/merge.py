@@ -22,6 +22,7 @@ from toolkit.core.locking import lock
 from toolkit.core.ownership import claim
 from toolkit.core.progress import SILENT, Progress
 from toolkit.core.text import printable
+from toolkit.data.remote.urls import refuse_remote_out
 from toolkit.inference.distributed.shard import Digest, ShardRecord, is_record, record_path
 from toolkit.inference.extra_columns import DETECTION, EXIF
 from toolkit.inference.result import InferResult, Tally, claim_reports
@@ -29,6 +30,7 @@ from toolkit.inference.result_formats import CSV, format_of, is_result, read_tab
 from toolkit.inference.result_table import EMPTY, ERROR, OK, UNSURE, Cells, Layout, ResultRow, read_lines, side_path
 from toolkit.inference.resume import Partial
 from toolkit.model_files.contract import Contract
+from toolkit.scaling.fetched import local_parts
 
 SHOWN: Final = 8
 """How many shards a message names."""
@@ -47,7 +49,8 @@ def merge(
     """Put the results of all shards of one run together; report and confusion are written beside `out`.
 
     Args:
-        parts: the result files of all shards, in any order and format; reports beside them are passed over.
+        parts: the result files of all shards, in any order and format; reports beside them are passed over. A URL is
+            copied into a temporary folder first, with the record beside it.
         out: .csv, .jsonl or .parquet.
         force: replace a file that toolkit did not write.
 
@@ -57,8 +60,14 @@ def merge(
             options or inputs. Nothing is written.
         LockedError: another run is writing `out`.
     """
+    refuse_remote_out(out)
     format_of(out)
-    shards = _shards(_without_reports(list(parts)), out)
+    with local_parts(parts) as there:
+        return _merge(there, out, force=force, progress=progress)
+
+
+def _merge(parts: list[Path], out: Path, *, force: bool, progress: Progress) -> InferResult:
+    shards = _shards(_without_reports(parts), out)
     table = shards[0].table
     if format_of(out) != CSV and table.csv_safe:
         raise UsageError(

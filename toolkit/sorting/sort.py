@@ -51,8 +51,9 @@ class SortOptions:
             raise UsageError(f"--min-confidence {self.min_confidence}: expected 0 to 1")
         if self.top is not None and self.top < 1:
             raise UsageError(f"--top {self.top}: expected 1 or more")
-        if self.mode not in list(Mode):
-            raise UsageError(f"--mode {self.mode}: expected {', '.join(Mode)}")
+        modes = [mode for mode in Mode if mode is not Mode.NONE]
+        if self.mode not in modes:
+            raise UsageError(f"--mode {self.mode}: expected {', '.join(modes)}")
 
 
 @dataclass(kw_only=True, slots=True)

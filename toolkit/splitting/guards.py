@@ -12,6 +12,7 @@ from toolkit.core.errors import InputError, UsageError
 from toolkit.core.progress import Progress
 from toolkit.core.text import counted, printable
 from toolkit.data.class_source import Source
+from toolkit.data.remote.urls import is_remote, shown_input
 from toolkit.splitting.mode import Mode
 from toolkit.splitting.options import SplitOptions
 from toolkit.splitting.place import EarlierSplit
@@ -19,14 +20,14 @@ from toolkit.splitting.rows import SplitSample
 from toolkit.splitting.table import SplitRow, State
 
 
-def refuse_overwriting(out: Path, rows: list[SplitRow], earlier: EarlierSplit | None) -> None:
+def refuse_overwriting(out: Path, rows: list[SplitRow], earlier: EarlierSplit | None, mode: Mode) -> None:
     """Nothing that a split did not place is ever replaced, whoever put it there.
 
     Raises:
         InputError: a file is in the way.
     """
-    if earlier is None:
-        return  # the folder is new or empty
+    if earlier is None or mode is Mode.NONE:
+        return  # the folder is new or empty, or no file is placed
     placed = earlier.targets
     for row in rows:
         if row.target and row.target not in placed and os.path.lexists(os.path.join(out, row.target)):
@@ -46,7 +47,7 @@ def check_counts(source: Source, counts: dict[str, dict[str, int]], rows: list[S
     if not any(n for parts in counts.values() for n in parts.values()):
         reasons = Counter(row.reason for row in rows).most_common(3)
         raise InputError(
-            f"{printable(str(source.path))}: not one image can be placed "
+            f"{shown_input(source.path)}: not one image can be placed "
             f"({', '.join(f'{n:,} {reason}' for reason, n in reasons)})",
             hint="images must lie in a folder with the name of their class; toolkit check names what is wrong",
         )
@@ -57,14 +58,19 @@ def check_counts(source: Source, counts: dict[str, dict[str, int]], rows: list[S
 
 
 def refuse_source(source: Source, options: SplitOptions) -> None:
-    path = printable(str(source.path))
+    path = shown_input(source.path)
     if source.is_split:
         raise InputError(
             f"{path}: holds {', '.join(source.labels)}: this is split already",
             hint="train on it as it is, or split one subset: "
             f"toolkit split {shlex.quote(f'{path}/{source.labels[0]}')}",
         )
-    if source.root is None and options.mode is not Mode.COPY:
+    if is_remote(source.root or "") and options.mode is not Mode.NONE:
+        raise UsageError(
+            f"--mode {options.mode}: {path} is in object storage, and nothing is copied from there",
+            hint="--mode none writes split.csv, which says where each image belongs",
+        )
+    if source.root is None and options.mode not in (Mode.COPY, Mode.NONE):
         raise UsageError(
             f"--mode {options.mode}: {path} is an archive, whose members can only be copied",
             hint="leave --mode out, or unpack the archive and give the folder",
@@ -88,7 +94,7 @@ def refuse_left_out(source: Source, rows: list[SplitRow]) -> None:
         shown = "".join(f"\n  {printable(row.path)}: {row.note}" for row in left_out[:20])
         more = f"\n  and {len(left_out) - 20:,} more" if len(left_out) > 20 else ""
         raise InputError(
-            f"{printable(str(source.path))}: {len(left_out):,} files would be left out under --strict:{shown}{more}",
+            f"{shown_input(source.path)}: {len(left_out):,} files would be left out under --strict:{shown}{more}",
             hint="remove or repair them, or leave --strict out",
         )
 

@@ -61,12 +61,21 @@ class EarlierSplit:
         return not self.state.complete and self.state.settings["mode"] == Mode.MOVE
 
     @property
+    def placed_none(self) -> bool:
+        """Whether it is a table alone."""
+        return bool(self.state.settings["mode"] == Mode.NONE)
+
+    @property
     def targets(self) -> set[str]:
         """Every file that it placed or may have placed."""
+        if self.placed_none:
+            return set()
         return {row.target for row in (*self.rows, *self.planned) if row.target}
 
     def missing(self, out: Path) -> list[SplitRow]:
         """The rows whose file has gone from the split."""
+        if self.placed_none:
+            return []
         return [row for row in self.rows if row.target and not os.path.lexists(os.path.join(out, row.target))]
 
 
@@ -124,10 +133,11 @@ def apply(
     mode = Mode(state.settings["mode"])
     start = os.path.join(out, "")
     targets = {row.path: start + row.target for row in rows if row.target}
-    files = [file for file in source.files if file.name in targets]
+    files = [file for file in source.files if file.name in targets and mode is not Mode.NONE]
     if old:
         files = [file for file in files if not is_placed(file, source.origin(file), targets[file.name], mode)]
-    stale = old.targets - {row.target for row in rows} if old and not old.state.originals else set()
+    wanted = {row.target for row in rows} if mode is not Mode.NONE else set()
+    stale = old.targets - wanted if old and not old.state.originals else set()
     write_rows(out / PLAN, rows)
     write_state(out, replace(state, complete=False))
     _remove(out, stale)

@@ -17,6 +17,7 @@ from toolkit.data import archive
 from toolkit.data.class_names import check_class_names, warn_of_loose
 from toolkit.data.class_source import Problem, Source, open_source
 from toolkit.data.probe import Examination, Examined, examine_all
+from toolkit.data.remote.urls import refuse_remote_out, remote_url, shown_input
 from toolkit.images.limits import Limits
 from toolkit.splitting import guards
 from toolkit.splitting import rows as split_rows
@@ -113,6 +114,7 @@ def split(source: Path, options: SplitOptions | None = None, progress: Progress 
     """
     options = options or SplitOptions()
     out = options.out or _default_out(source)
+    refuse_remote_out(out)
     guards.refuse_overlap(source, out)
     with nullcontext() if options.dry_run else hold(out):
         earlier = read_earlier(out)
@@ -121,7 +123,7 @@ def split(source: Path, options: SplitOptions | None = None, progress: Progress 
         if earlier and earlier.moving and options.update and not options.dry_run:
             finish_move(out, earlier, progress)
             earlier = read_earlier(out)
-        return _split(open_source(source, options.labels), out, options, earlier, progress)
+        return _split(open_source(source, options.labels, remote=True), out, options, earlier, progress)
 
 
 def _split(
@@ -129,7 +131,7 @@ def _split(
 ) -> SplitResult:
     """`split` once the source is listed and the folder is held."""
     guards.refuse_source(source, options)
-    check_class_names(printable(str(source.path)), source.labels, source.empty, progress, strict=options.strict)
+    check_class_names(shown_input(source.path), source.labels, source.empty, progress, strict=options.strict)
     if source.table is not None:
         split_rows.check_folder_names(source)
         source.table.warn(progress)
@@ -154,7 +156,7 @@ def _split(
         guards.refuse_replacing(out, earlier, state, rows, options)
     if options.dry_run:
         return replace(result, rows=rows)
-    guards.refuse_overwriting(out, rows, earlier)
+    guards.refuse_overwriting(out, rows, earlier, options.mode)
     n_placed = apply(source, out, rows, state, earlier, progress)
     if same:
         return replace(result, rows=rows, outcome="completed" if n_placed else "unchanged")
@@ -162,6 +164,8 @@ def _split(
 
 
 def _default_out(source: Path) -> Path:
+    if (url := remote_url(source)) is not None:
+        return Path(f"{url.rstrip('/').rpartition('/')[2]}-split")
     name = archive.stem(source) if archive.is_archive(source) else source.resolve().name
     return Path(f"{name}-split")
 
@@ -181,8 +185,8 @@ def _plan(source: Source, options: SplitOptions, earlier: EarlierSplit | None, p
     usable = [sample for sample in samples if sample.usable]
     if not usable:
         raise InputError(
-            f"{printable(str(source.path))}: {len(examined):,} files, but not one readable image in a class folder",
-            hint=f"look at them with: toolkit check {shlex.quote(printable(str(source.path)))}",
+            f"{shown_input(source.path)}: {len(examined):,} files, but not one readable image in a class folder",
+            hint=f"look at them with: toolkit check {shlex.quote(shown_input(source.path))}",
         )
     before = [row for row in earlier.rows if row.subset] if earlier else []
     moved = earlier is not None and earlier.state.originals

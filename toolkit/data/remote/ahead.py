@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from typing import Final
 
 from toolkit.data.read import read
@@ -55,6 +56,7 @@ class ReadAhead:
         self._changed = threading.Condition(self._lock)
         self._threads: list[threading.Thread] = []
         self._stop = threading.Event()
+        self._ended = False
 
     def begin(self, samples: Iterable[object]) -> None:
         """Begin to read those of `samples` that are remote and not begun; each must be taken, or `close` called."""
@@ -112,6 +114,12 @@ class ReadAhead:
             self._todo.clear()
             self._changed.notify_all()
 
+    def end(self) -> None:
+        """Begin nothing any more; what was begun can still be taken, and then the threads end."""
+        with self._lock:
+            self._ended = True
+            self._changed.notify_all()
+
     def __enter__(self) -> ReadAhead:
         return self
 
@@ -139,5 +147,26 @@ class ReadAhead:
                     one = self._todo.popleft()
                     self._held += one.held
                     return one
+                if self._ended and not self._todo:
+                    return None
                 self._changed.wait()
             return None
+
+
+def loads(samples: Iterable[Sample]) -> Iterator[Callable[[], bytes]]:
+    """For each sample a function that gives its bytes, which are read ahead; each is to be called once."""
+    reads, window = ReadAhead(), deque[Sample]()
+    try:
+        for sample in samples:
+            reads.begin([sample])
+            window.append(sample)
+            if len(window) > AHEAD:
+                yield partial(_bytes, reads, window.popleft())
+        while window:
+            yield partial(_bytes, reads, window.popleft())
+    finally:
+        reads.end()
+
+
+def _bytes(reads: ReadAhead, sample: Sample) -> bytes:
+    return reads.take(sample)[1]

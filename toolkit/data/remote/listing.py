@@ -42,8 +42,11 @@ def check_url(url: str) -> None:
         )
 
 
-def samples_at(url: str) -> Iterator[Sample]:
-    """What `url` means: one file, one object, or all objects in a folder of a bucket, hidden ones and markers left out.
+def samples_at(url: str, *, hidden: bool = False) -> Iterator[Sample]:
+    """What `url` means: one file, one object, or all objects in a folder of a bucket, but for the markers of folders.
+
+    Args:
+        hidden: also objects whose names, or those of folders above them, begin with a dot.
 
     Raises:
         InputError: the storage cannot be listed.
@@ -55,7 +58,7 @@ def samples_at(url: str) -> Iterator[Sample]:
     store = open_bucket(scheme, bucket, patience.limit_s)
     start = f"{scheme}://{bucket}/"
     if key and not key.endswith("/"):
-        inside = _below(store, start, f"{key}/")
+        inside = _below(store, start, f"{key}/", hidden)
         first = next(inside, None)
         if first is None:
             found = next((entry for entry in store.listed(key) if entry.key == key), None)
@@ -65,13 +68,13 @@ def samples_at(url: str) -> Iterator[Sample]:
         yield first
         yield from inside
         return
-    yield from _below(store, start, key)
+    yield from _below(store, start, key, hidden)
 
 
-def _below(store: Store, start: str, prefix: str) -> Iterator[Sample]:
+def _below(store: Store, start: str, prefix: str, hidden: bool) -> Iterator[Sample]:
     for entry in store.listed(prefix):
         place = entry.key[len(prefix) :]
-        if place and not place.endswith("/") and not place.startswith(".") and "/." not in place:
+        if place and not place.endswith("/") and (hidden or "/." not in f"/{place}"):
             url = start + entry.key
             yield Sample(url, shown(url), entry.size, mark(entry.etag))
 
