@@ -312,7 +312,7 @@ def _list_bucket(url: str) -> list[_Listed]:
     from toolkit.data.remote.listing import samples_at
 
     start = url.rstrip("/") + "/"
-    return [(s.path.removeprefix(start), s.size, s.mtime_ns, None) for s in samples_at(start, hidden=True)]
+    return [(name := s.path.removeprefix(start), s.size, s.mtime_ns, _hidden(name)) for s in samples_at(start)]
 
 
 def _listed_file(path: str, name: str) -> _Listed:

@@ -74,7 +74,7 @@ def read_file(path: str) -> bytes:
         ReadError, DecodeError: as `read`.
     """
     if is_remote(path):
-        return read(Sample(path, "", size, 0))[1]
+        return read(Sample(path, "", -1, 0))[1]
     try:
         status = os.stat(path)
     except (OSError, ValueError) as error:

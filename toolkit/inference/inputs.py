@@ -21,7 +21,7 @@ from toolkit.core.text import printable
 from toolkit.data.detections import Detections
 from toolkit.data.passed_over import PassedOver, images_in
 from toolkit.data.remote.urls import is_remote, remote_url, shown, shown_input
-from toolkit.data.walk import Sample, sample, slashes
+from toolkit.data.walk import Sample, is_hidden, sample, slashes
 from toolkit.inference.distributed.shard import Listing, Shard
 
 STDIN: Final = "-"
@@ -200,7 +200,9 @@ class Inputs:
         for found in samples_at(url):
             if not found.path.startswith(start):
                 yield from looked_at([url]) if self.looks and found.size < 0 else [found]
-            elif not is_taken(place := found.path.removeprefix(start)):
+            elif is_hidden(place := found.path.removeprefix(start)):
+                counts.hidden += 1
+            elif not is_taken(place):
                 counts.add(place)
             elif wanted.any and (wanted.prunes_any(place) or not wanted.takes(place)):
                 counts.excluded += 1

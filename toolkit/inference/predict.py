@@ -17,7 +17,6 @@ from toolkit.core.errors import UsageError
 from toolkit.core.files import file_digest
 from toolkit.core.parallel import CAN_FORK, Processes, in_threads
 from toolkit.core.progress import SILENT, Progress
-from toolkit.core.text import printable
 from toolkit.data.detections import read_detections
 from toolkit.data.walk import Sample
 from toolkit.images.limits import Limits

@@ -42,11 +42,8 @@ def check_url(url: str) -> None:
         )
 
 
-def samples_at(url: str, *, hidden: bool = False) -> Iterator[Sample]:
+def samples_at(url: str) -> Iterator[Sample]:
     """What `url` means: one file, one object, or all objects in a folder of a bucket, but for the markers of folders.
-
-    Args:
-        hidden: also objects whose names, or those of folders above them, begin with a dot.
 
     Raises:
         InputError: the storage cannot be listed.
@@ -58,7 +55,7 @@ def samples_at(url: str, *, hidden: bool = False) -> Iterator[Sample]:
     store = open_bucket(scheme, bucket, patience.limit_s)
     start = f"{scheme}://{bucket}/"
     if key and not key.endswith("/"):
-        inside = _below(store, start, f"{key}/", hidden)
+        inside = _below(store, start, f"{key}/")
         first = next(inside, None)
         if first is None:
             found = next((entry for entry in store.listed(key) if entry.key == key), None)
@@ -68,13 +65,13 @@ def samples_at(url: str, *, hidden: bool = False) -> Iterator[Sample]:
         yield first
         yield from inside
         return
-    yield from _below(store, start, key, hidden)
+    yield from _below(store, start, key)
 
 
-def _below(store: Store, start: str, prefix: str, hidden: bool) -> Iterator[Sample]:
+def _below(store: Store, start: str, prefix: str) -> Iterator[Sample]:
     for entry in store.listed(prefix):
         place = entry.key[len(prefix) :]
-        if place and not place.endswith("/") and (hidden or "/." not in f"/{place}"):
+        if place and not place.endswith("/"):
             url = start + entry.key
             yield Sample(url, shown(url), entry.size, mark(entry.etag))
 
