@@ -30,6 +30,7 @@ NOT_RUN = {
     r".*--device cuda.*": "needs GPUs: tests/sessions/test_cuda.py",
     r".*--precision bfloat16.*": "needs a processor that has it: tests/sessions/test_runtimes.py",
     r".*--engine ray.*": "needs a cluster: tests/scaling/test_ray.py",
+    r".*(s3|gs|az|https)://.*|toolkit infer - --out labels.csv < urls.txt": "tests/inference/test_object_storage.py",
     r"toolkit train .*--weights .*": "the file is not here: tests/training/test_transfer.py",
     r"toolkit train .*--time-budget .*": "trains long: tests/training/test_several.py",
     r"toolkit train photos .*|toolkit train PetImages .*": "train once more: tests/training/test_label_sources.py",

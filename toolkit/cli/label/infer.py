@@ -28,7 +28,9 @@ FILES, NIGHT, TRAPS = "Which files", "From cron", "Camera traps"
 
 
 def infer(
-    inputs: Annotated[list[str], typer.Argument(metavar="INPUT", help="Files, folders, or - for a list on stdin.")],
+    inputs: Annotated[
+        list[str], typer.Argument(metavar="INPUT", help="Files, folders, URLs, or - for a list of them.")
+    ],
     out: Annotated[
         str | None,
         typer.Option(
