@@ -20,7 +20,7 @@ from support.command_line import ROOT, Cli
 from support.object_server import Fault, ObjectServer, objects_of
 from support.s3_server import BUCKET, SECRET, moto, put, use
 
-from toolkit.data.remote import ahead, fetch
+from toolkit.data.remote import ahead, fetch, listing
 from toolkit.data.remote.fetch import Patience
 
 LATENCY_S = 0.05
@@ -258,6 +258,34 @@ def test_a_killed_run_continues_and_a_list_of_urls_is_updated(
             done = run("infer", "-", "-o", "web.csv", "-m", "m.onnx", "--update")
         assert "9 unchanged" in done.err
         assert not any(method == "GET" for method, _ in server.asked)
+
+
+@pytest.mark.parametrize("scheme", ["gs", "az"])
+def test_google_and_azure_give_the_local_rows(
+    scheme: str, run: Cli, photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert run("infer", "photos", "-o", "local.csv", "-m", "m.onnx").code == 0
+    with ObjectServer({f"a/{key}": data for key, data in objects_of(photos).items()}, page=7).serving() as server:
+        account = {"gcs_base_url": server.address, "disable_oauth": True}
+        account |= dict.fromkeys(("client_email", "private_key", "private_key_id"), "")
+        Path("account.json").write_text(json.dumps(account))
+        monkeypatch.setenv("GOOGLE_SERVICE_ACCOUNT", str(Path("account.json").absolute()))
+        monkeypatch.setenv("AZURE_STORAGE_ACCOUNT_NAME", "tester")
+        monkeypatch.setenv("AZURE_STORAGE_ACCOUNT_KEY", "bm90LXRvLWJlLXNlZW4=")
+        monkeypatch.setenv("AZURE_STORAGE_ENDPOINT", server.address)
+        done = run("infer", f"{scheme}://photos/a/", "-o", "remote.csv", "-m", "m.onnx")
+        assert done.code == 0, done.err
+        alike(Path("remote.csv"), Path("local.csv"), f"{scheme}://photos/a/")
+        done = run("infer", f"{scheme}://photos/a", "-o", "remote.csv", "-m", "m.onnx", "--update")
+        assert " 0 new or changed" in done.err
+        listed = "\n".join(f"{scheme}://photos/a/{key}" for key in ("Cat/1.png", "Cat/none.png"))
+        monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(listed.encode())))
+        assert run("infer", "-", "-o", "list.csv", "-m", "m.onnx").code == 0
+        assert [row["error"] for row in rows(Path("list.csv"))] == ["", "cannot be read: there is no such object"]
+        assert listing.folders_at(f"{scheme}://photos/a/") == ["Cat", "Dog"]
+        server.objects["a/e//f.jpg"] = b""
+        done = run("infer", f"{scheme}://photos/a/", "-o", "odd.csv", "-m", "m.onnx")
+        assert (done.code, "cannot be listed: it holds a name with an empty part" in done.err) == (3, True)
 
 
 def test_a_missing_extra_is_named(run: Cli, photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:

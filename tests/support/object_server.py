@@ -1,6 +1,6 @@
-"""A small server of objects: S3's ListObjectsV2, GET and HEAD from memory, plain HTTP as well, with latency and faults.
+"""A small server of objects: listings, GET and HEAD as S3, Google and Azure have them, with latency and faults.
 
-It answers as much of S3 as readers need, and checks no signatures. In a thread of a test, or as a process of its own:
+It answers as much as readers need, and checks no signatures. It runs in a thread of a test, or as a process:
 `python tests/support/object_server.py FOLDER [--latency SECONDS]` prints its address and serves until stdin ends.
 """
 
@@ -23,6 +23,7 @@ from xml.sax.saxutils import escape
 
 BUCKET = "photos"
 
+XML = '<?xml version="1.0" encoding="UTF-8"?>'
 MODIFIED = "2026-01-02T03:04:05.000Z"
 MODIFIED_HTTP = "Fri, 02 Jan 2026 03:04:05 GMT"
 
@@ -122,52 +123,60 @@ class ObjectServer:
         self._at_once -= 1
 
     def listing(self, query: Mapping[str, list[str]]) -> bytes:
-        """An answer of ListObjectsV2."""
-        prefix = query.get("prefix", [""])[0]
-        delimiter = query.get("delimiter", [""])[0]
-        after = query.get("continuation-token", query.get("start-after", [""]))[0]
-        most = min(self.page, int(query.get("max-keys", ["1000"])[0]))
-        keys = sorted(self.objects, key=str.encode)
-        if after:
-            keys = keys[bisect_right([key.encode() for key in keys], after.encode()) :]
-        contents: list[str] = []
+        """An answer of S3's ListObjectsV2, which Google's XML interface has too, or of Azure's List Blobs."""
+        azure = "restype" in query
+        after = query.get("marker" if azure else "continuation-token", query.get("start-after", [""]))[0]
+        most = int(query.get("maxresults" if azure else "max-keys", ["1000"])[0])
+        prefix, delimiter = query.get("prefix", [""])[0], query.get("delimiter", [""])[0]
+        keys, folders, last = self._page(prefix, delimiter, after, min(self.page, most))
+        encoding = query.get("encoding-type", [""])[0]
+
+        def text(name: str) -> str:
+            return escape(quote(name, safe="/") if encoding == "url" else name)
+
+        entries = [(text(key), escape(self.etag(self.objects[key])), len(self.objects[key])) for key in keys]
+        if azure:
+            blobs = "".join(
+                f"<Blob><Name>{key}</Name><Properties><Last-Modified>{MODIFIED_HTTP}</Last-Modified>"
+                f"<Content-Length>{size}</Content-Length><Etag>{etag}</Etag><Content-Type>image/x</Content-Type></Properties></Blob>"
+                for key, etag, size in entries
+            )
+            prefixes = "".join(f"<BlobPrefix><Name>{text(one)}</Name></BlobPrefix>" for one in folders)
+            inside = f"<Blobs>{blobs}{prefixes}</Blobs><NextMarker>{text(last)}</NextMarker>"
+            return f"{XML}<EnumerationResults>{inside}</EnumerationResults>".encode()
+        contents = "".join(
+            f"<Contents><Key>{key}</Key><LastModified>{MODIFIED}</LastModified><ETag>{etag}</ETag><Size>{size}</Size>"
+            "<StorageClass>STANDARD</StorageClass></Contents>"
+            for key, etag, size in entries
+        )
+        prefixes = "".join(f"<CommonPrefixes><Prefix>{text(one)}</Prefix></CommonPrefixes>" for one in folders)
+        token = f"<NextContinuationToken>{text(last)}</NextContinuationToken>" if last else ""
+        n = len(keys) + len(folders)
+        how = f"<EncodingType>{encoding}</EncodingType>" if encoding else ""
+        return (
+            f'{XML}<ListBucketResult xmlns="http://s3.amazonaws.com/doc/2006-03-01/"><Name>{BUCKET}</Name>'
+            f"<Prefix>{text(prefix)}</Prefix>{how}<KeyCount>{n}</KeyCount><MaxKeys>{most}</MaxKeys>"
+            f"<IsTruncated>{str(bool(last)).lower()}</IsTruncated>{token}{contents}{prefixes}</ListBucketResult>"
+        ).encode()
+
+    def _page(self, prefix: str, delimiter: str, after: str, most: int) -> tuple[list[str], list[str], str]:
+        """Keys, folders, and the key that the next page begins behind; "" where there is none."""
+        ordered = sorted(self.objects, key=str.encode)
+        start = bisect_right(ordered, after.encode(), key=str.encode) if after else 0
+        keys: list[str] = []
         folders: list[str] = []
         last = ""
-        at = bisect_left([key.encode() for key in keys], prefix.encode())
-        more = False
-        for key in keys[at:]:
+        for key in ordered[max(start, bisect_left(ordered, prefix.encode(), key=str.encode)) :]:
             if not key.startswith(prefix):
                 break
             head, found, _ = key[len(prefix) :].partition(delimiter) if delimiter else (key, "", "")
             folder = f"{prefix}{head}{delimiter}" if found else ""
-            if folder and (folder in folders or after.startswith(folder)):
-                last = key
-                continue
-            if len(contents) + len(folders) == most:
-                more = True
-                break
-            if folder:
-                folders.append(folder)
-            else:
-                data = self.objects[key]
-                contents.append(
-                    f"<Contents><Key>{_encoded(key)}</Key><LastModified>{MODIFIED}</LastModified>"
-                    f"<ETag>{escape(self.etag(data))}</ETag><Size>{len(data)}</Size>"
-                    "<StorageClass>STANDARD</StorageClass></Contents>"
-                )
+            if not folder or (folder not in folders and not after.startswith(folder)):
+                if len(keys) + len(folders) == most:
+                    return keys, folders, last
+                (folders if folder else keys).append(folder or key)
             last = key
-        token = f"<NextContinuationToken>{_encoded(last)}</NextContinuationToken>" if more else ""
-        prefixes = "".join(f"<CommonPrefixes><Prefix>{_encoded(one)}</Prefix></CommonPrefixes>" for one in folders)
-        return (
-            '<?xml version="1.0" encoding="UTF-8"?><ListBucketResult xmlns="http://s3.amazonaws.com/doc/2006-03-01/">'
-            f"<Name>{BUCKET}</Name><Prefix>{_encoded(prefix)}</Prefix><EncodingType>url</EncodingType>"
-            f"<KeyCount>{len(contents) + len(folders)}</KeyCount><MaxKeys>{most}</MaxKeys>"
-            f"<IsTruncated>{str(more).lower()}</IsTruncated>{token}{''.join(contents)}{prefixes}</ListBucketResult>"
-        ).encode()
-
-
-def _encoded(text: str) -> str:
-    return escape(quote(text, safe="/"))
+        return keys, folders, ""
 
 
 class _Connection(asyncio.Protocol):
@@ -225,6 +234,7 @@ class _Connection(asyncio.Protocol):
             f"Content-Type: {kind}",
             f"Content-Length: {len(body)}",
             f"Last-Modified: {MODIFIED_HTTP}",
+            "x-ms-version: 2023-11-03",
             *([f"ETag: {etag}"] if etag else []),
         ]
         head = "\r\n".join([*lines, "", ""]).encode()

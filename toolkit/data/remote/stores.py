@@ -95,12 +95,14 @@ _STATUS: Final = re.compile(r"status code: (\d{3})")
 @contextmanager
 def _errors() -> Iterator[None]:
     """Errors of obstore -> ours."""
-    from obstore.exceptions import BaseError, PermissionDeniedError, UnauthenticatedError
+    from obstore.exceptions import BaseError, InvalidPathError, PermissionDeniedError, UnauthenticatedError
 
     try:
         yield
     except FileNotFoundError:
         raise of_status(404) from None
+    except InvalidPathError:
+        raise FetchError("it holds a name with an empty part, '.' or '..' between slashes", again=False) from None
     except (PermissionDeniedError, UnauthenticatedError):
         raise of_status(403) from None
     except (BaseError, OSError, ValueError) as error:
@@ -283,6 +285,7 @@ def _open(scheme: str, bucket: str, limit_s: float) -> Store:
     if scheme == "s3":
         return _open_s3(store.S3Store, name, bucket, options, alone)
     kind = store.GCSStore if scheme == "gs" else store.AzureStore
+    options["allow_http"] = True  # an endpoint of one's own
     try:
         return Bucket(name, kind(bucket, client_options=options, retry_config=alone))
     except Exception:
