@@ -29,6 +29,7 @@ NOT_RUN = {
     r"toolkit bench .*": "measures for a minute: tests/benchmark/test_bench.py",
     r".*--device cuda.*": "needs GPUs: tests/sessions/test_cuda.py",
     r".*--precision bfloat16.*": "needs a processor that has it: tests/sessions/test_runtimes.py",
+    r".*(s3|gs|az|https)://.*|.*< urls\.txt": "needs a server: tests/inference/test_object_storage.py",
     r".*--engine ray.*": "needs a cluster: tests/scaling/test_ray.py",
     r".*(s3|gs|az|https)://.*|toolkit infer - --out labels.csv < urls.txt": "tests/inference/test_object_storage.py",
     r"toolkit train .*--weights .*": "the file is not here: tests/training/test_transfer.py",
@@ -133,5 +134,5 @@ def test_every_line_that_is_not_run_says_why_and_where() -> None:
 def test_extras_that_a_page_installs_exist() -> None:
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["optional-dependencies"]
     for page in PAGES:
-        for named in re.findall(r"(?:toolkit-images|'\.)\[([a-z,-]+)\]", page.read_text(encoding="utf-8")):
+        for named in re.findall(r"(?:toolkit-images|'\.)\[([a-z0-9,-]+)\]", page.read_text(encoding="utf-8")):
             assert set(named.split(",")) <= set(extras), f"{page.name}: {named}"
