@@ -278,6 +278,9 @@ def test_google_and_azure_give_the_local_rows(
         alike(Path("remote.csv"), Path("local.csv"), f"{scheme}://photos/a/")
         done = run("infer", f"{scheme}://photos/a", "-o", "remote.csv", "-m", "m.onnx", "--update")
         assert " 0 new or changed" in done.err
+        done = run("infer", f"{scheme}://photos/a/Cat/2.png", "-m", "m.onnx")
+        assert (done.code, f"{scheme}://photos/a/Cat/2.png: " in done.out) == (0, True)
+        assert run("infer", f"{scheme}://photos/a/Cat/2", "-m", "m.onnx").code == 3
         listed = "\n".join(f"{scheme}://photos/a/{key}" for key in ("Cat/1.png", "Cat/none.png"))
         monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(listed.encode())))
         assert run("infer", "-", "-o", "list.csv", "-m", "m.onnx").code == 0

@@ -61,6 +61,7 @@ class ReadAhead:
     def begin(self, samples: Iterable[object]) -> None:
         """Begin to read those of `samples` that are remote and not begun; each must be taken, or `close` called."""
         with self._lock:
+            before = len(self._todo)
             for sample in samples if not self._stop.is_set() else ():
                 if isinstance(sample, Sample) and is_remote(sample.path) and id(sample) not in self._begun:
                     one = self._begun[id(sample)] = _Read(sample)
@@ -69,7 +70,7 @@ class ReadAhead:
                         thread = threading.Thread(target=self._work, name="reader", daemon=True)
                         self._threads.append(thread)
                         thread.start()
-            self._changed.notify_all()
+            self._changed.notify(len(self._todo) - before)  # and no more: to wake all costs more than to read
 
     def take(self, sample: Sample) -> tuple[Sample, bytes]:
         """As `toolkit.data.read.read`, waiting where the sample is still being read."""
@@ -81,7 +82,7 @@ class ReadAhead:
         with self._lock:
             del self._begun[id(sample)]
             self._held -= one.held
-            self._changed.notify_all()
+            self._wake_another()
         error, one.error = one.error, None
         if error is not None:
             raise error
@@ -136,21 +137,29 @@ class ReadAhead:
             with self._lock:
                 self._held += read_bytes - one.held
                 one.held = read_bytes
-                self._changed.notify_all()
             one.done.set()
 
     def _next(self) -> _Read | None:
         """The next to read, once there is room for it; None at the end."""
         with self._lock:
             while not self._stop.is_set():
-                if self._todo and (not self._held or self._held + self._todo[0].held <= self._most_bytes):
+                if self._has_room():
                     one = self._todo.popleft()
                     self._held += one.held
+                    self._wake_another()
                     return one
                 if self._ended and not self._todo:
                     return None
                 self._changed.wait()
             return None
+
+    def _has_room(self) -> bool:
+        """Whether the next may be read now."""
+        return bool(self._todo) and (not self._held or self._held + self._todo[0].held <= self._most_bytes)
+
+    def _wake_another(self) -> None:
+        if self._has_room():
+            self._changed.notify()
 
 
 def loads(samples: Iterable[Sample]) -> Iterator[Callable[[], bytes]]:

@@ -14,7 +14,7 @@ from typing import Final, TypeVar
 from toolkit.core.errors import InputError
 from toolkit.data.read import MAX_FILE_BYTES, SNIFF_FIRST_BYTES, ReadError
 from toolkit.data.remote import stores, web
-from toolkit.data.remote.stores import Body, Entry, FetchError, Store, open_bucket
+from toolkit.data.remote.stores import Body, Entry, FetchError, NotThereError, Store, open_bucket
 from toolkit.data.remote.urls import BUCKETS, bucket_and_key, mark, shown
 from toolkit.data.walk import Sample
 from toolkit.images.header import DecodeError, not_an_image, sniff
@@ -68,13 +68,27 @@ def read_remote(sample: Sample, stop: threading.Event | None = None) -> tuple[Sa
     return (sample if sample.size == len(data) else sample._replace(size=len(data), mtime_ns=mark(etag))), data
 
 
-def look(url: str) -> Sample:
-    """The sample of one object, with size and mark where the server tells them."""
+def look(url: str, *, missing_ok: bool = True) -> Sample:
+    """The sample of one object, with size and mark where the server tells them.
+
+    Raises:
+        NotThereError: there is none, and that is not `missing_ok`.
+    """
     try:
         found = _patiently(lambda limit_s: _head(url, limit_s))
-    except ReadError:
+    except ReadError as error:
+        if not missing_ok and isinstance(error.__context__, NotThereError):
+            raise error.__context__ from None
         return unknown(url)
     return Sample(url, shown(url), found.size, mark(found.etag))
+
+
+def find(url: str) -> Sample | None:
+    """As `look`; None where there is no such object."""
+    try:
+        return look(url, missing_ok=False)
+    except NotThereError:
+        return None
 
 
 def unknown(url: str) -> Sample:

@@ -13,7 +13,7 @@ from itertools import islice
 from typing import Final
 
 from toolkit.core.errors import InputError
-from toolkit.data.remote.fetch import look, patience, unknown
+from toolkit.data.remote.fetch import find, look, patience, unknown
 from toolkit.data.remote.stores import Store, open_bucket
 from toolkit.data.remote.urls import BUCKETS, bucket_and_key, mark, shown
 from toolkit.data.walk import Sample, is_image_name
@@ -58,9 +58,8 @@ def samples_at(url: str) -> Iterator[Sample]:
         inside = _below(store, start, f"{key}/")
         first = next(inside, None)
         if first is None:
-            found = next((entry for entry in store.listed(key) if entry.key == key), None)
-            if found is not None:
-                yield Sample(start + key, shown(start + key), found.size, mark(found.etag))
+            if (found := find(start + key)) is not None:
+                yield found
             return
         yield first
         yield from inside

@@ -37,6 +37,13 @@ class FetchError(Exception):
         self.again = again
 
 
+class NotThereError(FetchError):
+    """There is no such object."""
+
+    def __init__(self) -> None:
+        super().__init__("there is no such object", again=False)
+
+
 @dataclass(frozen=True, slots=True)
 class Entry:
     """One object of a listing: key, bytes, ETag."""
@@ -83,7 +90,7 @@ class Store(Protocol):
 def of_status(status: int) -> FetchError:
     """The error that an HTTP status stands for."""
     if status in (404, 410):
-        return FetchError("there is no such object", again=False)
+        return NotThereError()
     if status in (401, 403):
         return FetchError(f"access denied (HTTP {status}): check the credentials in the environment", again=False)
     return FetchError(f"the server answers HTTP {status}", again=status in (408, 425, 429) or status >= 500)
