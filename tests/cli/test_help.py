@@ -75,7 +75,7 @@ def test_what_all_commands_share_stands_in_the_last_group() -> None:
 def test_every_option_that_a_group_names_exists() -> None:
     root: Any = typer.main.get_command(app)
     for name, groups in panels.OWN.items():
-        command = root.commands[name]
+        command = root.commands[name] if name else root
         known = {option for param in command.get_params(typer.Context(command)) for option in param.opts}
         for options in groups.values():
             assert set(options) <= known, name

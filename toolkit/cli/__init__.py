@@ -152,25 +152,27 @@ _HINTS = {
     errno.EMFILE: "raise the limit of open files (ulimit -n)",
 }
 
+DATA, MODELS, LABELS, MACHINE = "Images", "Models", "Labels", "This machine"
+
 # Commands register here, in the order in which a user meets them.
-app.command()(split.split)
-app.command()(check.check)
-app.add_typer(recipe.app, name="recipe")
-app.command()(train.train)
-app.command()(export.export)
-app.command()(adopt.adopt)
-app.command()(infer.infer)
-app.command()(merge.merge)
-app.command()(view.view)
-app.command()(review.review)
-app.command()(sort.sort)
-app.command()(evaluate.evaluate)
-app.command()(embed.embed)
-app.command()(inspect.inspect)
-app.command()(bench.bench)
-app.command()(doctor.doctor)
-app.command()(cache.cache)
-app.command()(demo.demo)
+app.command(rich_help_panel=DATA)(split.split)
+app.command(rich_help_panel=DATA)(check.check)
+app.add_typer(recipe.app, name="recipe", rich_help_panel=MODELS)
+app.command(rich_help_panel=MODELS)(train.train)
+app.command(rich_help_panel=MODELS)(export.export)
+app.command(rich_help_panel=MODELS)(adopt.adopt)
+app.command(rich_help_panel=LABELS)(infer.infer)
+app.command(rich_help_panel=LABELS)(merge.merge)
+app.command(rich_help_panel=LABELS)(view.view)
+app.command(rich_help_panel=LABELS)(review.review)
+app.command(rich_help_panel=LABELS)(sort.sort)
+app.command(rich_help_panel=LABELS)(evaluate.evaluate)
+app.command(rich_help_panel=LABELS)(embed.embed)
+app.command(rich_help_panel=MODELS)(inspect.inspect)
+app.command(rich_help_panel=MODELS)(bench.bench)
+app.command(rich_help_panel=MACHINE)(doctor.doctor)
+app.command(rich_help_panel=MACHINE)(cache.cache)
+app.command(rich_help_panel=MACHINE)(demo.demo)
 
 for commands in (app, recipe.app):
     for command in commands.registered_commands:

@@ -43,7 +43,10 @@ OWN: Final[dict[str, dict[str, tuple[str, ...]]]] = {
     "train": {
         "Instead of what the recipe says": ("--epochs", "--batch-size", "--image-size", "--seed", "--weights"),
     },
-    "export": {"For a .keras file": ("--labels", "--values", "--output", "--resize")},
+    "export": {
+        "How a file is verified": ("--data", "--runtime", "--force"),
+        "For a .keras file": ("--labels", "--values", "--output", "--resize"),
+    },
     "adopt": {
         "What the file expects": (
             *("--image-size", "--values", "--mean", "--std", "--channels", "--layout", "--resize", "--crop-fraction"),
@@ -57,8 +60,9 @@ OWN: Final[dict[str, dict[str, tuple[str, ...]]]] = {
     "review": {"Which classes": ("--model", "--labels")},
     "evaluate": {"A gate for scripts": ("--fail-under", "--strict")},
     "cache": {"Options": ("--cache-dir",)},
+    "": {"Options": ("--help",)},
 }
-"""Command -> its own groups."""
+"""Command -> its own groups; "" for groups of commands."""
 
 
 def panel_of(command: str, names: list[str]) -> str | None:

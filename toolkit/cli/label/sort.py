@@ -31,7 +31,7 @@ def sort(
             metavar="TABLE", help="Result file of toolkit infer, or its folder of parts.", show_default=False
         ),
     ] = None,
-    mode: Annotated[Mode, typer.Option(help="How files get there.")] = Mode.COPY,
+    mode: Annotated[Mode, typer.Option(metavar="copy|hardlink|symlink|move", help="How files get there.")] = Mode.COPY,
     min_confidence: Annotated[float, typer.Option(min=0, max=1, help="Below it a file goes to unsure/.")] = 0.0,
     top: Annotated[
         int | None,

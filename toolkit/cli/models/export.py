@@ -30,19 +30,15 @@ def export(
         Path | None, typer.Option(metavar="DIR", help="Where the files go.", show_default="the bundle")
     ] = None,
     opset: Annotated[int, typer.Option(min=13, max=18, help="ONNX operator set.")] = 18,
-    labels: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="For a .keras file: class names, one a line, in order.")
-    ] = None,
+    labels: Annotated[Path | None, typer.Option(metavar="FILE", help="Class names, one a line, in order.")] = None,
     values: Annotated[
         Literal["0..255", "0..1", "-1..1"] | None,
-        typer.Option(help="For a .keras file: values the first layer expects."),
+        typer.Option(help="Values that the first layer expects."),
     ] = None,
     output: Annotated[
-        Literal["logits", "probabilities"] | None, typer.Option(help="For a .keras file: what the last layer outputs.")
+        Literal["logits", "probabilities"] | None, typer.Option(help="What the last layer outputs.")
     ] = None,
-    resize: Annotated[
-        Literal["squash", "crop", "pad"], typer.Option(help="For a .keras file: how images are resized.")
-    ] = "squash",
+    resize: Annotated[Literal["squash", "crop", "pad"], typer.Option(help="How images are resized.")] = "squash",
     runtime: Annotated[
         Literal["auto", "onnxruntime", "openvino"], typer.Option(help="What an ONNX file is verified with.")
     ] = "auto",
