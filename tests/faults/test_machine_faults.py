@@ -6,22 +6,28 @@ import os
 import shutil
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import cv2
+import numpy as np
 import pytest
 from support import small
 from support.command_line import Cli, environment
 
+from toolkit.core.errors import MachineError
 from toolkit.core.locking import lock
 from toolkit.evaluation import report, report_page
 from toolkit.images import decode as decoding
 from toolkit.images.spec import Preprocess
 from toolkit.training.data.dataset import find_dataset
-from toolkit.training.data.decode_cache import decode_all
+from toolkit.training.data.decode_cache import Decoded, decode_all
 
 Record = Callable[[str, object], None]
 
@@ -147,6 +153,30 @@ def test_memory_that_is_gone_in_a_worker(
     assert not [path.name for path in place.rglob("*") if path.name.endswith((".tmp", ".partial"))]
 
 
+@pytest.mark.parametrize("kind", ["Python", "OpenCV"])
+def test_memory_that_is_gone_while_a_training_decodes(kind: str, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    dataset, cache = find_dataset(place / "photos"), place / "cache"
+    expected = decode_all(dataset, SPEC, place / "other").path.read_bytes()
+    calls = []
+    real = cv2.imdecode
+
+    def hungry(*arguments: object) -> object:
+        calls.append(1)
+        if len(calls) == 3:
+            raise MemoryError if kind == "Python" else cv2.error("(-4:Insufficient memory) Failed to allocate 9 bytes")
+        return real(*arguments)  # type: ignore[call-overload]
+
+    monkeypatch.setattr(cv2, "imdecode", hungry)
+    with suppress(MemoryError, MachineError):
+        decode_all(dataset, SPEC, cache)
+    assert len(calls) >= 3
+    monkeypatch.setattr(cv2, "imdecode", real)
+    assert not [path for path in cache.rglob("*") if ".tmp" in path.name]
+    again = decode_all(dataset, SPEC, cache)
+    assert again.path.read_bytes() == expected
+    assert not any(sample.reason for sample in again.samples)
+
+
 CGROUP = Path("/sys/fs/cgroup")
 
 
@@ -226,6 +256,50 @@ def test_a_second_run_ends_at_once_and_changes_nothing(name: str, place: Path, r
         (place / HELD[name]).unlink()
         assert small.tree(place / "out") == before
     assert run(*COMMANDS[name]).code == 0
+
+
+def test_two_trainings_of_the_same_images_leave_each_other_alone(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One is held up before its last image while another, and one of more images, run from beginning to end."""
+    dataset, cache = find_dataset(place / "photos"), place / "cache"
+    held, go = threading.Event(), threading.Event()
+    real = decoding.decode
+
+    def waiting(*arguments: Any, **options: Any) -> Any:
+        if threading.current_thread().name.startswith("slow"):
+            held.set()
+            assert go.wait(30)
+        return real(*arguments, **options)
+
+    def slow() -> Decoded:
+        return decode_all(dataset, SPEC, cache, workers=1)
+
+    monkeypatch.setattr("toolkit.training.data.decode_cache.decode", waiting)
+    monkeypatch.setattr(
+        "toolkit.training.data.decode_cache.ThreadPoolExecutor",
+        lambda n: ThreadPoolExecutor(n, "slow" if threading.current_thread().name == "first_0" else "fast"),
+    )
+    with ThreadPoolExecutor(1, "first") as first:
+        waited_for = first.submit(slow)
+        assert held.wait(30)
+        quick = decode_all(dataset, SPEC, cache)
+        (place / "photos" / "Cat" / "new.png").write_bytes(small.png(77))
+        more = decode_all(find_dataset(place / "photos"), SPEC, cache)
+        go.set()
+        found = waited_for.result(30)
+    every = np.arange(12)
+    assert (found.rows.take(every) == quick.rows.take(every)).all()  # though its file has gone: the images are others
+    assert len(more.samples) == 13
+    assert not [path for path in cache.rglob("*") if ".tmp" in path.name]
+
+
+def test_what_a_killed_training_was_decoding_goes(place: Path) -> None:
+    decoded = decode_all(find_dataset(place / "photos"), SPEC, place / "cache")
+    left = [decoded.path.with_name(f".{'0' * 32}{end}") for end in (".u8.abcdefgh.tmp.u8", "-12.f32.a_c0efgh.tmp.f32")]
+    for path in left:
+        path.write_bytes(b"half")
+    (place / "photos" / "Cat" / "new.png").write_bytes(small.png(77))
+    decode_all(find_dataset(place / "photos"), SPEC, place / "cache")
+    assert not [path for path in left if path.exists()]
 
 
 def test_an_image_that_found_no_memory_is_not_called_damaged(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -51,6 +51,10 @@ def test_every_format(form: str) -> None:
     ("fields", "found"),
     [
         ({"date": "0000:00:00 00:00:00"}, Exif("2025-01-01T00:00:00", "RECONYX HYPERFIRE 2")),
+        ({"date": "9999:99:99 99:99:99"}, Exif("2025-01-01T00:00:00", "RECONYX HYPERFIRE 2")),
+        ({"date": "2023:02:29 06:12:30"}, Exif("2025-01-01T00:00:00", "RECONYX HYPERFIRE 2")),
+        ({"date": "2024:02:29 24:00:00"}, Exif("2025-01-01T00:00:00", "RECONYX HYPERFIRE 2")),
+        ({"date": "2024-02-29T23:59:59"}, Exif("2024-02-29T23:59:59", "RECONYX HYPERFIRE 2")),
         ({"make": "Canon", "model": "Canon EOS R5"}, Exif("2024-05-01T06:12:30", "Canon EOS R5")),
         ({"make": "  A\tB\n ", "model": ""}, Exif("2024-05-01T06:12:30", "A B")),
         ({"model": "M" * 1000, "make": ""}, Exif("2024-05-01T06:12:30", "M" * 200)),

@@ -114,15 +114,17 @@ def test_another_answer_for_a_file_is_refused(table: Path) -> None:
 def test_missing_files_are_named(table: Path, tmp_path: Path) -> None:
     Path("photos/b/2.jpg").unlink()
     done = run_cli("sort", table, "--into", "sorted", cwd=tmp_path)
-    assert done.returncode == 0
+    assert done.returncode == 6
     assert "not there: photos/b/2.jpg" in done.stderr
+    assert "error: sorted: 1 file of the table could not be placed; everything else is done" in done.stderr
     assert "sorted: 5 files placed, 1 not there: Cat 3 · unsure 1 · error 1" in done.stderr
     (tmp_path / "elsewhere").mkdir()
     done = run_cli("sort", table, "--into", "sorted", cwd=tmp_path / "elsewhere")
     assert done.returncode == 3
     assert "--root" in done.stderr
     done = run_cli("sort", table, "--into", "sorted", "--root", tmp_path, cwd=tmp_path / "elsewhere")
-    assert done.returncode == 0
+    assert done.returncode == 6
+    assert "sorted: 5 files placed, 1 not there" in done.stderr
 
 
 @pytest.mark.parametrize("content", ["", "a,b\r\n1,2\r\n", "path,label,confidence,status\r\nx,Cat,much,ok\r\n"])

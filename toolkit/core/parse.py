@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from math import inf, isfinite
 from typing import Any, Final, NoReturn
 
 MAX_KEY_PARTS: Final = 64
@@ -25,7 +26,7 @@ def parse_json(text: str | bytes) -> Any:
     """
     try:
         text = text.decode("utf-8-sig") if isinstance(text, bytes) else text.removeprefix("\ufeff")
-        return json.loads(text, parse_constant=_no_number)
+        return json.loads(text, parse_constant=_no_number, parse_float=_finite)
     except RecursionError:
         raise ValueError("nested too deeply") from None
 
@@ -44,6 +45,31 @@ def parse_toml(text: str) -> dict[str, Any]:
         return tomllib.loads(text.removeprefix("\ufeff"))
     except RecursionError:
         raise ValueError("nested too deeply") from None
+
+
+def share(value: str | float) -> float:
+    """A probability, or another share of a whole.
+
+    Raises:
+        ValueError: no number from 0 to 1.
+
+    >>> share("0.25")
+    0.25
+    """
+    try:
+        number = float(value)
+    except OverflowError:
+        number = inf
+    if not 0 <= number <= 1:
+        raise ValueError(f"{value!s:.20} is no number from 0 to 1")
+    return number
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if not isfinite(number):
+        raise ValueError(f"{text:.20} is too large a number")
+    return number
 
 
 def _no_number(text: str) -> NoReturn:

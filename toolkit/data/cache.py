@@ -6,7 +6,7 @@ import os
 import re
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -115,8 +115,11 @@ def _inside(folder: Path) -> list[Path]:
 
 def _entry(path: Path, holds: str) -> CacheEntry:
     files = [file for file in path.rglob("*") if file.is_file()] if path.is_dir() else [path]
-    states = [file.stat() for file in files]
-    used = max((max(state.st_mtime, state.st_atime) for state in states), default=path.stat().st_mtime)
+    states = []
+    for file in files:
+        with suppress(FileNotFoundError):  # a run that is under way has removed it
+            states.append(file.stat())
+    used = max((max(state.st_mtime, state.st_atime) for state in states), default=0.0)
     return CacheEntry(path=path, holds=holds, n_bytes=sum(state.st_size for state in states), used=used)
 
 

@@ -9,14 +9,17 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from math import isfinite
 from pathlib import Path
 from typing import Any, Final
 
 from toolkit.core.errors import InputError
-from toolkit.core.parse import parse_json
+from toolkit.core.parse import parse_json, share
 from toolkit.core.text import printable
 from toolkit.data.walk import Detection, Sample, is_unreadable_folder, slashes
+from toolkit.images.decode import Box
+
+MAX_BOXES: Final = 1_000
+"""Detectors give some hundred at most; each is decoded by itself."""
 
 DECIMALS: Final = 6
 """To which boxes and confidences are rounded, so that a table holds them exactly."""
@@ -50,6 +53,9 @@ class Detections:
                 yield sample._replace(detection=Detection(problem=f"the detector failed: {failure}"))
                 return
             if (found := self.by_file.get(name)) is not None:
+                if len(found) > MAX_BOXES:
+                    many = f"{len(found):,} detections in one image, {MAX_BOXES:,} are the most"
+                    found = (Detection(problem=f"{many}; --min-detection takes fewer"),)
                 for detection in found or (Detection(),):
                     yield sample._replace(detection=detection)
                 return
@@ -107,16 +113,31 @@ def read_detections(path: Path, min_confidence: float, inputs: Iterable[str]) ->
 
 def _detection(fields: dict[str, Any], categories: dict[str, str]) -> Detection:
     """One detection; without a box where its category is none of the file's, which the format calls no detection."""
-    confidence = _share(fields["conf"])
-    left, top, width, height = map(_share, fields["bbox"])
+    confidence = round(share(fields["conf"]), DECIMALS)
+    left, top, width, height = map(float, fields["bbox"])
     category = categories.get(str(fields["category"]))
-    if category is None or width <= 0 or height <= 0:
+    if category is None or round(width, DECIMALS) <= 0 or round(height, DECIMALS) <= 0:
         return Detection()
-    return Detection(printable(category), confidence, (left, top, width, height))
+    return Detection(printable(category), confidence, box_inside(left, top, width, height))
 
 
-def _share(value: Any) -> float:
-    number = round(float(value), DECIMALS)
-    if not isfinite(number) or not -1 <= number <= 2:
-        raise ValueError(f"{value} is no share of 0 to 1")
-    return number
+def box_inside(left: float, top: float, width: float, height: float) -> Box:
+    """The part of a box that lies in the image, in shares of it; a detector's boxes may reach a little beyond.
+
+    Raises:
+        ValueError: these are no shares, or nothing of the box lies in the image.
+
+    >>> box_inside(-0.25, 0.5, 0.5, 0.75)
+    (0.0, 0.5, 0.25, 0.5)
+    """
+    left, width = _inside(left, width)
+    top, height = _inside(top, height)
+    return left, top, width, height
+
+
+def _inside(start: float, length: float) -> tuple[float, float]:
+    first, last = round(max(start, 0.0), DECIMALS), min(start + length, 1.0)
+    inner = round(last - first, DECIMALS)
+    if not (-1 <= start <= 2 and 0 < length <= 2 and inner > 0):
+        raise ValueError(f"a box from {start} to {start + length}: expected shares of the image, 0 to 1")
+    return first, inner

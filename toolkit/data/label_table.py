@@ -19,12 +19,14 @@ from typing import Final
 from toolkit.core.errors import InputError, UsageError
 from toolkit.core.files import regular
 from toolkit.core.progress import Progress
-from toolkit.core.text import printable
+from toolkit.core.text import printable, with_formula
 from toolkit.data.walk import slashes, walk
 
 FOLDERS: Final = "folders"
 METADATA: Final = "metadata.csv"
 COLUMNS: Final = ("file_name", "label")
+CORRECTIONS: Final = (*COLUMNS, "was", "decided")
+"""The columns of what `toolkit review` writes. No cell of it is a formula to a spreadsheet; see `no_formula`."""
 
 TABLE_HINT: Final = f"a table with the columns {','.join(COLUMNS)}: --labels labels.csv, or a {METADATA} in the folder"
 """What else than class folders gives labels."""
@@ -232,14 +234,14 @@ def _key(place: str) -> str:
 
 def _has_columns(table: Path, columns: tuple[str, str], content: bytes | None) -> bool:
     try:
-        return set(columns) <= set(next(_cells(table, content), []))
+        return set(columns) <= set(next(read_cells(table, content), []))
     except (InputError, OSError):
         return False
 
 
 def _rows(table: Path, columns: tuple[str, str], content: bytes | None = None) -> Iterator[tuple[str, str]]:
     """File and label of each row that names a file; a table with `COLUMNS` is understood whatever `columns` are."""
-    cells = _cells(table, content)
+    cells = read_cells(table, content)
     header = next(cells, [])
     if not set(columns) <= set(header) and set(COLUMNS) <= set(header):
         columns = COLUMNS
@@ -251,7 +253,7 @@ def _rows(table: Path, columns: tuple[str, str], content: bytes | None = None) -
         )
     file, label = (header.index(name) for name in columns)
     for number, row in enumerate(cells, 2):
-        if not any(row):
+        if not any(map(str.strip, row)):
             continue
         if len(row) <= max(file, label):
             raise InputError(
@@ -262,8 +264,15 @@ def _rows(table: Path, columns: tuple[str, str], content: bytes | None = None) -
             yield row[file].strip(), unicodedata.normalize("NFC", row[label].strip())
 
 
-def _cells(table: Path, content: bytes | None = None) -> Iterator[list[str]]:
-    """The lines of a table, or of its `content`; commas, semicolons or tabs may separate its cells."""
+def read_cells(table: Path, content: bytes | None = None) -> Iterator[list[str]]:
+    """The header and the lines of a table, or of its `content`, as people and spreadsheets save them.
+
+    UTF-8 with or without a byte order mark; whatever ends its lines; commas, semicolons or tabs separate its cells,
+    which the header shows. Lines may be empty.
+
+    Raises:
+        InputError: missing, not UTF-8, or no table.
+    """
     shown = printable(str(table))
     try:
         if content is None and table.name == METADATA:  # it may have been found, not named: a pipe must not hold us up
@@ -273,8 +282,12 @@ def _cells(table: Path, content: bytes | None = None) -> Iterator[list[str]]:
             header = file.readline()
             file.seek(0)
             separator = max(",;\t", key=header.count)
-            for row in csv.reader(file, delimiter=separator, strict=True):
-                yield [cell.strip() for cell in row] if row else row
+            lines = csv.reader(file, delimiter=separator, strict=True)
+            names = [name.strip() for name in next(lines, [])]
+            yield names
+            ours = tuple(names) == CORRECTIONS
+            for row in lines:
+                yield list(map(with_formula, row)) if ours else row
     except FileNotFoundError:
         raise InputError(f"{shown}: expected a table of labels, found nothing", hint="check --labels") from None
     except UnicodeDecodeError:

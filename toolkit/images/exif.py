@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import struct
 from collections.abc import Callable
+from datetime import datetime
 from typing import Final, NamedTuple
 
 from toolkit.images.formats import iso_media, jpeg, png, tiff, webp
@@ -62,6 +63,9 @@ def _parsed(data: bytes) -> Exif:
 def _date(text: str) -> str:
     """As ISO 8601; "" where it is none, such as the zeros of a camera whose clock was never set."""
     match = _DATE.match(text)
-    if match is None or match[1] == "0000" or match[2] == "00" or match[3] == "00":
+    if match is None:
         return ""
-    return f"{match[1]}-{match[2]}-{match[3]}T{match[4]}:{match[5]}:{match[6]}"
+    try:
+        return datetime.fromisoformat("{}-{}-{}T{}:{}:{}".format(*match.groups())).isoformat()
+    except ValueError:
+        return ""

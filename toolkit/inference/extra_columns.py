@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
+from toolkit.core.parse import share
+from toolkit.data.detections import box_inside
 from toolkit.data.walk import Detection
 from toolkit.images.exif import Exif
 
@@ -40,13 +42,13 @@ def parse_detection(cells: Sequence[str]) -> Detection | None:
     """The inverse of `detection_cells`.
 
     Raises:
-        ValueError: no number where one should be.
+        ValueError: no number where one should be, or a box that is not in the image.
     """
-    category, *numbers = cells
-    if not any(numbers):
+    category, confidence, *sides = cells
+    if not any((confidence, *sides)):
         return None
-    confidence, left, top, width, height = map(float, numbers)
-    return Detection(category, confidence, (left, top, width, height))
+    left, top, width, height = map(float, sides)
+    return Detection(category, share(confidence), box_inside(left, top, width, height))
 
 
 def exif_cells(exif: Exif | None) -> list[str]:

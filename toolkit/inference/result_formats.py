@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import csv
 import json
+from codecs import BOM_UTF8
 from collections.abc import Iterable, Iterator
-from itertools import islice
+from itertools import chain, islice
+from math import inf, isfinite
 from pathlib import Path
 from typing import Any, Final
 
@@ -15,7 +18,7 @@ from toolkit.core.parse import parse_json
 from toolkit.core.text import printable
 from toolkit.inference import megadetector_json
 from toolkit.inference.extra_columns import NUMBERS
-from toolkit.inference.result_table import Cells, Layout, ResultRow, encode
+from toolkit.inference.result_table import Cells, Layout, ResultRow, encode, read_lines
 
 CSV: Final = ".csv"
 JSONL: Final = ".jsonl"
@@ -77,6 +80,9 @@ def read_table(out: Path) -> Iterator[list[Cells]]:
     """The header and the rows of a .jsonl, .parquet or .json file as those of a CSV, in blocks.
 
     A file that is none of ours comes out as far as it can be read: nothing in it will match.
+
+    Raises:
+        ValueError: a value that no file of ours holds.
     """
     reader = {PARQUET: _parquet_blocks, JSON: _json_blocks}.get(format_of(out), _jsonl_blocks)
     header: Cells = []
@@ -84,10 +90,35 @@ def read_table(out: Path) -> Iterator[list[Cells]]:
         rows = []
         for fields in block:
             if not header:
-                header = list(fields)
+                header = list(map(_whole, fields))
                 rows.append(header)
             rows.append([_cell(name, fields.get(name)) for name in header])
         yield rows
+
+
+def read_cells(out: Path) -> Iterator[Cells]:
+    """The header and the rows of a result file of any format, as those of a CSV; a torn last line is left out.
+
+    A byte order mark, with which spreadsheets begin a table, is passed over.
+
+    Raises:
+        ValueError: what follows is nothing that a result file holds.
+    """
+    if format_of(out) != CSV:
+        yield from chain.from_iterable(read_table(out))
+        return
+    try:
+        with out.open("rb") as file:
+            file.seek(len(BOM_UTF8) if has_mark(out) else 0)
+            yield from (cells for cells, _ in read_lines(file))
+    except csv.Error as error:
+        raise ValueError(str(error)) from None
+
+
+def has_mark(path: Path) -> bool:
+    """Whether `path` begins with a byte order mark."""
+    with path.open("rb") as file:
+        return file.read(len(BOM_UTF8)) == BOM_UTF8
 
 
 def kind_of(column: str) -> type:
@@ -103,10 +134,29 @@ def _value(column: str, cell: str) -> Any:
 
 
 def _cell(column: str, value: Any) -> str:
-    """The inverse of `_value`."""
+    """The inverse of `_value`.
+
+    Raises:
+        ValueError: no file of ours holds it: a number that is not finite, or half a character.
+    """
     if value is None:
         return ""
-    return f"{value:.6f}" if kind_of(column) is float and isinstance(value, float | int) else str(value)
+    if kind_of(column) is not float or not isinstance(value, float | int):
+        return _whole(str(value))
+    try:
+        number = float(value)
+    except OverflowError:
+        number = inf
+    if not isfinite(number):
+        raise ValueError(f"{column} {value!s:.20} is no number that a result file holds")
+    return f"{number:.6f}"
+
+
+def _whole(text: str) -> str:
+    """`text`, which UTF-8 can hold: JSON can also say half a character."""
+    if not text.isascii():
+        text.encode()
+    return text
 
 
 def typed(layout: Layout, row: ResultRow) -> list[Any]:

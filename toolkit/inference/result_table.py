@@ -16,6 +16,7 @@ from typing import BinaryIO, Final, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from toolkit.core.parse import share
 from toolkit.core.text import no_formula, printable, with_formula
 from toolkit.data.walk import Detection
 from toolkit.images.exif import Exif
@@ -183,7 +184,7 @@ class Layout:
         """The inverse of `cells`.
 
         Raises:
-            ValueError: another number of cells, or no number where one should be.
+            ValueError: another number of cells, or no number where one should be, or one that is no share.
         """
         if self.csv_safe:
             cells = [with_formula(cell) for cell in cells]
@@ -196,8 +197,8 @@ class Layout:
         every: tuple[float, ...] = ()
         if status not in (ERROR, EMPTY):
             end = 2 * self.top_k
-            ranked = tuple(zip(scores[0:end:2], map(float, scores[1:end:2]), strict=True))
-            every = tuple(map(float, scores[end:]))
+            ranked = tuple(zip(scores[0:end:2], map(share, scores[1:end:2]), strict=True))
+            every = tuple(map(share, scores[end:]))
         read = bool(size)
         return ResultRow(
             path=path,

@@ -8,8 +8,10 @@ earlier one was stopped.
 from __future__ import annotations
 
 import csv
+import io
 import os
 import tempfile
+from contextlib import suppress
 from itertools import islice
 from pathlib import Path
 from typing import IO, BinaryIO, Final
@@ -17,7 +19,7 @@ from typing import IO, BinaryIO, Final
 from toolkit.core.files import open_own
 from toolkit.core.ownership import has_columns, is_torn
 from toolkit.data.walk import Detection, Sample
-from toolkit.inference.result_formats import CSV, OWN_COLUMNS, format_of, read_table, write_table
+from toolkit.inference.result_formats import CSV, OWN_COLUMNS, format_of, has_mark, read_cells, write_table
 from toolkit.inference.result_table import ERROR, Cells, Layout, ResultRow, encode, read_lines
 
 PARTIAL: Final = ".partial"
@@ -290,9 +292,11 @@ def finished(out: Path, layout: Layout) -> EarlierRows | None:
     """The rows of the finished file `out`, whatever its format; None where there is none that can be read."""
     if not out.exists():
         return None
-    if format_of(out) == CSV:
+    if format_of(out) == CSV and not has_mark(out):
         return EarlierRows(out.open("rb"), layout)
     file = tempfile.TemporaryFile()  # noqa: SIM115
-    for rows in read_table(out):
-        file.write(encode(rows))
+    text = io.TextIOWrapper(file, encoding="utf-8", newline="")
+    with suppress(ValueError):  # a damaged row and those behind it are labelled again
+        csv.writer(text).writerows(read_cells(out))
+    text.detach()
     return EarlierRows(file, layout)

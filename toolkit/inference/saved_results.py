@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-import csv
 import os
 import shlex
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from itertools import chain
 from pathlib import Path
 from typing import Final
 
 from toolkit.core.errors import InputError
+from toolkit.core.parse import share
 from toolkit.core.text import printable, with_formula
 from toolkit.data.walk import Detection
 from toolkit.inference.distributed.part_names import finished_parts
 from toolkit.inference.extra_columns import DETECTION, parse_detection
-from toolkit.inference.result_formats import CSV, format_of, read_table
-from toolkit.inference.result_table import CSV_SAFE, EMPTY, ERROR, OK, UNSURE, Cells, read_lines
+from toolkit.inference.result_formats import read_cells
+from toolkit.inference.result_table import CSV_SAFE, EMPTY, ERROR, OK, UNSURE, Cells
 from toolkit.inference.resume import PARTIAL, Partial
 from toolkit.splitting.table import unprintable
 
@@ -130,25 +129,16 @@ class SavedResults:
         )
 
     def _cells(self) -> Iterator[Cells]:
-        if self._parts is not None:
-            yield from self._cells_of_parts(self._parts)
-            return
-        if format_of(self.path) != CSV:
-            yield from chain.from_iterable(read_table(self.path))
-            return
         try:
-            with self.path.open("rb") as file:
-                if file.read(3) != b"\xef\xbb\xbf":  # Excel begins a table with this mark
-                    file.seek(0)
-                yield from (cells for cells, _ in read_lines(file))
-        except (csv.Error, UnicodeDecodeError) as error:
+            yield from read_cells(self.path) if self._parts is None else self._cells_of_parts(self._parts)
+        except ValueError as error:
             raise self._damaged(str(error)) from None
 
     def _cells_of_parts(self, parts: Mapping[Path, int]) -> Iterator[Cells]:
         """The header, and the rows of one part behind those of the other."""
         header: Cells | None = None
         for path, n_rows in parts.items():
-            lines = chain.from_iterable(read_table(path))
+            lines = read_cells(path)
             found = next(lines, None)
             if header is None and found is not None:
                 header = found
@@ -191,7 +181,7 @@ def _row(cells: Cells, place: dict[str, int]) -> SavedRow:
     status, label = cells[place["status"]], cells[place["label"]]
     if status not in (OK, UNSURE, ERROR, EMPTY):
         raise ValueError(f"status {status!r} is none of {OK}, {UNSURE}, {ERROR}, {EMPTY}")
-    confidence = float(cells[place["confidence"]]) if status in (OK, UNSURE) else None
+    confidence = share(cells[place["confidence"]]) if status in (OK, UNSURE) else None
     truth = cells[place["truth"]] if "truth" in place else ""
     return SavedRow(
         path=cells[place["path"]],
@@ -211,5 +201,5 @@ def _likelihood(cells: Cells, place: dict[str, int], truth: str, label: str, con
     if confidence is None or not truth:
         return confidence
     if (column := place.get(f"p:{truth}")) is not None:
-        return float(cells[column])
+        return share(cells[column])
     return confidence if truth == label else 1 - confidence

@@ -28,7 +28,7 @@ import numpy.typing as npt
 from toolkit.core.errors import ModelError
 from toolkit.core.files import atomic_write, regular, write_csv, write_json
 from toolkit.core.parse import parse_json
-from toolkit.core.text import printable
+from toolkit.core.text import printable, with_formula
 from toolkit.model_files.contract import Contract
 
 SCHEMA: Final = 1
@@ -151,7 +151,7 @@ class Bundle:
                 reader = csv.reader(file)
                 if tuple(next(reader, ())) not in (DATA_COLUMNS, DATA_COLUMNS[:4]):
                     raise _broken(path, f"its columns are not {','.join(DATA_COLUMNS)}")
-                rows = [DataRow(*row) for row in reader]
+                rows = [DataRow(*map(with_formula, row)) for row in reader]
         except FileNotFoundError:
             raise _broken(path, "missing") from None
         except (TypeError, csv.Error) as error:
@@ -224,9 +224,12 @@ def write_bundle_json(bundle: Bundle) -> None:
 
 
 def write_data_csv(path: Path, rows: Iterable[DataRow]) -> None:
-    """Write `data.csv`. Names that are not UTF-8 keep their bytes, so that the files can be found again."""
+    """Write `data.csv`. Names that are not UTF-8 keep their bytes, so that the files can be found again.
+
+    An apostrophe stands before what a spreadsheet would compute.
+    """
     cells = ((row.path, row.label, row.subset, row.reason, row.sha256) for row in rows)
-    write_csv(path, DATA_COLUMNS, cells, errors="surrogateescape")
+    write_csv(path, DATA_COLUMNS, cells, errors="surrogateescape", csv_safe=True)
 
 
 def write_check(path: Path, images_u8: npt.NDArray[np.uint8], probabilities: npt.NDArray[np.float32]) -> None:

@@ -1,20 +1,21 @@
 """`corrections.csv`: what people decided about images. Each decision is on the disk before the next one is taken.
 
-It is a table of labels, as `--labels` takes it. An empty label says that the image shows none of the classes.
+It is a table of labels, as `--labels` takes it. An empty label says that the image shows none of the classes. Other
+programs may change it meanwhile: what they wrote is taken over before anything is written.
 """
 
 from __future__ import annotations
 
-import csv
+import os
 from collections.abc import Iterable
-from dataclasses import dataclass, fields
+from dataclasses import astuple, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Final
 
 from toolkit.core.errors import InputError
 from toolkit.core.files import regular, write_csv
 from toolkit.core.text import printable
+from toolkit.data.label_table import CORRECTIONS, read_cells
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,9 +35,6 @@ class Correction:
     decided: str
 
 
-COLUMNS: Final = tuple(field.name for field in fields(Correction))
-
-
 class Corrections:
     """The decisions of one file, by image; the last one about an image counts.
 
@@ -49,7 +47,9 @@ class Corrections:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._by_name = {found.file_name: found for found in read_corrections(path)}
+        self._mine: dict[str, Correction] = {}  # decided here, since the start
+        self._state = _state(path)
+        self._by_name = _by_name(read_corrections(path))
 
     def __len__(self) -> int:
         return len(self._by_name)
@@ -65,15 +65,57 @@ class Corrections:
 
     def add(self, corrections: Iterable[Correction]) -> None:
         """Write several decisions at once."""
-        self._write({**self._by_name, **{found.file_name: found for found in corrections}})
+        new = _by_name(corrections)
+        self.refresh()
+        self._write({**self._by_name, **new})
+        self._mine |= new
 
     def take_back(self, file_name: str) -> None:
         """Forget a decision."""
+        self.refresh()
         self._write({name: found for name, found in self._by_name.items() if name != file_name})
+        self._mine.pop(file_name, None)
+
+    def refresh(self) -> bool:
+        """Take over what another program wrote into the file; whether it lacks something that was decided here.
+
+        Its rows count, and a row that it took away is gone; but a decision of this review that is newer stays: the
+        program may have read the file before.
+
+        Raises:
+            InputError: it is no file of corrections any more; nothing is written over it.
+        """
+        state = _state(self.path)
+        if state == self._state:
+            return False
+        theirs = _by_name(read_corrections(self.path)) if state else self._by_name
+        kept = {
+            name: mine for name, mine in self._mine.items() if name not in theirs or theirs[name].decided < mine.decided
+        }
+        self._state, self._by_name = state, {**theirs, **kept}
+        return self._by_name != theirs or not state
+
+    def finish(self) -> None:
+        """Write what another program has taken out of the file meanwhile."""
+        if self.refresh():
+            self._write(self._by_name)
 
     def _write(self, decisions: dict[str, Correction]) -> None:
-        write_csv(self.path, COLUMNS, ([getattr(found, name) for name in COLUMNS] for found in decisions.values()))
-        self._by_name = decisions
+        write_csv(self.path, CORRECTIONS, map(astuple, decisions.values()), csv_safe=True)
+        self._by_name, self._state = decisions, _state(self.path)
+
+
+def _by_name(corrections: Iterable[Correction]) -> dict[str, Correction]:
+    return {found.file_name: found for found in corrections}
+
+
+def _state(path: Path) -> tuple[int, ...] | None:
+    """What changes with each write; None where there is no file."""
+    try:
+        status = os.stat(path)
+    except OSError:
+        return None
+    return status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
 
 
 def now() -> str:
@@ -82,25 +124,32 @@ def now() -> str:
 
 
 def read_corrections(path: Path) -> list[Correction]:
-    """The decisions of a file, none where there is no file.
+    """The decisions of a file, also as a spreadsheet has saved it; none where there is no file.
 
     Raises:
         InputError: the file holds something else.
     """
     try:
-        with regular(path).open(newline="", encoding="utf-8") as file:
-            rows = list(csv.reader(file, strict=True))
+        regular(path)
     except FileNotFoundError:
         return []
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+    except OSError as error:
         raise _foreign(path, str(error)) from None
-    if not rows or tuple(rows[0]) != COLUMNS or any(len(row) != len(COLUMNS) for row in rows):
-        raise _foreign(path, f"its columns are {','.join(rows[0])}" if rows else "it is empty")
-    return [Correction(*row) for row in rows[1:]]
+    rows = read_cells(path)
+    header = next(rows)
+    if tuple(header) != CORRECTIONS:
+        raise _foreign(path, f"its columns are {','.join(header)}" if header else "it is empty")
+    found = []
+    for number, row in enumerate(rows, 2):
+        if any(row):
+            if len(row) != len(CORRECTIONS) or not row[0]:
+                raise _foreign(path, f"row {number:,} is {','.join(row):.80}")
+            found.append(Correction(*row))
+    return found
 
 
 def _foreign(path: Path, reason: str) -> InputError:
     return InputError(
-        f"{printable(str(path))}: expected corrections with the columns {','.join(COLUMNS)}; {reason}",
+        f"{printable(str(path))}: expected corrections with the columns {','.join(CORRECTIONS)}; {reason}",
         hint="choose another file with --out",
     )

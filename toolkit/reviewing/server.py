@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
 
-from toolkit.core.errors import MachineError
+from toolkit.core.errors import InputError, MachineError
 from toolkit.core.machine import usable_cpus
 from toolkit.core.parse import parse_json
 from toolkit.core.text import printable
@@ -60,6 +60,8 @@ class Review:
     def page(self) -> bytes:
         """The page, with the decisions so far."""
         rows = self.selection.rows
+        with self._lock:
+            self.corrections.refresh()
         decided = {i: self.corrections.label(row.path) for i, row in enumerate(rows)}
         decisions = {i: label for i, label in decided.items() if label is not None}
         labels = sorted({*known_labels(self.results, self.selection), *self.classes, *decisions.values()} - {""})
@@ -146,7 +148,12 @@ class _Handler(BaseHTTPRequestHandler):
             return
         kind, _, number = place.partition("/")
         if place == "":
-            self._answer(HTTPStatus.OK, "text/html; charset=utf-8", self.server.review.page())
+            try:
+                page = self.server.review.page()
+            except InputError as error:
+                self._refuse(HTTPStatus.CONFLICT, error.message)
+            else:
+                self._answer(HTTPStatus.OK, "text/html; charset=utf-8", page)
         elif kind in ("thumbnail", "image") and number:
             with self.server.decoding:
                 data = self.server.review.image(number, THUMBNAIL_PIXELS if kind == "thumbnail" else LARGE_PIXELS)
@@ -180,6 +187,8 @@ class _Handler(BaseHTTPRequestHandler):
                 return
         except (KeyError, ValueError, IndexError):
             self._refuse(HTTPStatus.BAD_REQUEST, "no such image or label")
+        except InputError as error:
+            self._refuse(HTTPStatus.CONFLICT, error.message)
         except OSError as error:
             self._refuse(HTTPStatus.INSUFFICIENT_STORAGE, f"{self.server.review.corrections.path}: {error.strerror}")
         else:

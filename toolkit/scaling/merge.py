@@ -7,7 +7,6 @@ their places, one from each shard in memory at a time.
 
 from __future__ import annotations
 
-import csv
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -23,11 +22,11 @@ from toolkit.core.ownership import claim
 from toolkit.core.progress import SILENT, Progress
 from toolkit.core.text import printable
 from toolkit.data.remote.urls import refuse_remote_out
-from toolkit.inference.distributed.shard import Digest, ShardRecord, is_record, record_path
+from toolkit.inference.distributed.shard import AGAIN, Digest, ShardRecord, damaged, is_record, record_path
 from toolkit.inference.extra_columns import DETECTION, EXIF
 from toolkit.inference.result import InferResult, Tally, claim_reports
-from toolkit.inference.result_formats import CSV, format_of, is_result, read_table, typed, write_table
-from toolkit.inference.result_table import EMPTY, ERROR, OK, UNSURE, Cells, Layout, ResultRow, read_lines, side_path
+from toolkit.inference.result_formats import CSV, format_of, is_result, read_cells, typed, write_table
+from toolkit.inference.result_table import EMPTY, ERROR, OK, UNSURE, Cells, Layout, ResultRow, side_path
 from toolkit.inference.resume import Partial
 from toolkit.model_files.contract import Contract
 from toolkit.scaling.fetched import local_parts
@@ -143,20 +142,15 @@ class _Shard:
         return lines
 
     def _lines(self) -> Iterator[Cells]:
-        if format_of(self.path) != CSV:
-            for block in read_table(self.path):
-                yield from block
-            return
         try:
-            with self.path.open("rb") as file:
-                yield from (cells for cells, _ in read_lines(file))
-        except (csv.Error, UnicodeDecodeError) as error:
+            yield from read_cells(self.path)
+        except ValueError as error:
             raise self.damaged(str(error)) from None
 
     def damaged(self, reason: str) -> InputError:
         return InputError(
             f"{self.name}: this result of shard {self.record.shard} is damaged ({printable(reason)})",
-            hint="run this shard again, with --update to keep its rows",
+            hint=AGAIN,
         )
 
 
@@ -228,7 +222,7 @@ def _opened(path: Path) -> _Shard:
             extra=(DETECTION,) * ("detections" in options) + (EXIF,) * options["exif"],
         )
     except (AttributeError, KeyError, TypeError, ValueError, ModelError) as error:
-        raise InputError(f"{printable(str(record.path))}: this record of a shard is damaged ({error})") from None
+        raise damaged(record.path, str(error)) from None
     return _Shard(path=path, record=record, table=table)
 
 
@@ -254,9 +248,6 @@ def _check_row(table: Layout, cells: Cells, row: ResultRow) -> None:
     for label, _ in row.ranked:
         if label not in table.known if row.status == OK else label:
             raise ValueError(f"label {label!r:.80} beside status {row.status}")
-    for number in (*(confidence for _, confidence in row.ranked), *row.probabilities):
-        if not 0 <= number <= 1:
-            raise ValueError(f"probability {number}")
     if row.truth and row.truth not in table.known:
         raise ValueError(f"truth {row.truth!r:.80}")
     if max(abs(row.size), abs(row.mtime_ns)) >= 1 << 63:

@@ -65,23 +65,26 @@ class CheckedSession(SessionAround):
             raise ModelError(
                 f"{printable(str(self._path))}: the model stopped while it ran ({text})", hint=_AGAIN
             ) from None
-        self._check(found, len(images_u8))
-        return found
+        return self._checked(found, len(images_u8))
 
-    def _check(self, found: Probabilities, n: int) -> None:
+    def _checked(self, found: Probabilities, n: int) -> Probabilities:
+        """What a contract allows, within 0..1: noise beyond is cut off, so that a table holds shares alone."""
         wanted = (n, len(self.contract.labels))
         if found.shape != wanted:
             raise self._broken(f"expected an output of {list(wanted)} for {n} images, found {list(found.shape)}")
         if not self._values:
-            return
+            return found
         low, high = 0 - self._tolerance, 1 + self._tolerance
         sums = found.sum(axis=1)
         finite = np.isfinite(sums)
-        wrong = finite & ((found.min(axis=1) < low) | (found.max(axis=1) > high) | (np.abs(sums - 1) > self._tolerance))
+        smallest, largest = found.min(axis=1), found.max(axis=1)
+        wrong = finite & ((smallest < low) | (largest > high) | (np.abs(sums - 1) > self._tolerance))
         if wrong.any():
             row = found[int(np.flatnonzero(wrong)[0])]
             shown = f"values from {row.min():.6g} to {row.max():.6g} that sum to {row.sum():.6g}"
             raise self._broken(f"expected probabilities that sum to 1, found {shown}")
+        beyond = (smallest < 0).any() or (largest > 1).any()
+        return found.clip(0, 1) if beyond else found
 
     def _broken(self, what: str) -> ModelError:
         return ModelError(f"{printable(str(self._path))}: breaks its contract: {what}", hint=_AGAIN)

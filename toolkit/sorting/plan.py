@@ -5,44 +5,32 @@ from __future__ import annotations
 import hashlib
 import heapq
 import os
-import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Final
 
-from toolkit.inference.result_table import ERROR, OK, UNSURE
+from toolkit.core.folder_names import another_name, folder_name
+from toolkit.inference.result_table import EMPTY, ERROR, OK, UNSURE
 from toolkit.inference.saved_results import SavedResults, SavedRow
 from toolkit.sorting.journal import Placement
 
-_FORBIDDEN: Final = re.compile(r'[\x00-\x1f\x7f<>:"/\\|?*]')
-"""What Windows or Unix do not allow in the name of a folder."""
-
-_DEVICES: Final = re.compile(r"(?i)(con|prn|aux|nul|com\d|lpt\d)(\..*)?")
-
 
 def folder_names(labels: Iterable[str]) -> dict[str, str]:
-    """A folder for each label, different from `unsure` and `error` and from each other on every system.
+    """A folder for each label, different from `unsure`, `error` and `empty` and from each other on every system.
 
     >>> folder_names(["Bag", "T-shirt/top", "error"])
     {'Bag': 'Bag', 'T-shirt/top': 'T-shirt_top', 'error': 'error (2)'}
     """
-    taken = {UNSURE, ERROR}
+    taken = {UNSURE, ERROR, EMPTY}
     names = {}
     for label in sorted(set(labels)):
-        name = wanted = _folder_name(label)
+        name = wanted = folder_name(label)
         n = 2
         while name.casefold() in taken:
             name, n = f"{wanted} ({n})", n + 1
         taken.add(name.casefold())
         names[label] = name
     return names
-
-
-def _folder_name(label: str) -> str:
-    name = _FORBIDDEN.sub("_", label)[:100].rstrip(". ").lstrip(" ")
-    name = "_" + name[1:] if name.startswith(".") else name
-    return f"_{name}" if not name or _DEVICES.fullmatch(name) else name
 
 
 def choose(rows: Iterable[SavedRow], min_confidence: float, top: int | None) -> list[tuple[SavedRow, str]]:
@@ -95,11 +83,10 @@ def place_names(
 
 
 def _free(wanted: str, path: str, taken: set[str]) -> str:
-    stem, suffix = os.path.splitext(wanted)
     target, length = wanted, 8
     while target.casefold() in taken:
         digest = hashlib.sha256(os.fsencode(path)).hexdigest()
-        target = f"{stem}-{digest[:length]}{'-again' * max(0, length - 64)}{suffix}"
+        target = another_name(wanted, f"-{digest[:length]}{'-again' * max(0, length - 64)}")
         length += 1
     return target
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import unicodedata
 from collections import defaultdict
@@ -10,7 +9,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from toolkit.core.errors import InputError, UsageError
-from toolkit.core.text import printable
+from toolkit.core.folder_names import another_name, folder_problem
+from toolkit.core.text import counted, printable
 from toolkit.data.class_source import Source
 from toolkit.data.probe import Examined
 from toolkit.splitting.plan import Choice, PlanItem
@@ -27,10 +27,12 @@ def check_folder_names(source: Source) -> None:
     Raises:
         InputError: a label that cannot be.
     """
-    wrong = [label for label in source.labels if label.startswith(".") or set(label) & set("/\\\0\r\n")]
+    wrong = [label for label in source.labels if folder_problem(label)]
     if wrong:
+        more = f", nor can {counted(len(wrong) - 1, 'other')}" if len(wrong) > 1 else ""
         raise InputError(
-            f"{printable(str(source.path))}: the label {wrong[0]!r} cannot be the name of a folder",
+            f"{printable(str(source.path))}: the label {printable(wrong[0])[:80]!r} cannot be the name of a folder on "
+            f"every system ({folder_problem(wrong[0])}){more}; nothing was written",
             hint="write it in another way in the table, or train without a split: toolkit train DATA --labels TABLE",
         )
 
@@ -138,8 +140,7 @@ def _new_target(subset: str, e: Examined, taken: set[str]) -> str:
     target = wanted = f"{subset}/{e.file.label}/{e.file.within or e.file.name.partition('/')[2]}"
     length = 8
     while (folded := _folded(target)) in taken:
-        stem, suffix = os.path.splitext(wanted)
-        target = f"{stem}-{e.digest[:length]}{'-copy' * max(0, length - 64)}{suffix}"
+        target = another_name(wanted, f"-{e.digest[:length]}{'-copy' * max(0, length - 64)}")
         length += 1
     taken.add(folded)
     return target

@@ -14,7 +14,7 @@ from typing import Any, Final, TextIO
 from toolkit.core.errors import InputError
 from toolkit.core.files import regular, write_csv, write_json
 from toolkit.core.parse import parse_json
-from toolkit.core.text import printable
+from toolkit.core.text import printable, with_formula
 from toolkit.data.split_tree import STATE
 
 PLAN: Final = ".split.plan.csv"
@@ -27,7 +27,8 @@ SCHEMA: Final = 1
 class SplitRow:
     r"""One row of `split.csv`; the fields are its columns.
 
-    Names are held as the system has them; in the file, bytes that are not UTF-8 appear as `\xNN`.
+    Names are held as the system has them; in the file, bytes that are not UTF-8 appear as `\xNN`, and an apostrophe
+    stands before what a spreadsheet would compute.
 
     Attributes:
         path: the file's place in the source, forward slashes.
@@ -50,7 +51,7 @@ class SplitRow:
     sha256: str = ""
 
     def printed(self) -> tuple[str, ...]:
-        """The cells as they stand in the file."""
+        """The cells as they stand in the file, but for apostrophes."""
         cells: tuple[str, ...] = _cells(self)
         return cells if "".join(cells).isascii() else tuple(map(printable, cells))
 
@@ -82,7 +83,7 @@ class State:
 
 def write_rows(path: Path, rows: Iterable[SplitRow]) -> None:
     """Write `split.csv`, whole or not at all (RFC 4180, UTF-8)."""
-    write_csv(path, COLUMNS, (row.printed() for row in rows))
+    write_csv(path, COLUMNS, (row.printed() for row in rows), csv_safe=True)
 
 
 def read_rows(path: Path) -> list[SplitRow]:
@@ -96,7 +97,7 @@ def read_rows(path: Path) -> list[SplitRow]:
             lines = _Whole(file)
             reader = csv.reader(lines, strict=True)
             header = tuple(next(reader, ()))
-            rows = [SplitRow(*cells) for cells in reader] if header == COLUMNS else None
+            rows = [SplitRow(*map(with_formula, cells)) for cells in reader] if header == COLUMNS else None
         if lines.torn:
             raise ValueError("its last line is torn")
     except (OSError, ValueError, TypeError, csv.Error) as error:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from contextlib import suppress
 from typing import Any, Final
 
 import keras
@@ -41,11 +42,12 @@ def feature_rows(network: keras.Model, decoded: Decoded, progress: Progress) -> 
     ).hexdigest()
     path = decoded.path.with_name(f"{decoded.path.stem}-{key[:16]}.f32")
     if path.is_file() and path.stat().st_size == row_bytes * len(decoded.samples):
-        progress.line(f"features: those of an earlier run ({path.stat().st_size / 1e6:,.0f} MB)")
-        return Rows(path, shape, np.float32)
+        with suppress(OSError, ValueError):  # another training has removed it meanwhile
+            rows = Rows(path, shape, np.float32)
+            progress.line(f"features: those of an earlier run ({row_bytes * len(decoded.samples) / 1e6:,.0f} MB)")
+            return rows
     for old in path.parent.glob(f"{decoded.path.stem}-*.f32"):  # of other weights
         old.unlink(missing_ok=True)
-    images = Rows(decoded.path, decoded.spec.shape)
     usable = np.array([i for i, sample in enumerate(decoded.samples) if not sample.reason], np.int64)
     answer = answering(network)
     progress.start("features", len(usable), "images")
@@ -53,13 +55,13 @@ def feature_rows(network: keras.Model, decoded: Decoded, progress: Progress) -> 
         with atomic_write(path) as temporary, temporary.open("r+b") as file:
             reserve(file.fileno(), row_bytes * len(decoded.samples))
             for start in range(0, len(usable), _BATCH):
-                rows = usable[start : start + _BATCH]
-                for row, values in zip(rows, answer(images.take(rows)).numpy(), strict=True):
-                    os.pwrite(file.fileno(), values.tobytes(), int(row) * row_bytes)
-                progress.advance(len(rows))
+                places = usable[start : start + _BATCH]
+                for place, values in zip(places, answer(decoded.rows.take(places)).numpy(), strict=True):
+                    os.pwrite(file.fileno(), values.tobytes(), int(place) * row_bytes)
+                progress.advance(len(places))
+            return Rows(temporary, shape, np.float32)
     finally:
         progress.finish()
-    return Rows(path, shape, np.float32)
 
 
 def answering(network: keras.Model) -> Any:

@@ -25,7 +25,6 @@ from toolkit.model_files.bundle import Bundle, DataRow
 from toolkit.model_files.history import Epoch, read_history
 from toolkit.model_files.pretrained import find_lite0
 from toolkit.training import workspace
-from toolkit.training.data.batches import Rows
 from toolkit.training.data.dataset import Dataset, LabelledSample, find_dataset
 from toolkit.training.data.decode_cache import Decoded, decode_all
 from toolkit.training.data.input_size import adapted
@@ -180,7 +179,7 @@ def _train(
     from toolkit.training.networks import keras_model
     from toolkit.training.stages import train_stages
 
-    training, validation = batches(samples, recipe, Rows(decoded.path, decoded.spec.shape))
+    training, validation = batches(samples, recipe, decoded.rows)
     say_limits(training, validation, recipe, progress)
     with fitting.devices(gpus, progress):
         networks = keras_model.build(recipe, len(dataset.labels), seed=recipe.train.seed, steps=training.n_steps)

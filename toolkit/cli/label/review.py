@@ -106,6 +106,7 @@ def review(
             if console.on_terminal() and not no_browser:
                 _open_in_browser(server.address)
             server.run(signals.event)
+        opened.corrections.finish()
         n = len(opened.corrections)
         console.say(f"{out}: {counted(n, 'image')} decided")
         if n:

@@ -75,7 +75,11 @@ def sort(
 
 
 def _report(result: SortResult) -> None:
-    """The folders, and every file that is not where it should be."""
+    """The folders, and every file that is not where it should be.
+
+    Raises:
+        GateError: there are such files.
+    """
     folders = " · ".join(f"{folder} {n:,}" for folder, n in _ordered(result.folders).items())
     _list("not there", result.missing)
     _list("not placed", [f"{path}: {reason}" for path, reason in result.failed])
@@ -86,6 +90,13 @@ def _report(result: SortResult) -> None:
     failed = f", {len(result.failed):,} not placed" if result.failed else ""
     done = "to place, nothing written (--dry-run)" if result.dry_run else "placed"
     console.say(f"{result.into}: {counted(result.n_placed, 'file')} {done}{there}{missing}{failed}: {folders}")
+    n_lacking = len(result.missing) + len(result.failed)
+    if n_lacking and not result.dry_run:
+        raise GateError(
+            f"{printable(str(result.into))}: {counted(n_lacking, 'file')} of the table could not be placed; "
+            "everything else is done",
+            hint="the lines above say why; the same command places what is there again",
+        )
 
 
 def _list(title: str, listed: list[str]) -> None:

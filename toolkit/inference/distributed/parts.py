@@ -13,6 +13,7 @@ import shutil
 import tempfile
 import threading
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from itertools import groupby, islice
@@ -28,7 +29,7 @@ from toolkit.inference.distributed.part_names import BEFORE, LEFTOVER, MANIFEST,
 from toolkit.inference.inputs import STDIN, Inputs
 from toolkit.inference.predict import RowWorkers, Work, labelled
 from toolkit.inference.result import InferResult, Tally
-from toolkit.inference.result_formats import read_table, write_table
+from toolkit.inference.result_formats import read_cells, write_table
 from toolkit.inference.result_table import Cells, Layout, ResultRow, encode
 from toolkit.inference.resume import EarlierRows
 
@@ -191,14 +192,10 @@ class Parts:
 
     def _rows(self, path: Path) -> Iterator[ResultRow]:
         """The rows of a part; none where it is of other columns or damaged."""
-        lines = (cells for block in read_table(path) for cells in block)
-        if next(lines, None) != self._table.columns:
-            return
-        for cells in lines:
-            try:
-                yield self._table.row(cells)
-            except ValueError:
-                return
+        lines = read_cells(path)
+        with suppress(ValueError):
+            if next(lines, None) == self._table.columns:
+                yield from map(self._table.row, lines)
 
     def _part(self, part: int, count: int, expected: int, pieces: Iterable[tuple[_Piece, list[ResultRow]]]) -> None:
         path = self._result.out / part_name(part, count)

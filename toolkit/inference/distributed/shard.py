@@ -192,6 +192,9 @@ class Listing:
 
 _MARKER: Final = "shard 1"
 
+AGAIN: Final = "run this shard again, with --update to keep its rows"
+"""What to do where a shard or its record is damaged."""
+
 _FIRST_LINE_BYTES: Final = 1 << 26
 """The first line of a record names the inputs, which may be many; it is never longer than this."""
 
@@ -250,7 +253,7 @@ class ShardRecord:
         """
         path = record_path(out)
         if path.exists() and not path.is_file():
-            raise _damaged(path, f"found {kind_of(path)}")
+            raise damaged(path, f"found {kind_of(path)}")
         try:
             with path.open("rb") as file:
                 fields = parse_json(file.readline(_FIRST_LINE_BYTES))
@@ -271,7 +274,7 @@ class ShardRecord:
                 hint=f"toolkit infer INPUT --shard 1/3 --out {printable(str(out))} writes both",
             ) from None
         except (ValueError, TypeError, KeyError, AttributeError, UsageError) as error:
-            raise _damaged(path, str(error)) from None
+            raise damaged(path, str(error)) from None
 
     def places(self) -> Iterator[int]:
         """The place of each row in the whole listing, ascending.
@@ -284,13 +287,11 @@ class ShardRecord:
             file.readline(_FIRST_LINE_BYTES)
             while line := file.readline(_GAP_BYTES):
                 if not line.strip().isdigit() or (gap := int(line)) < (place < 0):
-                    raise _damaged(self.path, f"{line[:20]!r} is no distance")
+                    raise damaged(self.path, f"{line[:20]!r} is no distance")
                 place += gap
                 yield place
 
 
-def _damaged(path: Path, reason: str) -> InputError:
-    return InputError(
-        f"{printable(str(path))}: this record of a shard is damaged ({reason})",
-        hint="run this shard again, with --update to keep its rows",
-    )
+def damaged(path: Path, reason: str) -> InputError:
+    """The error for a record that cannot be read."""
+    return InputError(f"{printable(str(path))}: this record of a shard is damaged ({printable(reason)})", hint=AGAIN)

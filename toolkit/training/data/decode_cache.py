@@ -9,7 +9,9 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
@@ -17,7 +19,7 @@ from typing import Final
 import cv2
 
 from toolkit.core.errors import InputError
-from toolkit.core.files import atomic_write
+from toolkit.core.files import atomic_write, remove_leftovers
 from toolkit.core.machine import usable_cpus
 from toolkit.core.parse import parse_json
 from toolkit.core.progress import SILENT, Progress
@@ -27,9 +29,12 @@ from toolkit.images.decode import DEFAULT_LIMITS, decode
 from toolkit.images.limits import Limits
 from toolkit.images.opencv_threads import one_opencv_thread
 from toolkit.images.spec import Preprocess
+from toolkit.training.data.batches import Rows
 from toolkit.training.data.dataset import Dataset, LabelledSample
 
 _VERSION: Final = 2
+_SUFFIXES: Final = (".u8", ".json", ".f32")
+_UNFINISHED: Final = re.compile(r"\.(.+\.(?:u8|json|f32))\.[a-z0-9_]{8}\.tmp\.\w+")
 _SLICE: Final = 64  # files that one worker decodes between two reports
 
 
@@ -41,12 +46,14 @@ class Decoded:
         path: raw uint8, row i holds sample i; rows of broken files are not used.
         spec: what they were decoded to.
         samples: those of the data set, with digest, and with a reason where the file cannot be decoded.
+        rows: the file, opened at once: another training may remove it, when its images have changed.
         reused: whether an earlier run had decoded them.
     """
 
     path: Path
     spec: Preprocess
     samples: tuple[LabelledSample, ...]
+    rows: Rows
     reused: bool
 
     @property
@@ -78,20 +85,32 @@ def decode_all(
     pixels, index = folder / f"{name}.u8", folder / f"{name}.json"
     known = _read_index(index, pixels, dataset.samples, spec)
     if known is not None:
-        return Decoded(path=pixels, spec=spec, samples=known, reused=True)
+        with suppress(OSError, ValueError):  # another training has removed it meanwhile
+            return Decoded(path=pixels, spec=spec, samples=known, rows=Rows(pixels, spec.shape), reused=True)
     with writing_cache(cache_dir):
         folder.mkdir(parents=True, exist_ok=True)
         with atomic_write(pixels) as temporary:
             samples = _decode_into(temporary, dataset, spec, workers or usable_cpus(), limits, progress)
+            rows = Rows(temporary, spec.shape)
     with writing_cache(cache_dir), atomic_write(index) as temporary:
         sparse = {i: sample.reason for i, sample in enumerate(samples) if sample.reason}
         temporary.write_text(
             json.dumps({"errors": sparse, "digests": [sample.digest for sample in samples]}), encoding="ascii"
         )
-    for old in folder.iterdir():  # of these images before they changed; a running training keeps its map
-        if old.stem.partition("-")[0] != name and old.suffix in (".u8", ".json", ".f32"):
+    _remove_others(folder, name)
+    return Decoded(path=pixels, spec=spec, samples=tuple(samples), rows=rows, reused=False)
+
+
+def _remove_others(folder: Path, name: str) -> None:
+    """Remove what was decoded before these images changed, and what killed trainings left.
+
+    Another training that runs keeps its map, and the file that it is writing.
+    """
+    for old in folder.iterdir():
+        if unfinished := _UNFINISHED.fullmatch(old.name):
+            remove_leftovers(folder / unfinished[1])
+        elif old.stem.partition("-")[0] != name and old.suffix in _SUFFIXES:
             old.unlink(missing_ok=True)
-    return Decoded(path=pixels, spec=spec, samples=tuple(samples), reused=False)
 
 
 def _decode_into(
