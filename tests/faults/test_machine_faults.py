@@ -19,13 +19,15 @@ import cv2
 import numpy as np
 import pytest
 from support import small
-from support.command_line import Cli, environment
+from support.command_line import Cli, environment, run_cli
+from support.train_crashes import RECIPE
 
 from toolkit.core.errors import MachineError
 from toolkit.core.locking import lock
 from toolkit.evaluation import report, report_page
 from toolkit.images import decode as decoding
 from toolkit.images.spec import Preprocess
+from toolkit.model_files.bundle import load_bundle
 from toolkit.training.data.dataset import find_dataset
 from toolkit.training.data.decode_cache import Decoded, decode_all
 
@@ -230,6 +232,28 @@ def test_killed_for_its_memory(
         shutil.rmtree(place / "out")
     record_property("cases", len(codes))
     assert -9 in codes, "it was never killed"
+
+
+@pytest.mark.slow
+def test_a_training_killed_for_its_memory(
+    record_property: Record, place: Path, run: Cli, confined: Callable[[int, list[str]], int]
+) -> None:
+    """While TensorFlow is loaded, and later: no bundle, nothing whole is lost, and --resume completes."""
+    (place / "tiny.toml").write_text(RECIPE)
+    line = ("train", "photos", "--recipe", "tiny.toml", "--out", "out/model", "--cache-dir", "cache", "--resume")
+    codes = []
+    for megabytes in (60, 150, 300):
+        codes.append(confined(megabytes << 20, [sys.executable, "-m", "toolkit", *line]))
+        assert codes[-1] in (0, 8, -9), codes
+        if codes[-1]:
+            assert not (place / "out" / "model").exists()
+    record_property("cases", len(codes))
+    assert -9 in codes, "it was never killed"
+    done = run_cli(*line, cwd=place)
+    assert done.returncode == 0, done.stderr
+    load_bundle(place / "out" / "model")
+    assert sorted(path.name for path in (place / "out").iterdir()) == ["model"]
+    assert not [path.name for path in place.rglob("*") if ".tmp" in path.name]
 
 
 # --- two at once ---------------------------------------------------------------------------------------------------

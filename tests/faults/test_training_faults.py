@@ -66,3 +66,23 @@ def test_train_and_export_on_a_full_disk(record_property: Record, tmp_path: Path
         left = [p.name for p in disk.rglob("*") if p.name.startswith(".") or p.name.endswith((".partial", ".tmp"))]
         assert left == []
     record_property("cases", tried)
+
+
+@pytest.mark.slow
+def test_two_trainings_at_once(record_property: Record, tmp_path: Path) -> None:
+    """On one cache both give what one alone gives; on one output the second ends with 7, and the first is unharmed."""
+    small.folders(tmp_path / "photos", 6)
+    (tmp_path / "tiny.toml").write_text(RECIPE)
+    line = [sys.executable, "-m", "toolkit", "train", "photos", "--recipe", "tiny.toml", "--cache-dir", "cache"]
+    running = [
+        subprocess.Popen([*line, "--out", out], cwd=tmp_path, env=environment(), stderr=subprocess.PIPE, text=True)
+        for out in ("a", "b", "b")
+    ]
+    said = [process.communicate()[1] for process in running]
+    assert running[0].returncode == 0, said
+    assert sorted(process.returncode for process in running[1:]) == [0, 7], said
+    one, other = (load_bundle(tmp_path / out) for out in ("a", "b"))
+    assert one.contract.fingerprint == other.contract.fingerprint
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "b", "cache", "photos", "tiny.toml"]
+    assert not [path.name for path in tmp_path.rglob("*") if ".tmp" in path.name]
+    record_property("cases", 3)

@@ -21,12 +21,14 @@ COMMANDS = {
     "evaluate": ["evaluate", "photos", "--model", "model.onnx", "--out", "reports"],
     "check": ["check", "photos", "--out", "findings.csv"],
     "split": ["split", "photos", "--out", "parts"],
+    "embed": ["embed", "photos", "--model", "model.onnx", "--out", "features.csv"],
 }
 TABLES = {
     "infer": "labels.csv",
     "evaluate": "reports/predictions.csv",
     "check": "findings.csv",
     "split": "parts/split.csv",
+    "embed": "features.csv",
 }
 
 

@@ -231,7 +231,7 @@ def a_pipe(parts: list[Path]) -> None:
         (changed_row(1, status="fine"), r"labels-2.csv: .*\(row 1: status 'fine'"),
         (changed_row(1, label="Bird"), r"labels-2.csv: .*\(row 1: label 'Bird' beside status"),
         (changed_row(1, confidence="7"), r"labels-2.csv: .*\(row 1: 7 is no number from 0 to 1"),
-        (changed_row(1, confidence="nan"), r"labels-2.csv: .*\(row 1: probability nan"),
+        (changed_row(1, confidence="nan"), r"labels-2.csv: .*\(row 1: nan is no number from 0 to 1"),
         (changed_row(1, truth="Bird"), r"labels-2.csv: .*\(row 1: truth 'Bird'"),
         (changed_row(1, size="9" * 30), r"labels-2.csv: .*\(row 1: a size or time"),
         (changed_row(1, status="error"), r"labels-2.csv: .*\(row 1: a label or a number beside status error"),

@@ -20,7 +20,7 @@ from toolkit.core.parallel import in_threads
 from toolkit.core.progress import SILENT, Progress
 from toolkit.core.text import printable
 from toolkit.data.passed_over import PassedOver
-from toolkit.data.walk import Sample
+from toolkit.data.walk import Sample, require_read
 from toolkit.embedding.feature_files import (
     FeatureRow,
     is_feature_file,
@@ -56,6 +56,7 @@ class EmbedResult:
         n_continued: rows that a stopped run had left.
         complete: False where the run was stopped; the same call continues it.
         counts: files in folders that were passed over.
+        unread: folders that could not be read; each has a row.
     """
 
     out: Path
@@ -65,11 +66,13 @@ class EmbedResult:
     n_continued: int
     complete: bool
     counts: PassedOver
+    unread: tuple[str, ...] = ()
 
     def check(self) -> None:
         """Raises:
-        GateError: every file failed.
+        GateError: every file failed, or a folder could not be read.
         """
+        require_read(self.unread)
         if self.n_files and self.n_errors == self.n_files:
             every = "the only file" if self.n_files == 1 else f"all {self.n_files:,} files"
             raise GateError(f"{every} failed", hint=f"see the rows with status error in {self.out}")
@@ -157,7 +160,7 @@ def embed(
                 partial.append(table.rows(found))
                 progress.advance(len(found))
             partial.close()
-            n_files, n_errors = _counted(partial.path)
+            n_files, n_errors, unread = _counted(partial.path)
             if not n_files and not stop.is_set():
                 partial.discard()
                 raise nothing_found(inputs, counts)
@@ -178,6 +181,7 @@ def embed(
         n_continued=n_continued,
         complete=not stop.is_set(),
         counts=counts,
+        unread=tuple(unread),
     )
 
 
@@ -251,11 +255,14 @@ def _rows(path: Path) -> Iterator[FeatureRow]:
             )
 
 
-def _counted(path: Path) -> tuple[int, int]:
-    """Rows of the file in the making, and how many of them are errors."""
+def _counted(path: Path) -> tuple[int, int, list[str]]:
+    """Rows of the file in the making, how many of them are errors, and the folders that could not be read."""
     n_files = n_errors = 0
+    unread = []
     with path.open("rb") as file:
         for cells, _ in islice(read_lines(file), 1, None):
             n_files += 1
             n_errors += cells[1] == ""
-    return n_files, n_errors
+            if cells[0].endswith("/"):
+                unread.append(cells[0])
+    return n_files, n_errors, unread

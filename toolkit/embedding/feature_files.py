@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import csv
+import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -20,7 +21,7 @@ import numpy.typing as npt
 
 from toolkit.core.errors import InputError, UsageError, missing_extra
 from toolkit.core.files import atomic_write, write_csv
-from toolkit.core.text import no_formula, printable, with_formula
+from toolkit.core.text import first_line, no_formula, printable, with_formula
 from toolkit.inference.result_table import CSV_SAFE
 
 Features = npt.NDArray[np.float32]
@@ -152,13 +153,25 @@ def read_features(path: Path) -> Iterator[FeatureRow]:
     """The rows of a file that `write_features` wrote; memory does not grow with their number.
 
     Raises:
-        InputError: it is none.
+        InputError: it is none, or damaged.
     """
+    again = f"toolkit embed photos/ --out {printable(path.name)}"
+    suffix = suffix_of(path)
     if not is_feature_file(path):
+        raise InputError(f"{printable(str(path))}: no file of features", hint=again)
+    try:
+        yield from {".parquet": _read_parquet, ".npy": _read_npy, ".csv": _read_csv}[suffix](path)
+    except (
+        OSError,
+        ValueError,
+        TypeError,
+        KeyError,
+        EOFError,
+        csv.Error,
+    ) as error:  # those of pyarrow are of these kinds
         raise InputError(
-            f"{printable(str(path))}: no file of features", hint=f"toolkit embed photos/ --out {printable(path.name)}"
-        )
-    yield from {".parquet": _read_parquet, ".npy": _read_npy, ".csv": _read_csv}[path.suffix.lower()](path)
+            f"{printable(str(path))}: this file of features is damaged ({first_line(error)})", hint=again
+        ) from None
 
 
 def _row(
@@ -207,6 +220,10 @@ def _write_npy(out: Path, width: int, n_rows: int, rows: Iterator[FeatureRow], *
         for row in rows:
             file.write(nothing if row.features is None else row.features.astype("<f4").tobytes())
             writer.writerow(map(shown, row.cells))
+        for written in (file, text):
+            written.flush()
+            os.fsync(written.fileno())
+        out.unlink(missing_ok=True)  # a kill between the two renames leaves no features beside the rows of others
 
 
 def _read_npy(path: Path) -> Iterator[FeatureRow]:
