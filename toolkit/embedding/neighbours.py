@@ -84,6 +84,11 @@ def nearest(features: Features, rows: Iterable[FeatureRow], top: int, *, source:
         if row.features is None:
             n_errors += 1
             continue
+        if row.features.shape != features.shape:
+            raise InputError(
+                f"{source}: expected {len(features):,} features of {row.path}, found {row.features.size:,}",
+                hint="make it again",
+            )
         length = max(float(np.linalg.norm(row.features)), 1e-12)
         entry = float(row.features @ wanted) / length, -number, row.path
         if len(best) < top:

@@ -95,7 +95,7 @@ def read_annotations(path: Path) -> list[Correction]:
         raise InputError(f"{shown}: no JSON ({error})", hint="export the project as JSON") from None
     try:
         return list(_corrections(tasks))
-    except (KeyError, TypeError, AttributeError, IndexError) as error:
+    except (KeyError, TypeError, AttributeError, IndexError, ValueError) as error:
         raise InputError(
             f"{shown}: expected an export of tasks that toolkit review --to label-studio wrote ({error!r})",
             hint="export the project as JSON, not JSON-MIN",
@@ -110,4 +110,6 @@ def _corrections(tasks: list[dict[str, Any]]) -> Iterator[Correction]:
         chosen = [result["value"]["choices"] for result in decided[-1]["result"] if result["type"] == "choices"]
         data = task["data"]
         label = str(chosen[-1][0]) if chosen and chosen[-1] else ""
-        yield Correction(str(data["path"]), label, str(data["label"]), now())
+        found = Correction(str(data["path"]), label, str(data["label"]), now())
+        f"{found.file_name}{label}{found.was}".encode()  # JSON can hold half a character
+        yield found
