@@ -42,11 +42,10 @@ COMMANDS: dict[str, tuple[str, ...]] = {
     "sort copy": ("sort", "labels.csv", "--into", "disk/out"),
     "sort move": ("sort", "labels.csv", "--into", "disk/out", "--mode", "move"),
     "view": ("view", "labels.csv", "--out", "disk/out.html"),
+    "infer parts": ("infer", "photos", *MODEL, "--out", "disk/out/", "--part-size", "8"),
+    "merge": ("merge", "part-1.csv", "part-2.csv", "--out", "disk/out.csv"),
     "tasks": ("review", "labels.csv", "--to", "label-studio", "--file", "disk/out.json"),
 }
-CONTINUED = ("split", "sort")
-"""What is placed before the disk is full stays placed; of the others, the earlier outputs stay as they were."""
-
 NEW_IMAGES = 24
 
 
@@ -69,6 +68,7 @@ def begin(place: Path, run: Cli, command: tuple[str, ...]) -> dict[str, bytes | 
         small.folders(place / folder, 2)
     table = ("infer", "photos", *MODEL, "--out", "labels.csv")
     assert run(*table, "--force").code == 0
+    shards(run, command)
     assert run(*command).code == 0
     old = small.tree(place / "disk")
     for i in range(NEW_IMAGES):
@@ -79,7 +79,14 @@ def begin(place: Path, run: Cli, command: tuple[str, ...]) -> dict[str, bytes | 
             path.write_bytes(small.png(1000 + i))
     if command[0] in ("sort", "view", "review"):
         assert run(*table, "--force").code == 0
+    shards(run, command)
     return {name: data for name, data in old.items() if not name.startswith("photos")}
+
+
+def shards(run: Cli, command: tuple[str, ...]) -> None:
+    """The parts that are merged."""
+    for k in (1, 2) if command[0] == "merge" else ():
+        assert run("infer", "photos", *MODEL, "--shard", f"{k}/2", "--out", f"part-{k}.csv", "--force").code == 0
 
 
 def images(place: Path) -> set[bytes]:
@@ -97,6 +104,9 @@ def whole(place: Path, old: dict[str, bytes | str], name: str) -> None:
     found = small.tree(place / "disk")
     if name == "infer page" and "out.csv.partial" not in found:
         del old["out.csv"]  # the new one was whole before the page was begun
+    if name == "infer parts":  # they are replaced one by one
+        assert set(old) - set(found) <= {"out/_manifest.json"}
+        return
     for path, content in old.items():
         if path.endswith(("split.csv", "split.json", "sort.csv")):
             assert path in found

@@ -324,6 +324,6 @@ def regular(path: Path) -> Path:
 
 
 def file_digest(path: Path | str) -> str:
-    """SHA-256 (hex) of the file's bytes."""
-    with Path(path).open("rb") as file:
+    """SHA-256 (hex) of the file's bytes; a pipe or a device is an `OSError`."""
+    with regular(Path(path)).open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from toolkit.core.errors import InputError
+from toolkit.core.files import regular
 from toolkit.core.parse import parse_json, share
 from toolkit.core.text import printable
 from toolkit.data.walk import Detection, Sample, is_unreadable_folder, slashes
@@ -81,10 +82,12 @@ def read_detections(path: Path, min_confidence: float, inputs: Iterable[str]) ->
     """
     shown = printable(str(path))
     try:
-        content = parse_json(path.read_bytes())
+        content = parse_json(regular(path).read_bytes())
     except FileNotFoundError:
         raise InputError(f"{shown}: expected detections, found nothing", hint="check --detections") from None
-    except (OSError, ValueError) as error:
+    except OSError as error:
+        raise InputError(f"{shown}: cannot be read ({error.strerror})", hint="check --detections") from None
+    except ValueError as error:
         raise InputError(f"{shown}: no JSON ({error})", hint=_FORMAT) from None
     by_file: dict[str, tuple[Detection, ...]] = {}
     failures: dict[str, str] = {}

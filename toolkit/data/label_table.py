@@ -275,9 +275,7 @@ def read_cells(table: Path, content: bytes | None = None) -> Iterator[list[str]]
     """
     shown = printable(str(table))
     try:
-        if content is None and table.name == METADATA:  # it may have been found, not named: a pipe must not hold us up
-            regular(table)
-        opened = table.open("rb") if content is None else io.BytesIO(content)
+        opened = regular(table).open("rb") if content is None else io.BytesIO(content)
         with io.TextIOWrapper(opened, newline="", encoding="utf-8-sig") as file:
             header = file.readline()
             file.seek(0)

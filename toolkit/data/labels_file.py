@@ -6,6 +6,7 @@ from collections import Counter
 from pathlib import Path
 
 from toolkit.core.errors import InputError
+from toolkit.core.files import regular
 
 
 def read_labels(path: Path) -> tuple[str, ...]:
@@ -15,7 +16,7 @@ def read_labels(path: Path) -> tuple[str, ...]:
         InputError: missing, not UTF-8, or with an empty or repeated name.
     """
     try:
-        lines = path.read_text(encoding="utf-8-sig").rstrip().splitlines()
+        lines = regular(path).read_text(encoding="utf-8-sig").rstrip().splitlines()
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror})", hint="check the path") from None
     except UnicodeDecodeError:

@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from toolkit.core.errors import InputError, UsageError, missing_extra
-from toolkit.core.files import atomic_write, write_csv
+from toolkit.core.files import atomic_write, regular, write_csv
 from toolkit.core.text import first_line, no_formula, printable, with_formula
 from toolkit.inference.result_table import CSV_SAFE
 
@@ -29,6 +29,9 @@ Features = npt.NDArray[np.float32]
 SUFFIXES: Final = (".parquet", ".npy", ".csv")
 ROW_COLUMNS: Final = ("path", "status", "error", "size", "mtime_ns", "model")
 BLOCK_ROWS: Final = 500
+
+_DAMAGE: Final = (OSError, ValueError, TypeError, KeyError, EOFError, csv.Error)
+"""What numpy, csv and pyarrow say of a damaged file; pyarrow's own errors are of these kinds."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -112,7 +115,7 @@ def is_feature_file(path: Path) -> bool:
         if path.suffix.lower() == ".npy":
             return is_rows_file(rows_path(path))
         if path.suffix.lower() == ".csv":
-            with path.open(newline="", encoding="utf-8") as file:
+            with regular(path).open(newline="", encoding="utf-8") as file:
                 head = file.readline(1 << 20)
             return head.startswith("path,f0,f1,") and head.rstrip().endswith(",".join(ROW_COLUMNS[1:]))
         return path.suffix.lower() == ".parquet" and _parquet_columns(path) == [
@@ -125,7 +128,7 @@ def is_feature_file(path: Path) -> bool:
 def is_rows_file(path: Path) -> bool:
     """Whether `path` is the table beside a .npy file of ours."""
     try:
-        with path.open(newline="", encoding="utf-8") as file:
+        with regular(path).open(newline="", encoding="utf-8") as file:
             return next(csv.reader([file.readline(1 << 10)]), []) == list(ROW_COLUMNS)
     except (OSError, UnicodeDecodeError, csv.Error):
         return False
@@ -161,14 +164,7 @@ def read_features(path: Path) -> Iterator[FeatureRow]:
         raise InputError(f"{printable(str(path))}: no file of features", hint=again)
     try:
         yield from {".parquet": _read_parquet, ".npy": _read_npy, ".csv": _read_csv}[suffix](path)
-    except (
-        OSError,
-        ValueError,
-        TypeError,
-        KeyError,
-        EOFError,
-        csv.Error,
-    ) as error:  # those of pyarrow are of these kinds
+    except _DAMAGE as error:
         raise InputError(
             f"{printable(str(path))}: this file of features is damaged ({first_line(error)})", hint=again
         ) from None

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from toolkit.core.errors import MachineError, missing_extra
-from toolkit.core.files import file_digest
+from toolkit.core.files import file_digest, regular
 from toolkit.core.text import printable
 from toolkit.model_files.torch_legacy import Tensors, read_torch_legacy
 
@@ -91,7 +91,7 @@ def read_lite0(given: Path | None = None) -> Tensors:
     """
     path = given or _packaged()
     try:
-        data = path.read_bytes()
+        data = regular(path).read_bytes()
     except OSError as error:
         raise MachineError(f"{printable(str(path))}: no weights there ({error.strerror})", hint=_hint()) from None
     _check(path, hashlib.sha256(data).hexdigest())

@@ -13,7 +13,7 @@ from urllib.parse import quote
 from xml.sax.saxutils import quoteattr
 
 from toolkit.core.errors import InputError
-from toolkit.core.files import write_json, write_text
+from toolkit.core.files import regular, write_json, write_text
 from toolkit.core.ownership import claim
 from toolkit.core.parse import parse_json
 from toolkit.core.text import printable
@@ -88,7 +88,7 @@ def read_annotations(path: Path) -> list[Correction]:
     """
     shown = printable(str(path))
     try:
-        tasks = parse_json(path.read_text(encoding="utf-8"))
+        tasks = parse_json(regular(path).read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise InputError(f"{shown}: expected an export of Label Studio, found nothing", hint="see --file") from None
     except (OSError, ValueError) as error:

@@ -108,6 +108,8 @@ class BatchLabeller:
                 hint="name existing columns in keep",
             )
         paths, data = (_column(batch, kind, name) if name in names else None for name in (PATH, BYTES))
+        if paths is not None and data is not None and len(paths) != len(data):
+            raise UsageError(f"a batch with {len(paths):,} in {PATH} and {len(data):,} in {BYTES}: expected as many")
         rows = self._rows(paths, data)
         table = self._open()[0]
         values = {name: [row[i] for row in rows] for i, name in enumerate(table.columns)}

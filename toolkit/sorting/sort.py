@@ -15,7 +15,7 @@ from toolkit.core.locking import lock
 from toolkit.core.ownership import claim_folder
 from toolkit.core.progress import SILENT, Progress
 from toolkit.core.text import printable
-from toolkit.inference.saved_results import SavedResults
+from toolkit.inference.saved_results import SavedResults, SavedRow
 from toolkit.sorting.journal import JOURNAL, Journal, Placement, read_journal, write_journal
 from toolkit.sorting.placing import NotPlacedError, own_folders, place, place_in, remove_strays
 from toolkit.sorting.plan import choose, place_names
@@ -115,6 +115,17 @@ def sort(table: Path, options: SortOptions, progress: Progress = SILENT) -> Sort
     """
     results = SavedResults(table, options.root)
     chosen = choose(results, options.min_confidence, options.top)
+    with nullcontext() if options.dry_run else lock(options.into):  # before the journal is read
+        return _sorted(table, results, chosen, options, progress)
+
+
+def _sorted(
+    table: Path,
+    results: SavedResults,
+    chosen: list[tuple[SavedRow, str]],
+    options: SortOptions,
+    progress: Progress,
+) -> SortResult:
     earlier = _earlier(options.into)
     placements = place_names(chosen, results, options.mode, {placement.path: placement for placement in earlier})
     _refuse_other_sort(options.into, placements, earlier)
@@ -185,29 +196,28 @@ def _carry_out(
     todo: list[Placement], earlier: list[Placement], into: Path, result: SortResult, progress: Progress
 ) -> None:
     known = {(placement.path, placement.target) for placement in earlier}
-    with lock(into):
-        into.mkdir(parents=True, exist_ok=True)
-        journal = Journal(into, earlier)  # first: by it the next run knows the folder
-        progress.start("sorting", len(todo))
-        try:
-            for folder in {placement.folder for placement in todo}:
-                (into / folder).mkdir(exist_ok=True)
-            remove_strays(into, own_folders(into, earlier))
-            for start in range(0, len(todo), SYNC_FILES):
-                batch = todo[start : start + SYNC_FILES]
-                journal.add(placement for placement in batch if (placement.path, placement.target) not in known)
-                for placement in batch:
-                    try:
-                        place(placement, place_in(into, placement.target))
-                    except NotPlacedError as error:
-                        result.failed.append((placement.path, str(error)))
-                    else:
-                        result.n_placed += 1
-                        result.folders[placement.folder] += 1
-                    progress.advance()
-        finally:
-            progress.finish()
-            journal.close()
+    into.mkdir(parents=True, exist_ok=True)
+    journal = Journal(into, earlier)  # first: by it the next run knows the folder
+    progress.start("sorting", len(todo))
+    try:
+        for folder in {placement.folder for placement in todo}:
+            (into / folder).mkdir(exist_ok=True)
+        remove_strays(into, own_folders(into, earlier))
+        for start in range(0, len(todo), SYNC_FILES):
+            batch = todo[start : start + SYNC_FILES]
+            journal.add(placement for placement in batch if (placement.path, placement.target) not in known)
+            for placement in batch:
+                try:
+                    place(placement, place_in(into, placement.target))
+                except NotPlacedError as error:
+                    result.failed.append((placement.path, str(error)))
+                else:
+                    result.n_placed += 1
+                    result.folders[placement.folder] += 1
+                progress.advance()
+    finally:
+        progress.finish()
+        journal.close()
 
 
 def undo(into: Path, progress: Progress = SILENT, *, dry_run: bool = False) -> Undone:
@@ -222,18 +232,24 @@ def undo(into: Path, progress: Progress = SILENT, *, dry_run: bool = False) -> U
         InputError: there is no journal in the folder.
         LockedError: another run is sorting into the same folder.
     """
+    _journal(into)  # no lock is made where nothing was sorted
+    result = Undone(dry_run=dry_run)
+    with nullcontext() if dry_run else lock(into):
+        placements = _journal(into)
+        left = _take_all_back(placements, into, result, progress)
+        if not dry_run:
+            _clear(into, placements, left)
+    return result
+
+
+def _journal(into: Path) -> list[Placement]:
     placements = read_journal(into)
     if placements is None:
         raise InputError(
             f"{printable(str(into))}: expected a folder that toolkit sort made, found no {JOURNAL}",
             hint="give the folder of the sort with --into",
         )
-    result = Undone(dry_run=dry_run)
-    with nullcontext() if dry_run else lock(into):
-        left = _take_all_back(placements, into, result, progress)
-        if not dry_run:
-            _clear(into, placements, left)
-    return result
+    return placements
 
 
 def _take_all_back(placements: list[Placement], into: Path, result: Undone, progress: Progress) -> list[Placement]:

@@ -56,11 +56,13 @@ def is_parts(out: Path) -> bool:
 
 def _foreign(out: Path) -> Iterator[Path]:
     for path in sorted(out.iterdir()):
-        if path.name in (MANIFEST, BEFORE):
+        if path.is_symlink() or not path.is_file():  # first of all: a pipe would hold us up
+            ours = False
+        elif path.name in (MANIFEST, BEFORE):
             ours = json_object(path).get("toolkit") == MARKER
         else:
             ours = bool(LEFTOVER.fullmatch(path.name)) or (bool(PART.fullmatch(path.name)) and is_result(path))
-        if path.is_symlink() or not path.is_file() or not ours:
+        if not ours:
             yield path
 
 

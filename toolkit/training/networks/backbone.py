@@ -11,6 +11,7 @@ import keras
 import numpy as np
 
 from toolkit.core.errors import MachineError
+from toolkit.core.files import regular
 from toolkit.core.text import first_line, printable
 from toolkit.model_files.pretrained import read_lite0
 from toolkit.training.networks.efficientnet_lite import assign_lite0, efficientnet_lite0
@@ -115,7 +116,7 @@ def _check_digest(wanted: Backbone) -> None:
     known = {digest for digests in module.WEIGHTS_HASHES.values() for digest in _flat(digests)}
     path = Path(wanted.weights)
     try:
-        with path.open("rb") as file:
+        with regular(path).open("rb") as file:
             found = {hashlib.file_digest(file, name).hexdigest() for name in ("md5", "sha256") if not file.seek(0)}
     except OSError as error:
         raise MachineError(

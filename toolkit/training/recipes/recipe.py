@@ -10,7 +10,7 @@ from types import MappingProxyType
 from typing import Any, Final, Literal
 
 from toolkit.core.errors import ModelError, UsageError
-from toolkit.core.files import write_text
+from toolkit.core.files import regular, write_text
 from toolkit.core.parse import parse_toml
 from toolkit.images.spec import Colour, Preprocess, Resize
 from toolkit.training.recipes.recipe_problems import recipe_problems
@@ -200,7 +200,7 @@ def load_recipe(name_or_path: str | Path) -> Recipe:
             hint=f"toolkit recipe list, or the path of your own .toml file; documented: {known}",
         )
     try:
-        text = path.read_text(encoding="utf-8")
+        text = regular(path).read_text(encoding="utf-8")
     except FileNotFoundError:
         raise RecipeError(f"{path}: no such recipe file", hint="toolkit recipe list") from None
     except (OSError, UnicodeDecodeError) as error:
