@@ -134,7 +134,7 @@ def read_corrections(path: Path) -> list[Correction]:
     except FileNotFoundError:
         return []
     except OSError as error:
-        raise _foreign(path, str(error)) from None
+        raise _foreign(path, error.strerror or str(error)) from None
     rows = read_cells(path)
     header = next(rows)
     if tuple(header) != CORRECTIONS:

@@ -91,7 +91,9 @@ def read_annotations(path: Path) -> list[Correction]:
         tasks = parse_json(regular(path).read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise InputError(f"{shown}: expected an export of Label Studio, found nothing", hint="see --file") from None
-    except (OSError, ValueError) as error:
+    except OSError as error:
+        raise InputError(f"{shown}: cannot be read ({error.strerror})", hint="see --file") from None
+    except ValueError as error:
         raise InputError(f"{shown}: no JSON ({error})", hint="export the project as JSON") from None
     try:
         return list(_corrections(tasks))
