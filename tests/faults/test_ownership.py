@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from functools import partial
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from toolkit.core.ownership import claim, has_columns, is_page
 from toolkit.evaluation import report, report_page
 from toolkit.evaluation.report import evaluate
 from toolkit.exporting.export_folder import export_folder
-from toolkit.training.workspace import check_out, publish
+from toolkit.training.workspace import check_out, is_of_training, prepare, publish
 
 FOREIGN = b"name,price\r\napple,1\r\n"
 
@@ -212,3 +213,41 @@ def test_a_folder_for_sorted_files_follows_the_rule(kind: str, place: Path, run:
     assert sorted(str(path) for path in place.rglob("*")) == before
     assert run("sort", "labels.csv", "--into", "other").code == 0
     assert run("sort", "labels.csv", "--into", "other").code == 0
+
+
+def test_the_folder_of_several_trainings_is_not_removed_where_it_holds_something_else(tmp_path: Path, run: Cli) -> None:
+    """`<out>.trials` is removed at the end."""
+    small.folders(tmp_path / "photos")
+    mine = tmp_path / "model.trials" / "notes.txt"
+    mine.parent.mkdir()
+    small.bundle(mine.parent / "fashion")
+    mine.write_text("mine")
+    for more in ((), ("--force",)):
+        done = run("train", "photos", "--recipe", "fashion", "--recipe", "flowers", *more)
+        assert done.code == 3, done.err
+        assert "model.trials: holds" in done.err
+    assert mine.read_text() == "mine"
+    mine.unlink()
+    (mine.parent / "fashion.lock").touch()
+    (mine.parent / "flowers.partial").mkdir()
+    assert all(map(is_of_training, mine.parent.iterdir()))
+    (mine.parent / "flowers.partial" / "mine.txt").touch()
+    assert not all(map(is_of_training, mine.parent.iterdir()))
+
+
+@pytest.mark.parametrize("settings", ['{"editor.fontSize": 12}', "", "[1]", "{", '{"recipe": "x"}'])
+def test_settings_of_another_program_do_not_make_a_folder_ours(tmp_path: Path, settings: str) -> None:
+    """`model.partial` is emptied before a training; many programs call a file settings.json."""
+    partial = tmp_path / "model.partial"
+    partial.mkdir()
+    (partial / "settings.json").write_text(settings)
+    (partial / "mine.txt").write_text("mine")
+    for force in (False, True):
+        with pytest.raises(InputError, match="holds something else"):
+            prepare(partial, {"recipe": "x", "recipe_sha256": "y"}, resume=False, force=force)
+    assert (partial / "mine.txt").read_text() == "mine"
+    shutil.rmtree(partial)
+    assert not prepare(partial, {"recipe": "x", "recipe_sha256": "y"}, resume=False, force=False)
+    (partial / ".settings.json.abcdefgh.tmp.json").touch()  # a kill while they were written
+    assert not prepare(partial, {"recipe": "x", "recipe_sha256": "y"}, resume=False, force=False)
+    assert [path.name for path in partial.iterdir()] == ["settings.json"]

@@ -323,3 +323,13 @@ def test_a_box_of_a_turned_and_reduced_photo() -> None:
     assert np.abs(found - wanted).mean() < 4
     elsewhere = fit(np.ascontiguousarray(upright[400:800, 300:900]), spec).astype(int)
     assert np.abs(found - elsewhere).mean() > 20
+
+
+def test_the_file_of_detections_is_not_written_over(traps: Path, run: Cli) -> None:
+    """Not even where toolkit wrote it: an earlier result in MegaDetector's format."""
+    assert run(*LINE, "--out", "own.json").code == 0
+    before = (traps / "own.json").read_bytes()
+    for out in ("own.json", "./photos/../own.json"):
+        done = run(*LINE[:-1], "own.json", "--out", out, "--force")
+        assert done.code == 2
+        assert (traps / "own.json").read_bytes() == before

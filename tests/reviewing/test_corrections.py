@@ -68,3 +68,14 @@ def test_a_file_that_became_another_one_is_not_written_over(tmp_path: Path) -> N
     path.unlink()
     review.decide("b.png", "Dog", "")
     assert labels(path) == {"a.png": "Cat", "b.png": "Dog"}
+
+
+def test_a_link_is_not_replaced_by_a_file(tmp_path: Path) -> None:
+    shared, link = tmp_path / "shared.csv", tmp_path / "corrections.csv"
+    Corrections(shared).decide("a.png", "Cat", "")
+    before = shared.read_bytes()
+    link.symlink_to(shared)
+    with pytest.raises(InputError, match="found a link to"):
+        Corrections(link)
+    assert link.is_symlink()
+    assert shared.read_bytes() == before

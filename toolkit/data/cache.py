@@ -18,7 +18,11 @@ MODELS: Final = "models"
 ARCHIVES: Final = "archives"
 """Folders in the cache, beside those of decoded images, which end in a key."""
 
-_DECODED: Final = re.compile(r".*-[0-9a-f]{16}")
+_KEYED: Final = re.compile(r".*-[0-9a-f]{16}")
+_DECODED: Final = re.compile(r"\.?[0-9a-f]{32}(-[0-9a-f]{16})?\.(u8|json|f32)(\.\w{8}\.tmp\.\w+)?")
+_MODEL: Final = re.compile(r"\.?imagenet-[0-9a-f]{12}-[0-9a-f]{16}\.onnx(\.\w{8}\.tmp\.onnx)?")
+"""The names of what `toolkit` keeps; whatever else lies in a folder that is named as the cache is somebody's own."""
+
 _KEYS: Final = re.compile(r"(-[0-9a-f]{12,16})+(\.onnx)?$")
 """What tells the names of like things apart, and says nothing to a reader."""
 
@@ -87,9 +91,9 @@ class CacheEntry:
 
 def cache_entries(folder: Path) -> list[CacheEntry]:
     """What `toolkit` keeps in `folder`, the latest used first; what it did not write is not among it."""
-    found = [(path, "decoded images of") for path in _inside(folder) if _DECODED.fullmatch(path.name) and path.is_dir()]
-    found += [(path, "the model") for path in _inside(folder / MODELS)]
-    found += [(path, "the unpacked archive") for path in _inside(folder / ARCHIVES) if path.is_dir()]
+    found = [(path, "decoded images of") for path in _inside(folder) if _is_decoded(path)]
+    found += [(path, "the model") for path in _inside(folder / MODELS) if _MODEL.fullmatch(path.name)]
+    found += [(path, "the unpacked archive") for path in _inside(folder / ARCHIVES) if _is_keyed(path)]
     entries = [_entry(path, f"{holds} {_KEYS.sub('', path.name)}") for path, holds in found]
     return sorted(entries, key=lambda entry: (-entry.used, str(entry.path)))
 
@@ -104,6 +108,14 @@ def remove_entry(entry: CacheEntry) -> None:
         shutil.rmtree(entry.path)
     else:
         entry.path.unlink(missing_ok=True)
+
+
+def _is_keyed(path: Path) -> bool:
+    return _KEYED.fullmatch(path.name) is not None and path.is_dir()
+
+
+def _is_decoded(path: Path) -> bool:
+    return _is_keyed(path) and all(_DECODED.fullmatch(file.name) for file in _inside(path))
 
 
 def _inside(folder: Path) -> list[Path]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
@@ -84,6 +85,10 @@ def infer(
         raise UsageError(
             f"--csv-safe is for a table that ends in {CSV}, found {printable(str(out))}",
             hint="leave --csv-safe out: the cells of other tables have types, and none is a formula",
+        )
+    if options.detections is not None and os.path.realpath(options.detections) == os.path.realpath(out):
+        raise UsageError(
+            f"{printable(str(out))}: is the file of detections, and --out", hint="choose another name with --out"
         )
     _claim(out, force=options.force)
     inputs.check()

@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from toolkit.core.errors import InputError
-from toolkit.core.files import regular, write_csv
+from toolkit.core.files import kind_of, regular, write_csv
 from toolkit.core.text import printable
 from toolkit.data.label_table import CORRECTIONS, read_cells
 
@@ -42,10 +42,12 @@ class Corrections:
         path: made with the first decision; what an earlier review decided there stays.
 
     Raises:
-        InputError: `path` is a file that holds something else.
+        InputError: `path` is a file that holds something else, or a link.
     """
 
     def __init__(self, path: Path) -> None:
+        if path.is_symlink():
+            raise _foreign(path, f"found {kind_of(path)}")
         self.path = path
         self._mine: dict[str, Correction] = {}  # decided here, since the start
         self._state = _state(path)

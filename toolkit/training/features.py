@@ -18,7 +18,7 @@ from toolkit.core.files import atomic_write
 from toolkit.core.progress import Progress
 from toolkit.model_files.bundle import weights_fingerprint
 from toolkit.training.data.batches import Rows
-from toolkit.training.data.decode_cache import Decoded, reserve
+from toolkit.training.data.decode_cache import Decoded, remove_unfinished, reserve
 
 _BATCH: Final = 64
 
@@ -46,6 +46,7 @@ def feature_rows(network: keras.Model, decoded: Decoded, progress: Progress) -> 
             rows = Rows(path, shape, np.float32)
             progress.line(f"features: those of an earlier run ({row_bytes * len(decoded.samples) / 1e6:,.0f} MB)")
             return rows
+    remove_unfinished(path.parent)
     for old in path.parent.glob(f"{decoded.path.stem}-*.f32"):  # of other weights
         old.unlink(missing_ok=True)
     usable = np.array([i for i, sample in enumerate(decoded.samples) if not sample.reason], np.int64)

@@ -14,6 +14,7 @@ from typing import Final
 from toolkit.core.errors import UsageError
 from toolkit.core.files import write_csv
 from toolkit.core.locking import lock
+from toolkit.core.ownership import claim_folder
 from toolkit.core.progress import SILENT, Progress
 from toolkit.metrics.classification import wilson
 from toolkit.model_files.bundle import Bundle, load_bundle
@@ -103,6 +104,7 @@ def train_several(
 
     Raises:
         UsageError: a recipe is named twice.
+        InputError: the folder `<out>.trials`, where they are trained and which is removed, holds something else.
         ToolkitError: as `train`.
     """
     began = time.perf_counter()
@@ -113,6 +115,7 @@ def train_several(
     first = named[0].train
     out, place = options.out, options.out.with_name(options.out.name + ".trials")
     workspace.check_out(out, force=options.force)
+    claim_folder(place, _inside(place), _are_trials, force=None)
     place.mkdir(parents=True, exist_ok=True)
     results: dict[str, TrainResult] = {}
     with lock(place):
@@ -135,6 +138,15 @@ def train_several(
         shutil.rmtree(place)
     skipped = tuple(name for name in names if name not in results)
     return Trials(bundle=load_bundle(out), trials=tuple(trials), skipped=skipped)
+
+
+def _inside(place: Path) -> list[str]:
+    return os.listdir(place) if place.is_dir() else []
+
+
+def _are_trials(place: Path) -> bool:
+    """Whether a folder holds nothing but what trainings in it wrote, so that it may be removed."""
+    return all(workspace.is_of_training(path) for path in place.iterdir())
 
 
 def write_trials(path: Path, trials: Sequence[Trial]) -> None:

@@ -6,7 +6,6 @@ finished, the folder takes the place of `<out>`.
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import tempfile
@@ -18,7 +17,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from toolkit.core.errors import InputError, ToolkitError
-from toolkit.core.files import atomic_write, regular
+from toolkit.core.files import atomic_write, regular, remove_leftovers, write_json
 from toolkit.core.ownership import json_object
 from toolkit.core.parse import parse_json
 from toolkit.model_files.bundle import BUNDLE_JSON, load_bundle
@@ -64,15 +63,21 @@ def prepare(partial: Path, settings: dict[str, Any], *, resume: bool, force: boo
             )
         return True
     if partial.exists():
-        if any(partial.iterdir()) and not place.is_file():
+        remove_leftovers(place)
+        if any(partial.iterdir()) and not _is_begun(partial):
             raise InputError(
                 f"{partial}: the training would work here, but this folder holds something else; nothing is touched",
                 hint="move that folder away, or choose another place with --out",
             )
         shutil.rmtree(partial)
     partial.mkdir(parents=True)
-    place.write_text(json.dumps(settings, indent=2), encoding="utf-8")
+    write_json(place, settings)
     return False
+
+
+def _is_begun(partial: Path) -> bool:
+    """Whether a training began in the folder `partial`."""
+    return {"recipe", "recipe_sha256"} <= json_object(partial / SETTINGS).keys()
 
 
 def different(before: Mapping[str, Any], settings: Mapping[str, Any]) -> list[str]:
@@ -83,6 +88,15 @@ def different(before: Mapping[str, Any], settings: Mapping[str, Any]) -> list[st
 def is_bundle(out: Path) -> bool:
     """Whether `out` is a folder that a training wrote, readable or not."""
     return {"schema", "contract", "recipe_name"} <= json_object(out / BUNDLE_JSON).keys()
+
+
+def is_of_training(path: Path) -> bool:
+    """Whether `path` is a bundle, or what a training leaves beside one: its workspace, its lock, a bundle replaced."""
+    if path.is_symlink() or not path.is_dir():
+        return path.suffix == ".lock" and path.is_file() and not path.is_symlink()
+    if path.suffix == ".partial":
+        return _is_begun(path) or is_bundle(path) or not any(path.iterdir())
+    return is_bundle(path)
 
 
 def is_finished(out: Path) -> bool:

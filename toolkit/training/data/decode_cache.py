@@ -106,11 +106,16 @@ def _remove_others(folder: Path, name: str) -> None:
 
     Another training that runs keeps its map, and the file that it is writing.
     """
+    remove_unfinished(folder)
     for old in folder.iterdir():
-        if unfinished := _UNFINISHED.fullmatch(old.name):
-            remove_leftovers(folder / unfinished[1])
-        elif old.stem.partition("-")[0] != name and old.suffix in _SUFFIXES:
+        if not _UNFINISHED.fullmatch(old.name) and old.stem.partition("-")[0] != name and old.suffix in _SUFFIXES:
             old.unlink(missing_ok=True)
+
+
+def remove_unfinished(folder: Path) -> None:
+    """Remove what killed trainings were writing into a folder of decoded images."""
+    for name in {found[1] for path in folder.iterdir() if (found := _UNFINISHED.fullmatch(path.name))}:
+        remove_leftovers(folder / name)
 
 
 def _decode_into(
