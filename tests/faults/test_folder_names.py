@@ -12,7 +12,7 @@ from support import small
 from support.command_line import Cli
 from support.result_files import row, write_image, write_table
 
-from toolkit.core.folder_names import folder_name, folder_problem
+from toolkit.splitting.folder_names import folder_name, folder_problem
 
 
 @pytest.fixture

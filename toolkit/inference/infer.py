@@ -86,11 +86,11 @@ def infer(
             f"--csv-safe is for a table that ends in {CSV}, found {printable(str(out))}",
             hint="leave --csv-safe out: the cells of other tables have types, and none is a formula",
         )
+    _claim(out, force=options.force)
     if options.detections is not None and os.path.realpath(options.detections) == os.path.realpath(out):
         raise UsageError(
             f"{printable(str(out))}: is the file of detections, and --out", hint="choose another name with --out"
         )
-    _claim(out, force=options.force)
     inputs.check()
     inputs = replace(with_detections(inputs, options), looks=options.update or Partial.place(out).exists())
     session = open_model(model, options)

@@ -9,10 +9,10 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from toolkit.core.folder_names import another_name, folder_name
 from toolkit.inference.result_table import EMPTY, ERROR, OK, UNSURE
 from toolkit.inference.saved_results import SavedResults, SavedRow
 from toolkit.sorting.journal import Placement
+from toolkit.splitting.folder_names import another_name, folder_name
 
 
 def folder_names(labels: Iterable[str]) -> dict[str, str]:

@@ -9,10 +9,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from toolkit.core.errors import InputError, UsageError
-from toolkit.core.folder_names import another_name, folder_problem
 from toolkit.core.text import counted, printable
 from toolkit.data.class_source import Source
 from toolkit.data.probe import Examined
+from toolkit.splitting.folder_names import another_name, folder_problem
 from toolkit.splitting.plan import Choice, PlanItem
 from toolkit.splitting.table import SplitRow
 
