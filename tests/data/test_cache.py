@@ -44,7 +44,7 @@ def test_shows_and_clears(tmp_path: Path) -> None:
     assert done.stderr == f"{tmp_path}: 1.5 MB removed\n"
     assert [entry.holds for entry in cache_entries(tmp_path)] == [
         "decoded images of Pets",
-        "the unpacked archive Pets-1",
+        "the unpacked archive Pets",
     ]
     assert run_cli("cache", "--verbose", "--cache-dir", tmp_path, cwd=tmp_path).stdout.count(str(tmp_path)) == 2
     run_cli("cache", "--clear", "--cache-dir", tmp_path, cwd=tmp_path)
