@@ -46,6 +46,8 @@ def test_a_program_that_had_read_the_file_before_takes_no_decision_away(tmp_path
     review.decide("a.png", "Dog", "")
     review.decide("b.png", "Dog", "")
     path.write_text(old + "c.png,Owl,,\r\n", encoding="utf-8", newline="")  # saved over the two decisions
+    review.refresh()  # as when the page is loaded again
+    assert labels(path) == {"a.png": "Cat", "c.png": "Owl"}
     review.finish()
     assert labels(path) == {"a.png": "Dog", "b.png": "Dog", "c.png": "Owl"}
     path.unlink()

@@ -51,6 +51,7 @@ class Corrections:
         self.path = path
         self._mine: dict[str, Correction] = {}  # decided here, since the start
         self._state = _state(path)
+        self._lacking = False  # whether a decision of this review is not in the file
         self._by_name = _by_name(read_corrections(path))
 
     def __len__(self) -> int:
@@ -78,8 +79,8 @@ class Corrections:
         self._write({name: found for name, found in self._by_name.items() if name != file_name})
         self._mine.pop(file_name, None)
 
-    def refresh(self) -> bool:
-        """Take over what another program wrote into the file; whether it lacks something that was decided here.
+    def refresh(self) -> None:
+        """Take over what another program wrote into the file.
 
         Its rows count, and a row that it took away is gone; but a decision of this review that is newer stays: the
         program may have read the file before.
@@ -89,22 +90,23 @@ class Corrections:
         """
         state = _state(self.path)
         if state == self._state:
-            return False
+            return
         theirs = _by_name(read_corrections(self.path)) if state else self._by_name
         kept = {
             name: mine for name, mine in self._mine.items() if name not in theirs or theirs[name].decided < mine.decided
         }
         self._state, self._by_name = state, {**theirs, **kept}
-        return self._by_name != theirs or not state
+        self._lacking = self._by_name != theirs or not state
 
     def finish(self) -> None:
-        """Write what another program has taken out of the file meanwhile."""
-        if self.refresh():
+        """Write what was decided here and another program has taken out of the file meanwhile."""
+        self.refresh()
+        if self._lacking:
             self._write(self._by_name)
 
     def _write(self, decisions: dict[str, Correction]) -> None:
         write_csv(self.path, CORRECTIONS, map(astuple, decisions.values()), csv_safe=True)
-        self._by_name, self._state = decisions, _state(self.path)
+        self._by_name, self._state, self._lacking = decisions, _state(self.path), False
 
 
 def _by_name(corrections: Iterable[Correction]) -> dict[str, Correction]:
