@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from support.command_line import ROOT, environment
-from support.pages import PAGES, anchor
+from support.pages import PAGES, anchor, blocks
 
 from toolkit.inference.extra_columns import DETECTION, EXIF
 from toolkit.training.recipes import recipe as recipes
@@ -64,6 +64,12 @@ def test_the_numbers_of_the_recipes_are_those_of_their_files() -> None:
     text = (ROOT / "models" / "README.md").read_text(encoding="utf-8")
     for name in recipes.available():
         assert f"{recipes.load_recipe(name).parameters:,}" in text, name
+
+
+def test_the_recipe_of_the_page_is_one(tmp_path: Path) -> None:
+    (block,) = [block for block in blocks(ROOT / "docs" / "recipes.md") if block.language == "toml"]
+    (tmp_path / "mine.toml").write_text(block.text, encoding="utf-8")
+    assert recipes.load_recipe(tmp_path / "mine.toml").title == "Two convolutions"
 
 
 NUMBER = re.compile(r"(?<![\w.,])\d+(?:,\d{3})*(?:\.\d+)?(?![\w.]*\d)")
