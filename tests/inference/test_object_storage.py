@@ -20,6 +20,7 @@ from support.command_line import ROOT, Cli
 from support.object_server import Fault, ObjectServer, objects_of
 from support.s3_server import BUCKET, SECRET, moto, put, use
 
+import toolkit
 from toolkit.data.remote import ahead, fetch, listing
 from toolkit.data.remote.fetch import Patience
 
@@ -56,6 +57,13 @@ def photos(tmp_path: Path) -> Path:
 def rows(path: Path) -> list[dict[str, str]]:
     with path.open(newline="", encoding="utf-8") as file:
         return list(csv.DictReader(file))
+
+
+def google_at(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make `address` Google's storage."""
+    account: dict[str, object] = {"gcs_base_url": address, "disable_oauth": True}
+    account |= dict.fromkeys(("client_email", "private_key", "private_key_id"), "")
+    monkeypatch.setenv("GOOGLE_SERVICE_ACCOUNT_KEY", json.dumps(account))
 
 
 def alike(remote: Path, local: Path, start: str, folder: str = "photos/") -> list[dict[str, str]]:
@@ -260,16 +268,32 @@ def test_a_killed_run_continues_and_a_list_of_urls_is_updated(
         assert not any(method == "GET" for method, _ in server.asked)
 
 
+def test_python_takes_urls(photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with ObjectServer(objects_of(photos)).serving() as server:
+        use(monkeypatch, server.address)
+        host = server.address.removeprefix("http://")
+        paths = [
+            "photos/Cat/1.png",
+            "s3://photos/Cat/1.png",
+            f"http://me:{SECRET}@{host}/photos/Cat/1.png?sig={SECRET}",
+        ]
+        answers = toolkit.BatchLabeller("m.onnx")({"path": paths})
+        assert list(answers["path"]) == [*paths[:2], f"{server.address}/photos/Cat/1.png"]
+        assert len(set(answers["confidence"])) == 1
+        assert list(answers["status"]) == ["ok"] * 3
+        result = toolkit.infer([Path("s3://photos/Cat"), "s3://photos/Cat/1.png"], "s3.csv", model="m.onnx")
+        assert result.counts.repeated == 1
+        assert toolkit.load("m.onnx").predict(paths[1]).label == answers["label"][0]
+
+
 @pytest.mark.parametrize("scheme", ["gs", "az"])
 def test_google_and_azure_give_the_local_rows(
     scheme: str, run: Cli, photos: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert run("infer", "photos", "-o", "local.csv", "-m", "m.onnx").code == 0
     with ObjectServer({f"a/{key}": data for key, data in objects_of(photos).items()}, page=7).serving() as server:
-        account = {"gcs_base_url": server.address, "disable_oauth": True}
-        account |= dict.fromkeys(("client_email", "private_key", "private_key_id"), "")
-        Path("account.json").write_text(json.dumps(account))
-        monkeypatch.setenv("GOOGLE_SERVICE_ACCOUNT", str(Path("account.json").absolute()))
+        google_at(server.address, monkeypatch)
         monkeypatch.setenv("AZURE_STORAGE_ACCOUNT_NAME", "tester")
         monkeypatch.setenv("AZURE_STORAGE_ACCOUNT_KEY", "bm90LXRvLWJlLXNlZW4=")
         monkeypatch.setenv("AZURE_STORAGE_ENDPOINT", server.address)
@@ -444,7 +468,13 @@ def test_hostile_answers_are_rows(run: Cli, photos: Path, monkeypatch: pytest.Mo
     with ObjectServer(data).serving() as server:
         use(monkeypatch, server.address)
         urls = [f"{server.address}/photos/large.jpg", "http://", "http://[x/1.jpg", "https://127.0.0.1:1/a.jpg"]
+        odd = ["s3://photos//odd.jpg", "s3://me:word@photos/a.jpg", "gs://photos/a/../b.jpg", "http://127.0.0.1:1"]
+        google_at("http://127.0.0.1:1", monkeypatch)
+        monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO("\n".join(odd).encode())))
+        urls.append("-")
         assert run("infer", "s3://photos/", *urls, "-o", "s3.csv", "-m", "m.onnx").code == 6
     found = rows(Path("s3.csv"))
-    assert len(found) == 6
+    assert len(found) == 10
+    assert "holds credentials" in found[7]["error"]
+    assert "empty part" in found[8]["error"]
     assert {row["status"] for row in found} == {"error"}

@@ -16,7 +16,7 @@ from typing import Final, NamedTuple
 
 from toolkit.core.errors import GateError, InputError
 from toolkit.core.text import printable
-from toolkit.data.remote.urls import is_remote
+from toolkit.data.remote.urls import is_remote, shown
 from toolkit.images.header import RAW_SUFFIXES, SNIFF_BYTES, SUFFIXES, sniff
 
 IMAGE_SUFFIXES: Final = RAW_SUFFIXES.union(*SUFFIXES.values())
@@ -209,7 +209,9 @@ def slashes(path: str) -> str:
 
 
 def sample(path: str, name: str) -> Sample:
-    """The sample of one file; a file that cannot be looked at is a sample all the same, and gets its row."""
+    """The sample of one file or URL; a file that cannot be looked at is a sample all the same, and gets its row."""
+    if is_remote(path):
+        return Sample(path, shown(path), -1, 0)
     try:
         status = os.stat(path)
     except (OSError, ValueError):

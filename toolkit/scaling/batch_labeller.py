@@ -13,6 +13,7 @@ import numpy as np
 from toolkit.core.errors import UsageError
 from toolkit.core.parallel import in_threads
 from toolkit.core.text import printable
+from toolkit.data.remote.urls import is_remote, shown
 from toolkit.data.walk import Sample, sample
 from toolkit.images.opencv_threads import one_opencv_thread
 from toolkit.inference.labeller import IN_MEMORY, Labeller, Prediction
@@ -162,6 +163,8 @@ def _named(one: Prediction, path: Any) -> Prediction:
 
 def _shown(name: str) -> str:
     """A name that UTF-8 can hold; surrogates that stand for no byte of a name as Python writes them."""
+    if is_remote(name):
+        return shown(name)
     try:
         return printable(name)
     except UnicodeEncodeError:

@@ -6,17 +6,17 @@ import random
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing, nullcontext
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, TypeVar
 
-from toolkit.core.errors import InputError
+from toolkit.core.errors import InputError, UsageError
 from toolkit.data.read import MAX_FILE_BYTES, SNIFF_FIRST_BYTES, ReadError
 from toolkit.data.remote import stores, web
 from toolkit.data.remote.stores import Body, Entry, FetchError, NotThereError, Store, open_bucket
 from toolkit.data.remote.urls import BUCKETS, bucket_and_key, mark, shown
-from toolkit.data.walk import Sample
+from toolkit.data.walk import Sample, sample
 from toolkit.images.header import DecodeError, not_an_image, sniff
 
 Found = TypeVar("Found")
@@ -26,7 +26,7 @@ _DOWNLOAD_S: Final = 3600.0
 """What a result file may take, however large."""
 
 _LARGE = threading.Semaphore(2)
-"""So many large bodies are read at a time: their sizes may not have been known before."""
+"""So many large bodies are read at a time whose sizes the server does not say."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -54,7 +54,7 @@ class Patience:
 patience = Patience()
 
 
-def read_remote(sample: Sample, stop: threading.Event | None = None) -> tuple[Sample, bytes]:
+def read_remote(wanted: Sample, stop: threading.Event | None = None) -> tuple[Sample, bytes]:
     """All bytes of an object, and the sample with the size and mark that belong to them.
 
     Args:
@@ -64,8 +64,8 @@ def read_remote(sample: Sample, stop: threading.Event | None = None) -> tuple[Sa
         ReadError: it cannot be read, after the last attempt.
         DecodeError: it is too large, or large and no image by its first bytes.
     """
-    etag, data = _patiently(lambda limit_s: _read(sample.path, limit_s), stop)
-    return (sample if sample.size == len(data) else sample._replace(size=len(data), mtime_ns=mark(etag))), data
+    etag, data = _patiently(lambda limit_s: _read(wanted.path, limit_s), stop)
+    return (wanted if wanted.size == len(data) else wanted._replace(size=len(data), mtime_ns=mark(etag))), data
 
 
 def look(url: str, *, missing_ok: bool = True) -> Sample:
@@ -93,7 +93,7 @@ def find(url: str) -> Sample | None:
 
 def unknown(url: str) -> Sample:
     """The sample of an object that nobody has looked at."""
-    return Sample(url, shown(url), -1, 0)
+    return sample(url, url)
 
 
 def forget() -> None:
@@ -141,7 +141,10 @@ def _patiently(attempt: Callable[[float], Found], stop: threading.Event | None =
 
 
 def _store(url: str, limit_s: float) -> tuple[Store, str]:
-    scheme, bucket, key = bucket_and_key(url)
+    try:
+        scheme, bucket, key = bucket_and_key(url)
+    except UsageError:
+        raise FetchError("this URL names no bucket, or holds credentials", again=False) from None
     return open_bucket(scheme, bucket, limit_s), key
 
 
@@ -163,29 +166,33 @@ def _read(url: str, limit_s: float) -> tuple[str, bytes]:
     """ETag and bytes, in one attempt."""
     end = time.monotonic() + limit_s
     body = _body(url, limit_s)
-    if body.size is not None and body.size > MAX_FILE_BYTES:
-        raise DecodeError("too_large", f"too large: {body.size:,} bytes in one file")
-    large = body.size is None or body.size > SNIFF_FIRST_BYTES
-    with closing(body.pieces), _LARGE if large else nullcontext():
-        data = _joined(body, end, large=large)
+    data = _joined(body, end)
     if body.size not in (None, len(data)):
         raise FetchError("it ended early", again=True)
     return body.etag, data
 
 
-def _joined(body: Body, end: float, *, large: bool) -> bytes:
+def _joined(body: Body, end: float) -> bytes:
+    """All pieces, by the rules of `toolkit.data.read.read`: a large body only where it begins like an image."""
     pieces: list[bytes] = []
-    size, sniffed = 0, not large
-    for piece in body.pieces:
-        pieces.append(piece)
-        size += len(piece)
-        if not sniffed and size > SNIFF_FIRST_BYTES:
-            head = b"".join(pieces)[:_HEAD_BYTES]
-            if sniff(head) is None:
-                raise not_an_image(head)
-            sniffed = True
-        if size > MAX_FILE_BYTES:
-            raise DecodeError("too_large", f"too large: more than {MAX_FILE_BYTES:,} bytes in one file")
-        if time.monotonic() > end:
-            raise FetchError("it took too long", again=True)
+    size, sniffed = 0, False
+    with ExitStack() as held:
+        held.enter_context(closing(body.pieces))
+        for piece in body.pieces:
+            pieces.append(piece)
+            size += len(piece)
+            known = max(size, body.size or 0)
+            if known > MAX_FILE_BYTES:
+                raise DecodeError("too_large", f"too large: {known:,} bytes or more in one file")
+            if known > SNIFF_FIRST_BYTES and size >= _HEAD_BYTES and not sniffed:
+                head = b"".join(pieces)[:_HEAD_BYTES]
+                if sniff(head) is None:
+                    raise not_an_image(head)
+                sniffed = True
+                if body.size is None:
+                    begun = time.monotonic()
+                    held.enter_context(_LARGE)
+                    end += time.monotonic() - begun
+            if time.monotonic() > end:
+                raise FetchError("it took too long", again=True)
     return pieces[0] if len(pieces) == 1 else b"".join(pieces)

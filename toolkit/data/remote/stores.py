@@ -109,7 +109,7 @@ def _errors() -> Iterator[None]:
     except FileNotFoundError:
         raise of_status(404) from None
     except InvalidPathError:
-        raise FetchError("it holds a name with an empty part, '.' or '..' between slashes", again=False) from None
+        raise FetchError(f"it holds {_ODD}", again=False) from None
     except (PermissionDeniedError, UnauthenticatedError):
         raise of_status(403) from None
     except (BaseError, OSError, ValueError) as error:
@@ -147,11 +147,13 @@ class Bucket:
     def head(self, key: str) -> Entry:
         import obstore
 
+        _require_plain(key)
         with _errors():
             found = obstore.head(self._store, key)
         return Entry(key, found["size"], found["e_tag"] or "")
 
     def get(self, key: str, limit_s: float) -> Body:  # noqa: ARG002 - the client has the limit
+        _require_plain(key)
         with _errors():
             result = self._store.get(key)
             meta = result.meta
@@ -227,6 +229,14 @@ def is_plain(key: str) -> bool:
     (True, False, False)
     """
     return key.isprintable() and not any(part in ("", ".", "..") for part in key.split("/"))
+
+
+_ODD: Final = "a name with an empty part, '.' or '..' between slashes, or control characters"
+
+
+def _require_plain(key: str) -> None:
+    if not is_plain(key):
+        raise FetchError(f"it has {_ODD}", again=False)
 
 
 @contextmanager
