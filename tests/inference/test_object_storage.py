@@ -284,7 +284,7 @@ def test_python_takes_urls(photos: Path, tmp_path: Path, monkeypatch: pytest.Mon
         assert list(answers["status"]) == ["ok"] * 3
         result = toolkit.infer([Path("s3://photos/Cat"), "s3://photos/Cat/1.png"], "s3.csv", model="m.onnx")
         assert result.counts.repeated == 1
-        assert toolkit.load("m.onnx").predict(paths[1]).label == answers["label"][0]
+        assert toolkit.load("m.onnx").predict([paths[1]]).best == (answers["label"][0],)
 
 
 @pytest.mark.parametrize("scheme", ["gs", "az"])
