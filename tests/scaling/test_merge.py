@@ -334,7 +334,7 @@ def test_the_command(run: Cli) -> None:
     assert "labels-1.report.csv" in found  # a pattern matches them, too
     done = run("merge", *found, "--out", "labels.csv")
     assert done.code == 0, done.err
-    assert done.err.startswith("33 files: Cat ")
+    assert done.err.startswith("33 files: Dog 19 · Cat 11 · ")
     assert done.err.endswith("(2 shards) -> labels.csv\n")
     whole = run("infer", "photos", "--model", "model.onnx", "--out", "whole.csv")
     assert whole.code == 0
