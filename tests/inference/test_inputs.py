@@ -12,12 +12,14 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support import small
 from support.command_line import run_cli
 
 from toolkit import doctor
 from toolkit.core.machine import memory_limit, usable_cpus
 from toolkit.data.passed_over import PassedOver
 from toolkit.inference.distributed.shard import Shard
+from toolkit.inference.infer import infer
 from toolkit.inference.inputs import Inputs
 from toolkit.sessions import cuda
 
@@ -188,3 +190,15 @@ def test_doctor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert tuple(findings["CUDA"][key] for key in ("verdict", "found", "repair")) == expected
     assert expected[0] == "ok" or all(expected)
     assert "CUDA" in run_cli("doctor", cwd=tmp_path).stdout
+
+
+def test_a_url_in_a_list_that_is_none_is_a_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    small.folders(tmp_path / "photos", 1)
+    small.model(tmp_path / "model.onnx")
+    listed = io.BytesIO(b"gs://\nphotos/Cat/0.png\ns3://me:word@bucket/x.png\naz://\n")
+    done = infer(Inputs(paths=("-",), stdin=listed), Path("labels.csv"), Path("model.onnx"))
+    assert (done.n_files, done.n_errors) == (4, 3)
+    text = Path("labels.csv").read_text()
+    assert "gs://,,,,error,\"cannot be read: this URL names no bucket, or holds credentials\"" in text
+    assert "word" not in text

@@ -173,3 +173,25 @@ def test_the_examples_of_the_page(package: str, images: list[str], tmp_path: Pat
     )
     assert done.returncode == 0, done.stderr[-3000:]
     assert f"labels {' '.join(wanted)}" in done.stdout
+
+
+class _Bytes:
+    def __fspath__(self) -> bytes:
+        return b"photos/0.jpg"
+
+
+@pytest.mark.parametrize("bad", ["gs://", "s3://me:word@bucket/x.png", "http://", "\0", "a" * 5000, "photos"])
+def test_paths_and_urls_that_are_none_are_error_rows(bad: str) -> None:
+    found = toolkit.BatchLabeller("model")({"path": [bad, _Bytes()]})
+    assert list(found["status"]) == ["error", "ok"]
+    assert found["error"][0].startswith("cannot be read: ")
+    assert "word" not in found["error"][0]
+
+
+def test_batches_whose_columns_do_not_go_together() -> None:
+    label = toolkit.BatchLabeller("model")
+    with pytest.raises(UsageError, match="1 in path and 2 in bytes"):
+        label({"path": ["a"], "bytes": [b"", b""]})
+    twice = pa.table([pa.array(["a"]), pa.array(["b"])], names=["path", "path"])
+    with pytest.raises(UsageError, match="two columns path"):
+        label(twice)

@@ -102,6 +102,8 @@ class BatchLabeller:
                 f"a batch with the columns {', '.join(map(str, names))}: expected {PATH} or {BYTES}",
                 hint=f"rename the column with the images' places to {PATH}",
             )
+        if kind == "arrow" and (twice := sorted({name for name in (PATH, BYTES) if names.count(name) > 1})):
+            raise UsageError(f"a batch with two columns {twice[0]}: expected one", hint="rename one of them")
         missing = [name for name in self._keep if name not in names and name not in self._open()[0].columns]
         if missing:
             raise UsageError(
@@ -148,7 +150,7 @@ def _image(path: Any, data: Any) -> Sample | bytes | Prediction:
     if isinstance(data, (bytes, bytearray, memoryview)):
         return bytes(data)
     if isinstance(path, (str, os.PathLike)) and not isinstance(data, str):
-        name = os.fspath(path)
+        name = os.fsdecode(path)
         try:
             return sample(name, name)
         except UnicodeEncodeError:

@@ -141,11 +141,14 @@ def _patiently(attempt: Callable[[float], Found], stop: threading.Event | None =
 
 
 def _store(url: str, limit_s: float) -> tuple[Store, str]:
+    """One URL of many that is none is an error of its image, not the end of a run."""
     try:
         scheme, bucket, key = bucket_and_key(url)
+        return open_bucket(scheme, bucket, limit_s), key
     except UsageError:
         raise FetchError("this URL names no bucket, or holds credentials", again=False) from None
-    return open_bucket(scheme, bucket, limit_s), key
+    except InputError as error:
+        raise FetchError(error.message, again=False) from None
 
 
 def _head(url: str, limit_s: float) -> Entry:
