@@ -200,5 +200,5 @@ def test_a_url_in_a_list_that_is_none_is_a_row(tmp_path: Path, monkeypatch: pyte
     done = infer(Inputs(paths=("-",), stdin=listed), Path("labels.csv"), Path("model.onnx"))
     assert (done.n_files, done.n_errors) == (4, 3)
     text = Path("labels.csv").read_text()
-    assert "gs://,,,,error,\"cannot be read: this URL names no bucket, or holds credentials\"" in text
+    assert 'gs://,,,,error,"cannot be read: this URL names no bucket, or holds credentials"' in text
     assert "word" not in text
