@@ -116,8 +116,8 @@ class SavedResults:
             raise self.none_there(n, example)
 
     def none_there(self, n: int, example: str) -> InputError:
-        """The error where none of `n` files is where the table says; the hint names the folder where one is."""
-        what = "its only file is not there" if n == 1 else f"none of its {n:,} files is there"
+        """The error where none of `n` images is where the table says; the hint names the folder where one is."""
+        what = "its only image is not there" if n == 1 else f"none of its {n:,} images is there"
         for folder in self.path.resolve().parents:
             if os.path.lexists(folder / example):
                 hint = f"--root {shlex.quote(printable(str(folder)))}: the paths in the table start from there"
