@@ -16,7 +16,7 @@ from typing import Final
 from toolkit import __version__
 from toolkit.core.errors import MachineError
 from toolkit.core.machine import memory_limit, usable_cpus
-from toolkit.data.cache import cache_bytes, default_cache_dir
+from toolkit.data.cache import cache_entries, default_cache_dir
 from toolkit.sessions import cuda
 
 
@@ -88,10 +88,11 @@ def _disk() -> Diagnosis:
 def _cache() -> Diagnosis:
     try:
         place = default_cache_dir()
-        found = f"{cache_bytes(place) / 1e6:,.0f} MB of decoded images in {place}, which may be deleted at any time"
+        size = sum(entry.n_bytes for entry in cache_entries(place)) / 1e6
+        found = f"{size:,.0f} MB in {place}; toolkit cache lists it, and it may be deleted at any time"
     except (OSError, MachineError) as error:
-        return Diagnosis("cache of train", Verdict.OFF, str(error), "give train a folder with --cache-dir")
-    return Diagnosis("cache of train", Verdict.OK, found)
+        return Diagnosis("cache", Verdict.OFF, str(error), "name a folder in the environment variable TOOLKIT_CACHE")
+    return Diagnosis("cache", Verdict.OK, found)
 
 
 def _base() -> Iterator[Diagnosis]:

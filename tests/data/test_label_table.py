@@ -110,7 +110,7 @@ def test_contradictions_are_left_out_until_a_later_table_decides(photos: Path) -
         (("a,b", "1,2"), "expected the columns file_name,label; found a,b"),
         (("file_name,label", "nowhere.png,Cat"), "none of its files is there: nowhere.png"),
         (("file_name,label",), "no row"),
-        (("file_name,label", "0/00.png"), "row 2 has 1 cells"),
+        (("file_name,label", "0/00.png"), "row 2 has 1 cell, expected 2"),
         (("file_name,label", "0/00.png,"), "gives none of its 12 files a label"),
     ],
 )
@@ -119,6 +119,13 @@ def test_wrong_tables_are_errors(photos: Path, lines: tuple[str, ...], message: 
     with pytest.raises(InputError) as caught:
         open_source(photos, LabelTables.parse([table]))
     assert message in caught.value.message
+
+
+def test_the_columns_of_a_result_table_are_suggested(photos: Path) -> None:
+    table = write(Path("labels.csv"), "path,label,confidence,truth,status,error,size,mtime_ns,model")
+    with pytest.raises(InputError) as caught:
+        open_source(photos, LabelTables.parse([table]))
+    assert caught.value.hint.endswith("--columns path,label")
 
 
 def test_wrong_options(photos: Path) -> None:

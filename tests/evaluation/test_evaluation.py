@@ -175,7 +175,9 @@ def test_of_a_split_tree_the_held_out_part_is_used(tmp_path: Path) -> None:
     assert held_out(tmp_path / "train", ("Cat", "Dog")) == tmp_path / "train"
 
 
-@pytest.mark.parametrize("case", ["missing", "a file", "no images", "foreign classes", "out is a file"])
+@pytest.mark.parametrize(
+    "case", ["missing", "a file", "no images", "foreign classes", "foreign labels", "out is a file"]
+)
 def test_wrong_input_is_named(case: str, images: Path, model: Path, tmp_path: Path) -> None:
     data, out = tmp_path / "data", tmp_path / "out"
     expected = {
@@ -183,14 +185,18 @@ def test_wrong_input_is_named(case: str, images: Path, model: Path, tmp_path: Pa
         "a file": "found a file",
         "no images": "found none",
         "foreign classes": "none of its folders is a class of the model; found Plum",
+        "foreign labels": "none of the labels in the table is a class of the model; expected ",
         "out is a file": "expected a folder, found a file",
     }[case]
     if case == "a file":
         data.write_text("x")
     elif case == "no images":
         (data / "Bag").mkdir(parents=True)
-    elif case == "foreign classes":
+    elif case.startswith("foreign"):
         shutil.copytree(images / "Bag", data / "Plum")
+        if case == "foreign labels":
+            name = next(path.name for path in (data / "Plum").iterdir())
+            (data / "metadata.csv").write_text(f"file_name,label\nPlum/{name},Plum\n")
     elif case == "out is a file":
         data = images
         out.write_text("precious")

@@ -163,7 +163,7 @@ def test_doctor_without_a_home_or_with_a_cache_of_another_user(tmp_path: Path, m
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
 
     def cache() -> doctor.Diagnosis:
-        return next(finding for finding in doctor.diagnose() if finding.subject == "cache of train")
+        return next(finding for finding in doctor.diagnose() if finding.subject == "cache")
 
     for name in ("TOOLKIT_CACHE", "XDG_CACHE_HOME"):
         monkeypatch.delenv(name, raising=False)
@@ -171,20 +171,21 @@ def test_doctor_without_a_home_or_with_a_cache_of_another_user(tmp_path: Path, m
     assert (cache().verdict, "no home" in cache().found) == (doctor.Verdict.OFF, True)
     monkeypatch.setenv("TOOLKIT_CACHE", str(tmp_path))
     assert cache().verdict is doctor.Verdict.OK
-    monkeypatch.setattr(doctor, "cache_bytes", refused)
+    monkeypatch.setattr(doctor, "cache_entries", refused)
     assert (cache().verdict, "Permission denied" in cache().found) == (doctor.Verdict.OFF, True)
 
 
 def test_doctor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TOOLKIT_CACHE", str(tmp_path / "cache"))
-    (tmp_path / "cache" / "flowers").mkdir(parents=True)
-    (tmp_path / "cache" / "flowers" / "images.u8").write_bytes(bytes(3_000_000))
+    for place in ("flowers-0123456789abcdef/images.u8", "models/imagenet.onnx", "archives/Pets-1/Cat/0.jpg"):
+        (tmp_path / "cache" / place).parent.mkdir(parents=True)
+        (tmp_path / "cache" / place).write_bytes(bytes(1_000_000))
     done = run_cli("doctor", "--json", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     findings = {f["subject"]: f for f in json.loads(done.stdout)}
     assert findings["processors"]["found"].startswith(f"{usable_cpus()} ")
     assert findings["onnxruntime"]["verdict"] == "ok"
-    assert findings["cache of train"]["found"].startswith(f"3 MB of decoded images in {tmp_path / 'cache'},")
+    assert findings["cache"]["found"].startswith(f"3 MB in {tmp_path / 'cache'}; ")
     trouble = cuda.problem()
     expected = ("ok", "usable", "") if trouble is None else ("off", *trouble)
     assert tuple(findings["CUDA"][key] for key in ("verdict", "found", "repair")) == expected

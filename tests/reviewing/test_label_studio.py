@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.command_line import run_cli
+from support.command_line import Cli, run_cli
 from support.result_files import row, write_table
 
 from toolkit.core.errors import InputError
@@ -89,6 +89,15 @@ def test_decisions_come_back(tasks: list[dict[str, Any]], tmp_path: Path) -> Non
     assert "corrections.csv: 2 decisions taken from export.json" in done.stderr
     found = {c.file_name: (c.label, c.was) for c in read_corrections(tmp_path / "corrections.csv")}
     assert found == {"u.jpg": ("Dog", ""), HOSTILE: ("", 'Cat & "<Dog>"')}
+
+
+def test_tasks_without_a_decision_are_called_so(tmp_path: Path, run: Cli) -> None:
+    write_table(tmp_path / "labels.csv", [row("a.jpg", "Cat", 0.9)])
+    assert run("review", "labels.csv", "--to", "label-studio").code == 0
+    done = run("review", "labels.csv", "--from", "label-studio")
+    assert done.code == 3
+    assert "the tasks that toolkit review --to label-studio wrote, without a decision" in done.err
+    assert "name that file with --file" in done.err
 
 
 @pytest.mark.parametrize("content", ["", "{}x", '[{"image": "x", "choice": "Cat"}]', "[1]", '{"a": 1}', "3"])

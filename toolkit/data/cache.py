@@ -67,11 +67,6 @@ def writing_cache(folder: Path) -> Iterator[None]:
         ) from None
 
 
-def cache_bytes(folder: Path) -> int:
-    """Size of everything that is kept in `folder`."""
-    return sum(path.stat().st_size for path in folder.glob("*/*") if path.is_file())
-
-
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CacheEntry:
     """One thing in the cache.

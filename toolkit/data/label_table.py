@@ -19,7 +19,7 @@ from typing import Final
 from toolkit.core.errors import InputError, UsageError
 from toolkit.core.files import regular
 from toolkit.core.progress import Progress
-from toolkit.core.text import printable, with_formula
+from toolkit.core.text import counted, printable, with_formula
 from toolkit.data.walk import slashes, walk
 
 FOLDERS: Final = "folders"
@@ -30,6 +30,10 @@ CORRECTIONS: Final = (*COLUMNS, "was", "decided")
 
 TABLE_HINT: Final = f"a table with the columns {','.join(COLUMNS)}: --labels labels.csv, or a {METADATA} in the folder"
 """What else than class folders gives labels."""
+
+_FILES: Final = ("file_name", "filename", "file", "path", "image", "img", "image_path", "photo")
+_CLASSES: Final = ("label", "class", "class_name", "category", "species", "target")
+"""What columns are called elsewhere."""
 
 SHOWN: Final = 10
 """Rows without a file that are named one by one."""
@@ -249,7 +253,7 @@ def _rows(table: Path, columns: tuple[str, str], content: bytes | None = None) -
     if missing:
         raise InputError(
             f"{printable(str(table))}: expected the columns {','.join(columns)}; found {','.join(header)}",
-            hint="other columns: --columns path,class",
+            hint=f"say which columns name the file and its label: --columns {_likely(header)}",
         )
     file, label = (header.index(name) for name in columns)
     for number, row in enumerate(cells, 2):
@@ -257,11 +261,22 @@ def _rows(table: Path, columns: tuple[str, str], content: bytes | None = None) -
             continue
         if len(row) <= max(file, label):
             raise InputError(
-                f"{printable(str(table))}: row {number:,} has {len(row)} cells, expected {len(header)}",
+                f"{printable(str(table))}: row {number:,} has {counted(len(row), 'cell')}, expected {len(header)}",
                 hint="save the table again as CSV",
             )
         if row[file].strip():
             yield row[file].strip(), unicodedata.normalize("NFC", row[label].strip())
+
+
+def _likely(header: Sequence[str]) -> str:
+    """The two columns that probably name the file and its label.
+
+    >>> _likely(["path", "label", "confidence"]), _likely(["id", "Species", "Image"]), _likely(["a", "b"])
+    ('path,label', 'Image,Species', 'path,class')
+    """
+    lower = {name.lower(): name for name in reversed(header)}
+    file = next((lower[name] for name in _FILES if name in lower), "path")
+    return f"{file},{next((lower[name] for name in _CLASSES if name in lower), 'class')}"
 
 
 def read_cells(table: Path, content: bytes | None = None) -> Iterator[list[str]]:

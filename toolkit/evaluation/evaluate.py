@@ -226,6 +226,11 @@ class _Tally:
         place, data = shown_input(self.data.path), self.data
         if not data.n_files:
             raise InputError(f"{place}: expected images, found none", hint="check the path")
+        if not data.n_labelled and self._truths is not None:
+            raise InputError(
+                f"{place}: none of the labels in the table is a class of the model; expected {_some(self._index)}",
+                hint="check --columns, or name with --model one that was trained on these labels",
+            )
         if not data.n_labelled:
             raise InputError(
                 f"{place}: none of its folders is a class of the model; "

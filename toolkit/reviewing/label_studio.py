@@ -95,11 +95,16 @@ def read_annotations(path: Path) -> list[Correction]:
         raise InputError(f"{shown}: cannot be read ({error.strerror})", hint="see --file") from None
     except ValueError as error:
         raise InputError(f"{shown}: no JSON ({error})", hint="export the project as JSON") from None
+    if isinstance(tasks, list) and tasks and all(map(_is_task, tasks)):
+        raise InputError(
+            f"{shown}: the tasks that toolkit review --to label-studio wrote, without a decision",
+            hint="export the project from Label Studio as JSON, and name that file with --file",
+        )
     try:
         return list(_corrections(tasks))
-    except (KeyError, TypeError, AttributeError, IndexError, ValueError) as error:
+    except (KeyError, TypeError, AttributeError, IndexError, ValueError):
         raise InputError(
-            f"{shown}: expected an export of tasks that toolkit review --to label-studio wrote ({error!r})",
+            f"{shown}: expected an export of the tasks that toolkit review --to label-studio wrote",
             hint="export the project as JSON, not JSON-MIN",
         ) from None
 
