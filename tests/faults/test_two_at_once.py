@@ -73,6 +73,14 @@ def test_a_second_export_ends_at_once(tmp_path: Path) -> None:
     assert (bundle / "model.onnx").is_file()
 
 
+def test_several_trainings_hold_the_place_of_the_best(place: Path, run: Cli) -> None:
+    """What `train --out model` holds; else one of the two would replace the bundle of the other."""
+    with lock(place / "model"):
+        done = run("train", "photos", "--recipe", "fashion", "--recipe", "flowers")
+    assert done.code == 7, done.err
+    assert not (place / "model.trials").exists()
+
+
 @pytest.mark.parametrize("other", ["sort", "undo"])
 def test_a_journal_is_read_under_the_lock(other: str, place: Path, run: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
     """Else what the other run wrote into it meanwhile would be lost, and with it where originals were moved."""

@@ -105,6 +105,7 @@ def train_several(
     Raises:
         UsageError: a recipe is named twice.
         InputError: the folder `<out>.trials`, where they are trained and which is removed, holds something else.
+        LockedError: another training writes to `options.out`.
         ToolkitError: as `train`.
     """
     began = time.perf_counter()
@@ -114,11 +115,11 @@ def train_several(
         raise UsageError(f"--recipe {' '.join(names)}: expected two or more recipes, each once")
     first = named[0].train
     out, place = options.out, options.out.with_name(options.out.name + ".trials")
-    workspace.check_out(out, force=options.force)
-    claim_folder(place, _inside(place), _are_trials, force=None)
-    place.mkdir(parents=True, exist_ok=True)
     results: dict[str, TrainResult] = {}
-    with lock(place):
+    with lock(out):
+        workspace.check_out(out, force=options.force)
+        claim_folder(place, _inside(place), _are_trials, force=None)
+        place.mkdir(exist_ok=True)
         for number, recipe in enumerate(named, 1):
             if results and budget_s is not None and time.perf_counter() - began >= budget_s:
                 break
