@@ -16,6 +16,7 @@ from support.result_files import row, write_table
 from toolkit.core.errors import InputError
 from toolkit.data.detections import box_inside, read_detections
 from toolkit.data.label_table import LabelTables
+from toolkit.embedding.feature_files import rows_path
 from toolkit.inference.saved_results import SavedResults
 from toolkit.model_files.bundle import DataRow, load_bundle, write_data_csv
 from toolkit.reviewing.corrections import Correction, Corrections, read_corrections
@@ -114,6 +115,25 @@ def test_a_byte_order_mark_is_passed_over_by_every_reader_of_results(place: Path
     Path("photos/Dog/1.png").unlink()
     assert "3 unchanged, 0 new or changed, 1 gone" in run(*line, "--update").err
     assert Path("labels.csv").read_bytes() == b"\r\n".join([*whole.split(b"\r\n")[:4], b""])
+
+
+@pytest.mark.parametrize("suffix", [".json", ".jsonl"])
+def test_a_byte_order_mark_before_other_results(suffix: str, place: Path, run: Cli) -> None:
+    line = ("infer", "photos", "--model", "model.onnx", "--out", f"labels{suffix}", "--update")
+    assert run(*line).code == 0
+    path = Path(f"labels{suffix}")
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
+    assert run("sort", str(path), "--into", "sorted").code == 0
+    assert "4 unchanged, 0 new or changed" in run(*line).err
+
+
+@pytest.mark.parametrize("name", ["features.csv", "features.npy"])
+def test_a_byte_order_mark_before_features(name: str, place: Path, run: Cli) -> None:
+    assert run("embed", "photos", "--model", "model.onnx", "--out", name).code == 0
+    path = rows_path(Path(name)) if name.endswith(".npy") else Path(name)
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
+    assert run("embed", name, "--like", "photos/Cat/0.png", "--model", "model.onnx").code == 0
+    assert run("embed", "photos", "--model", "model.onnx", "--out", name).code == 0
 
 
 # --- boxes ---------------------------------------------------------------------------------------------------------

@@ -115,7 +115,7 @@ def is_feature_file(path: Path) -> bool:
         if path.suffix.lower() == ".npy":
             return is_rows_file(rows_path(path))
         if path.suffix.lower() == ".csv":
-            with regular(path).open(newline="", encoding="utf-8") as file:
+            with regular(path).open(newline="", encoding="utf-8-sig") as file:
                 head = file.readline(1 << 20)
             return head.startswith("path,f0,f1,") and head.rstrip().endswith(",".join(ROW_COLUMNS[1:]))
         return path.suffix.lower() == ".parquet" and _parquet_columns(path) == [
@@ -128,7 +128,7 @@ def is_feature_file(path: Path) -> bool:
 def is_rows_file(path: Path) -> bool:
     """Whether `path` is the table beside a .npy file of ours."""
     try:
-        with regular(path).open(newline="", encoding="utf-8") as file:
+        with regular(path).open(newline="", encoding="utf-8-sig") as file:
             return next(csv.reader([file.readline(1 << 10)]), []) == list(ROW_COLUMNS)
     except (OSError, UnicodeDecodeError, csv.Error):
         return False
@@ -191,7 +191,7 @@ def _cells(row: FeatureRow, width: int) -> list[object]:
 
 
 def _read_csv(path: Path) -> Iterator[FeatureRow]:
-    with path.open(newline="", encoding="utf-8") as file:
+    with path.open(newline="", encoding="utf-8-sig") as file:
         reader = csv.reader(file)
         next(reader)
         for cells in reader:
@@ -224,7 +224,7 @@ def _write_npy(out: Path, width: int, n_rows: int, rows: Iterator[FeatureRow], *
 
 def _read_npy(path: Path) -> Iterator[FeatureRow]:
     features = np.load(path, mmap_mode="r", allow_pickle=False)
-    with rows_path(path).open(newline="", encoding="utf-8") as file:
+    with rows_path(path).open(newline="", encoding="utf-8-sig") as file:
         reader = csv.reader(file)
         next(reader)
         for vector, (name, status, error, size, mtime_ns, model) in zip(features, reader, strict=True):

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import posixpath
+from codecs import BOM_UTF8
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby
 from pathlib import Path
@@ -33,7 +34,7 @@ Fields = dict[str, Any]
 def is_own(path: Path) -> bool:
     """Whether `path` was written here."""
     with path.open("rb") as file:
-        return file.read(len(_BEGIN)) == _BEGIN
+        return file.read(len(BOM_UTF8) + len(_BEGIN)).removeprefix(BOM_UTF8).startswith(_BEGIN)
 
 
 def write(path: Path, labels: Sequence[str], rows: Iterable[Fields]) -> None:
