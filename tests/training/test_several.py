@@ -8,11 +8,12 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from support import small
 from support.command_line import run_cli
 
 from toolkit.core.errors import InputError, UsageError
 from toolkit.model_files.bundle import load_bundle
-from toolkit.training.several import TRIALS_CSV, seconds_of, train_several
+from toolkit.training.several import TRIALS_CSV, Trial, seconds_of, train_several, write_trials
 from toolkit.training.train import TrainOptions
 
 # Keras 3.15 with numpy 2.4, whenever it saves.
@@ -125,3 +126,31 @@ def test_what_does_not_go_together_is_refused(colours: Path, recipes: list[Path]
     done = run_cli("train", colours, "--recipe", recipes[0], "--time-budget", "20m", cwd=tmp_path)
     assert (done.returncode, "several recipes" in done.stderr) == (2, True)
     assert not (tmp_path / "model.trials").exists()
+
+
+def test_resume_of_what_is_finished_does_nothing_and_removes_what_a_kill_left(tmp_path: Path) -> None:
+    """Killed once the best was in its place, before the others were removed."""
+    images, out, place = tmp_path / "none", tmp_path / "model", tmp_path / "model.trials"
+    small.bundle(out)
+    trial = Trial(
+        recipe="fashion",
+        accuracy=0.9,
+        interval=(0.8, 0.95),
+        n_validation=16,
+        n_parameters=7,
+        size_bytes=99,
+        images_per_s=12.5,
+        seconds=3.0,
+    )
+    write_trials(out / TRIALS_CSV, [trial])
+    small.bundle(place / "flowers")
+    options = TrainOptions(out=out, resume=True)
+    with pytest.raises(InputError, match="trained bundle already"):
+        train_several(images, ["flowers", "malaria"], options)  # others
+    assert place.is_dir()
+    found = train_several(images, ["fashion", "flowers"], options)
+    assert (found.trials, found.skipped) == ((trial,), ("flowers",))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["model"]
+    (out / TRIALS_CSV).write_text("recipe\nfashion\n")
+    with pytest.raises(InputError, match="trained bundle already"):
+        train_several(images, ["fashion", "flowers"], options)

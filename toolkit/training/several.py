@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import os
 import re
 import shutil
@@ -12,7 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from toolkit.core.errors import UsageError
-from toolkit.core.files import write_csv
+from toolkit.core.files import regular, write_csv
 from toolkit.core.locking import lock
 from toolkit.core.ownership import claim_folder
 from toolkit.core.progress import SILENT, Progress
@@ -93,7 +94,7 @@ def train_several(
     """Train each recipe on the same subsets, and keep the bundle with the highest accuracy at `options.out`.
 
     Decoded images are shared by all recipes of one input size. A training that was stopped is continued by the same
-    call with `resume`; what is finished then is not trained again.
+    call with `resume`; what is finished then is not trained again, and where all is, nothing is done.
 
     Args:
         data: as `train` takes it.
@@ -117,6 +118,9 @@ def train_several(
     out, place = options.out, options.out.with_name(options.out.name + ".trials")
     results: dict[str, TrainResult] = {}
     with lock(out):
+        workspace.recover(out)
+        if options.resume and not options.force and (done := _finished(out, place, names)):
+            return done
         workspace.check_out(out, force=options.force)
         claim_folder(place, _inside(place), _are_trials, force=None)
         place.mkdir(exist_ok=True)
@@ -139,6 +143,38 @@ def train_several(
         shutil.rmtree(place)
     skipped = tuple(name for name in names if name not in results)
     return Trials(bundle=load_bundle(out), trials=tuple(trials), skipped=skipped)
+
+
+def _finished(out: Path, place: Path, names: Sequence[str]) -> Trials | None:
+    """What an earlier run came to, if it was of these recipes; what it was killed before it removed goes."""
+    trials = _read_trials(out / TRIALS_CSV)
+    if not trials or not {trial.recipe for trial in trials} <= set(names):
+        return None
+    if place.is_dir() and _are_trials(place):
+        shutil.rmtree(place)
+    skipped = tuple(name for name in names if name not in {trial.recipe for trial in trials})
+    return Trials(bundle=load_bundle(out), trials=tuple(trials), skipped=skipped)
+
+
+def _read_trials(path: Path) -> list[Trial]:
+    """The table of an earlier run; [] where there is none that can be read."""
+    try:
+        with regular(path).open(newline="", encoding="utf-8") as file:
+            return [
+                Trial(
+                    recipe=row["recipe"],
+                    accuracy=float(row["accuracy"]),
+                    interval=(float(row["low"]), float(row["high"])),
+                    n_validation=int(row["n_validation"]),
+                    n_parameters=int(row["parameters"]),
+                    size_bytes=int(row["size_bytes"]),
+                    images_per_s=float(row["images_per_s"]),
+                    seconds=float(row["seconds"]),
+                )
+                for row in csv.DictReader(file)
+            ]
+    except (OSError, ValueError, KeyError, TypeError, csv.Error):
+        return []
 
 
 def _inside(place: Path) -> list[str]:
