@@ -330,6 +330,17 @@ def test_corrections_are_ours_or_refused(tmp_path: Path) -> None:
         assert next(csv.reader(file)) == ["file_name", "label", "was", "decided"]
 
 
+def test_a_file_that_became_another_one_is_said_on_the_page(server: ReviewServer, tmp_path: Path) -> None:
+    (tmp_path / "corrections.csv").write_text("mine\n")
+    for method, place, content in (("POST", "decide", {"image": 0, "label": "Dog"}), ("GET", "", None)):
+        found = ask(server, method, f"/{server.token}/{place}", content)
+        assert found[0] == 409
+        assert b"expected corrections with the columns" in found[1]
+    assert (tmp_path / "corrections.csv").read_text() == "mine\n"
+    (tmp_path / "corrections.csv").unlink()
+    assert ask(server, "POST", f"/{server.token}/decide", {"image": 0, "label": "Dog"})[0] == 200
+
+
 def test_a_taken_port_is_named(server: ReviewServer) -> None:
     with pytest.raises(MachineError, match=f"--port {server.server_port}"):
         ReviewServer(server.review, server.server_port)
