@@ -10,10 +10,12 @@ from __future__ import annotations
 import base64
 import csv
 import os
+import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
+from tokenize import TokenError
 from typing import Any, Final
 
 import numpy as np
@@ -30,7 +32,7 @@ SUFFIXES: Final = (".parquet", ".npy", ".csv")
 ROW_COLUMNS: Final = ("path", "status", "error", "size", "mtime_ns", "model")
 BLOCK_ROWS: Final = 500
 
-_DAMAGE: Final = (OSError, ValueError, TypeError, KeyError, EOFError, csv.Error)
+_DAMAGE: Final = (OSError, ValueError, TypeError, KeyError, EOFError, SyntaxError, TokenError, csv.Error)
 """What numpy, csv and pyarrow say of a damaged file; pyarrow's own errors are of these kinds."""
 
 
@@ -223,7 +225,9 @@ def _write_npy(out: Path, width: int, n_rows: int, rows: Iterator[FeatureRow], *
 
 
 def _read_npy(path: Path) -> Iterator[FeatureRow]:
-    features = np.load(path, mmap_mode="r", allow_pickle=False)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # numpy takes a damaged header for one of Python 2
+        features = np.load(path, mmap_mode="r", allow_pickle=False)
     with rows_path(path).open(newline="", encoding="utf-8-sig") as file:
         reader = csv.reader(file)
         next(reader)

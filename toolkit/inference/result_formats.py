@@ -15,7 +15,7 @@ from toolkit.core.errors import UsageError, missing_extra
 from toolkit.core.files import atomic_write
 from toolkit.core.ownership import HEAD_BYTES, has_columns
 from toolkit.core.parse import parse_json
-from toolkit.core.text import printable
+from toolkit.core.text import first_line, printable
 from toolkit.inference import megadetector_json
 from toolkit.inference.extra_columns import NUMBERS
 from toolkit.inference.result_table import Cells, Layout, ResultRow, encode, read_lines
@@ -238,7 +238,7 @@ def _parquet_columns(path: Path) -> list[str]:
 
     try:
         return list(pq.read_schema(path).names)
-    except (pa.ArrowException, UnicodeDecodeError):
+    except (pa.ArrowException, UnicodeDecodeError, OSError):
         return []
 
 
@@ -250,5 +250,5 @@ def _parquet_blocks(path: Path) -> Iterator[list[dict[str, Any]]]:
         with pq.ParquetFile(path) as file:
             for batch in file.iter_batches(BLOCK_ROWS):
                 yield batch.to_pylist()
-    except (pa.ArrowException, UnicodeDecodeError):
-        return
+    except (pa.ArrowException, UnicodeDecodeError, OSError) as error:  # of a damaged page pyarrow says OSError
+        raise ValueError(first_line(error)) from None
