@@ -376,6 +376,7 @@ def test_evaluate_split_and_merge_take_a_bucket(run: Cli, photos: Path, monkeypa
         assert "trained on" not in done.err
         assert "data:image" in Path("remote/report.html").read_text()
         assert run("evaluate", "s3://photos/none", "-m", "m.onnx", "-o", "x").code == 3
+        assert run("evaluate", "https://127.0.0.1:1/none", "-m", "m.onnx", "-o", "x").code == 3
         assert run("evaluate", "photos", "-m", "m.onnx", "-o", "s3://photos/x").code == 2
 
         for key in ("set/train", "set/val"):

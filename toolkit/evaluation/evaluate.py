@@ -18,7 +18,7 @@ from toolkit.core.text import counted, printable
 from toolkit.data.class_names import check_class_names
 from toolkit.data.label_table import FOLDERS, TABLE_HINT, labels_in
 from toolkit.data.read import read_file
-from toolkit.data.remote.urls import is_remote, remote_url, shown_input
+from toolkit.data.remote.urls import BUCKETS, is_remote, remote_url, shown_input
 from toolkit.data.split_tree import TEST, TRAIN, VALIDATION, find_split_tree, subset_of
 from toolkit.data.walk import walk
 from toolkit.evaluation.gallery import Gallery
@@ -121,6 +121,8 @@ def held_out(data: Path, labels: tuple[str, ...], progress: Progress = SILENT) -
 def _held_out_of_bucket(url: str, labels: tuple[str, ...], progress: Progress) -> Path:
     from toolkit.data.remote.listing import folders_at
 
+    if not url.startswith(BUCKETS):
+        raise InputError(f"{shown_input(url)}: expected a folder, found the URL of one image", hint="toolkit infer URL")
     subsets = {subset_of(name): name for name in sorted(folders_at(url), reverse=True)}
     held = subsets.get(TEST) or subsets.get(VALIDATION)
     if TRAIN not in subsets or held is None or set(subsets.values()) & set(labels):

@@ -1,7 +1,7 @@
 """Buckets of S3, Google Cloud Storage and Azure: their listing, and one object at a time.
 
-Objects are read with obstore, which costs a processor a tenth of what SDKs written in Python cost. S3 is listed with
-boto3, which knows the usual places of credentials and every name that an object can have. Nothing is read twice here.
+Objects are read with obstore, which costs a processor a tenth of what SDKs written in Python cost, and nothing is tried
+twice here.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import threading
 from collections.abc import Generator, Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
@@ -178,50 +178,6 @@ class Bucket:
             raise cannot_list(f"{self._name}/{prefix}", error.reason) from None
 
 
-class S3Bucket(Bucket):
-    """A bucket of S3, or of a server that speaks like it."""
-
-    def __init__(self, name: str, store: Any, client: Any, bucket: str) -> None:
-        super().__init__(name, store)
-        self._client = client
-        self._bucket = bucket
-
-    def listed(self, prefix: str) -> Iterator[Entry]:
-        with self._listing(prefix), _boto_errors():
-            for page in self._client.get_paginator("list_objects_v2").paginate(Bucket=self._bucket, Prefix=prefix):
-                for item in page.get("Contents", ()):
-                    yield Entry(item["Key"], item["Size"], item.get("ETag", ""))
-
-    def folders(self, prefix: str) -> list[str]:
-        pages = self._client.get_paginator("list_objects_v2")
-        with self._listing(prefix), _boto_errors():
-            return [
-                item["Prefix"].rstrip("/").rpartition("/")[2]
-                for page in pages.paginate(Bucket=self._bucket, Prefix=prefix, Delimiter="/")
-                for item in page.get("CommonPrefixes", ())
-            ]
-
-    def head(self, key: str) -> Entry:
-        with _boto_errors():
-            found = self._client.head_object(Bucket=self._bucket, Key=key)
-        return Entry(key, found["ContentLength"], found.get("ETag", ""))
-
-    def get(self, key: str, limit_s: float) -> Body:
-        if is_plain(key):
-            return super().get(key, limit_s)
-        with _boto_errors():
-            found = self._client.get_object(Bucket=self._bucket, Key=key)
-        return Body(found["ContentLength"], found.get("ETag", ""), self._boto_pieces(found["Body"]))
-
-    def close(self) -> None:
-        super().close()
-        self._client.close()
-
-    def _boto_pieces(self, body: Any) -> Generator[bytes, None, None]:
-        with closing(body), _boto_errors():
-            yield from body.iter_chunks(PIECE_BYTES)
-
-
 def is_plain(key: str) -> bool:
     """Whether obstore can name this key: no empty segment, no dots alone, no control characters.
 
@@ -237,21 +193,6 @@ _ODD: Final = "a name with an empty part, '.' or '..' between slashes, or contro
 def _require_plain(key: str) -> None:
     if not is_plain(key):
         raise FetchError(f"it has {_ODD}", again=False)
-
-
-@contextmanager
-def _boto_errors() -> Iterator[None]:
-    """Errors of botocore -> ours."""
-    from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError
-
-    try:
-        yield
-    except ClientError as error:
-        raise of_status(int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))) from None
-    except HTTPClientError:
-        raise FetchError("the connection broke", again=True) from None
-    except BotoCoreError as error:
-        raise FetchError(type(error).__name__, again=False) from None
 
 
 def cannot_list(name: str, reason: str) -> InputError:
@@ -300,7 +241,9 @@ def _open(scheme: str, bucket: str, limit_s: float) -> Store:
     except ImportError as error:
         raise missing_extra(error.name or "obstore", EXTRAS[scheme], f"{scheme}://") from None
     if scheme == "s3":
-        return _open_s3(store.S3Store, name, bucket, options, alone)
+        from toolkit.data.remote.s3 import open_s3
+
+        return open_s3(name, bucket, options, alone)
     kind = store.GCSStore if scheme == "gs" else store.AzureStore
     options["allow_http"] = True  # an endpoint of one's own
     try:
@@ -310,43 +253,3 @@ def _open(scheme: str, bucket: str, limit_s: float) -> Store:
         raise InputError(
             f"{name}: cannot be opened with what the environment says", hint=f"set {needed}; see docs/object-storage.md"
         ) from None
-
-
-def _open_s3(kind: Any, name: str, bucket: str, options: dict[str, Any], alone: dict[str, Any]) -> Store:
-    """With the credentials, the endpoint and the region that boto3 finds; public buckets need no credentials."""
-    import boto3
-    from botocore import UNSIGNED
-    from botocore.config import Config
-    from botocore.exceptions import BotoCoreError, ClientError
-    from obstore.auth.boto3 import Boto3CredentialProvider
-
-    try:
-        session = boto3.Session()
-        public = session.get_credentials() is None
-        setting = Config(
-            signature_version=UNSIGNED if public else None,
-            retries={"mode": "standard", "total_max_attempts": 5},
-            connect_timeout=CONNECT_S,
-            read_timeout=30,
-        )
-        client = session.client("s3", config=setting, region_name=session.region_name or "us-east-1")
-        endpoint = client.meta.endpoint_url
-        region = client.meta.region_name
-    except (BotoCoreError, ValueError) as error:
-        raise InputError(
-            f"{name}: cannot be opened with what the environment says ({type(error).__name__})",
-            hint="set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY; see docs/object-storage.md",
-        ) from None
-    amazon = ".amazonaws.com" in endpoint
-    if amazon:
-        with suppress(BotoCoreError, ClientError):  # the listing says what is wrong, if anything is
-            region = client.head_bucket(Bucket=bucket).get("BucketRegion", region)
-    store = kind(
-        bucket,
-        region=region,
-        client_options={**options, "allow_http": endpoint.startswith("http://")},
-        retry_config=alone,
-        **({} if amazon else {"endpoint": endpoint}),
-        **({"skip_signature": True} if public else {"credential_provider": Boto3CredentialProvider(session)}),
-    )
-    return S3Bucket(name, store, client, bucket)
