@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -111,8 +111,8 @@ def download(url: str, target: Path) -> None:
 
     def attempt(_: float) -> None:
         body = _body(url, _DOWNLOAD_S)
-        with closing(body.pieces), target.open("wb") as file:
-            for piece in body.pieces:
+        with target.open("wb") as file:
+            for piece in (body.content,) if isinstance(body.content, bytes) else body.content:
                 file.write(piece)
             if body.size not in (None, file.tell()):
                 raise FetchError("it ended early", again=True)
@@ -124,11 +124,12 @@ def download(url: str, target: Path) -> None:
 
 
 def _patiently(attempt: Callable[[float], Found], stop: threading.Event | None = None) -> Found:
-    waits = patience.waits()
+    waits: Iterator[float] | None = None
     for number in range(1, patience.attempts + 1):
         try:
             return attempt(patience.limit_s)
         except FetchError as error:
+            waits = waits or patience.waits()
             wait_s = next(waits, None)
             if not error.again or wait_s is None or (stop is not None and stop.is_set()):
                 tried = f" ({number} attempts)" if number > 1 else ""
@@ -169,19 +170,19 @@ def _read(url: str, limit_s: float) -> tuple[str, bytes]:
     """ETag and bytes, in one attempt."""
     end = time.monotonic() + limit_s
     body = _body(url, limit_s)
-    data = _joined(body, end)
+    data = body.content if isinstance(body.content, bytes) else _joined(body, body.content, end)
     if body.size not in (None, len(data)):
         raise FetchError("it ended early", again=True)
     return body.etag, data
 
 
-def _joined(body: Body, end: float) -> bytes:
+def _joined(body: Body, content: Generator[bytes, None, None], end: float) -> bytes:
     """All pieces, by the rules of `toolkit.data.read.read`: a large body only where it begins like an image."""
     pieces: list[bytes] = []
     size, sniffed = 0, False
     with ExitStack() as held:
-        held.enter_context(closing(body.pieces))
-        for piece in body.pieces:
+        held.enter_context(closing(content))
+        for piece in content:
             pieces.append(piece)
             size += len(piece)
             known = max(size, body.size or 0)

@@ -87,13 +87,15 @@ def open_s3(name: str, bucket: str, options: dict[str, Any], alone: dict[str, An
     import boto3
     from botocore import UNSIGNED
     from botocore.config import Config
+    from botocore.credentials import RefreshableCredentials
     from botocore.exceptions import BotoCoreError, ClientError
     from obstore.auth.boto3 import Boto3CredentialProvider
     from obstore.store import S3Store
 
     try:
         session = boto3.Session()
-        public = session.get_credentials() is None
+        credentials = session.get_credentials()
+        public = credentials is None
         setting = Config(
             signature_version=UNSIGNED if public else None,
             retries={"mode": "standard", "total_max_attempts": 5},
@@ -112,12 +114,18 @@ def open_s3(name: str, bucket: str, options: dict[str, Any], alone: dict[str, An
     if amazon:
         with suppress(BotoCoreError, ClientError):  # the listing says what is wrong, if anything is
             region = client.head_bucket(Bucket=bucket).get("BucketRegion", region)
+    signing: dict[str, Any] = {"skip_signature": True}
+    if isinstance(credentials, RefreshableCredentials):
+        signing = {"credential_provider": Boto3CredentialProvider(session)}
+    elif credentials is not None:  # these stay as they are: to ask for them again for every object takes time
+        names = {"access_key_id": credentials.access_key, "secret_access_key": credentials.secret_key}
+        signing = names | ({"token": credentials.token} if credentials.token else {})
     store = S3Store(
         bucket,
         region=region,
         client_options={**options, "allow_http": endpoint.startswith("http://")},
         retry_config=alone,
         **({} if amazon else {"endpoint": endpoint}),
-        **({"skip_signature": True} if public else {"credential_provider": Boto3CredentialProvider(session)}),
+        **signing,
     )
     return S3Bucket(name, store, client, bucket)

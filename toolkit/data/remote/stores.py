@@ -60,12 +60,12 @@ class Body:
     Attributes:
         size: bytes; None where the server does not say.
         etag: "" where there is none.
-        pieces: its bytes; to be closed, if they are not taken to their end.
+        content: its bytes, or pieces of them, which are to be closed if they are not taken to their end.
     """
 
     size: int | None
     etag: str
-    pieces: Generator[bytes, None, None]
+    content: bytes | Generator[bytes, None, None]
 
 
 class Store(Protocol):
@@ -96,29 +96,36 @@ def of_status(status: int) -> FetchError:
     return FetchError(f"the server answers HTTP {status}", again=status in (408, 425, 429) or status >= 500)
 
 
+_ODD: Final = "a name with an empty part, '.' or '..' between slashes, or control characters"
+
 _STATUS: Final = re.compile(r"status code: (\d{3})")
+
+
+def _ours(error: Exception) -> Exception:
+    """What an error of obstore stands for."""
+    from obstore.exceptions import BaseError, InvalidPathError, PermissionDeniedError, UnauthenticatedError
+
+    if isinstance(error, FetchError) or not isinstance(error, (BaseError, OSError, ValueError)):
+        return error
+    if isinstance(error, FileNotFoundError):
+        return of_status(404)
+    if isinstance(error, InvalidPathError):
+        return FetchError(f"it holds {_ODD}", again=False)
+    if isinstance(error, (PermissionDeniedError, UnauthenticatedError)):
+        return of_status(403)
+    text = str(error)
+    if status := _STATUS.search(text):
+        return of_status(int(status[1]))
+    slow = "Timeout" in text or "TimedOut" in text
+    return FetchError("it took too long" if slow else "the connection broke", again=True)
 
 
 @contextmanager
 def _errors() -> Iterator[None]:
-    """Errors of obstore -> ours."""
-    from obstore.exceptions import BaseError, InvalidPathError, PermissionDeniedError, UnauthenticatedError
-
     try:
         yield
-    except FileNotFoundError:
-        raise of_status(404) from None
-    except InvalidPathError:
-        raise FetchError(f"it holds {_ODD}", again=False) from None
-    except (PermissionDeniedError, UnauthenticatedError):
-        raise of_status(403) from None
-    except (BaseError, OSError, ValueError) as error:
-        text = str(error)
-        if status := _STATUS.search(text):
-            raise of_status(int(status[1])) from None
-        if "Timeout" in text or "TimedOut" in text:
-            raise FetchError("it took too long", again=True) from None
-        raise FetchError("the connection broke", again=True) from None
+    except Exception as error:
+        raise _ours(error) from None
 
 
 class Bucket:
@@ -131,11 +138,16 @@ class Bucket:
     def listed(self, prefix: str) -> Iterator[Entry]:
         import obstore
 
+        held: Entry | None = None
         with self._listing(prefix), _errors():
             for page in obstore.list(self._store, prefix.rstrip("/") or None):
                 for item in page:
-                    if item["path"].startswith(prefix):
-                        yield Entry(item["path"], item["size"], item["e_tag"] or "")
+                    entry = Entry(item["path"], item["size"], item["e_tag"] or "")
+                    if held is not None and (held.size or not entry.key.startswith(f"{held.key}/")):
+                        yield held  # else it is the empty marker of a folder, which obstore lists without its slash
+                    held = entry if entry.key.startswith(prefix) else None
+            if held is not None:
+                yield held
 
     def folders(self, prefix: str) -> list[str]:
         import obstore
@@ -154,21 +166,23 @@ class Bucket:
 
     def get(self, key: str, limit_s: float) -> Body:  # noqa: ARG002 - the client has the limit
         _require_plain(key)
-        with _errors():
+        try:  # no context manager: this is done for every image
             result = self._store.get(key)
             meta = result.meta
-        return Body(meta["size"], meta["e_tag"] or "", self._pieces(result, meta["size"]))
+            size, etag = meta["size"], meta["e_tag"] or ""
+            if size <= WHOLE_BYTES:
+                return Body(size, etag, bytes(result.bytes()))
+        except Exception as error:
+            raise _ours(error) from None
+        return Body(size, etag, self._pieces(result))
 
     def close(self) -> None:
         self._store = None
 
-    def _pieces(self, result: Any, size: int) -> Generator[bytes, None, None]:
+    def _pieces(self, result: Any) -> Generator[bytes, None, None]:
         with _errors():
-            if size <= WHOLE_BYTES:
-                yield bytes(result.bytes())
-            else:
-                for piece in result.stream(min_chunk_size=PIECE_BYTES):
-                    yield bytes(piece)
+            for piece in result.stream(min_chunk_size=PIECE_BYTES):
+                yield bytes(piece)
 
     @contextmanager
     def _listing(self, prefix: str) -> Iterator[None]:
@@ -185,9 +199,6 @@ def is_plain(key: str) -> bool:
     (True, False, False)
     """
     return key.isprintable() and not any(part in ("", ".", "..") for part in key.split("/"))
-
-
-_ODD: Final = "a name with an empty part, '.' or '..' between slashes, or control characters"
 
 
 def _require_plain(key: str) -> None:
