@@ -292,7 +292,8 @@ def test_google_and_azure_give_the_local_rows(
     scheme: str, run: Cli, photos: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert run("infer", "photos", "-o", "local.csv", "-m", "m.onnx").code == 0
-    with ObjectServer({f"a/{key}": data for key, data in objects_of(photos).items()}, page=7).serving() as server:
+    objects = {f"a/{key}": data for key, data in objects_of(photos).items()}
+    with ObjectServer({**objects, "a/": b"", "a/Cat/": b""}, page=7).serving() as server:
         google_at(server.address, monkeypatch)
         monkeypatch.setenv("AZURE_STORAGE_ACCOUNT_NAME", "tester")
         monkeypatch.setenv("AZURE_STORAGE_ACCOUNT_KEY", "bm90LXRvLWJlLXNlZW4=")
