@@ -7,7 +7,8 @@ S3 on the loopback address, and answers every request 50 ms late. In turn, media
     S      read from the server and thrown away, by as many threads as `infer` reads with: the server's own speed
     E      labelled from the server, listing included; the aim is E >= 0.9 min(L, S)
 
-The server has the last of the processors to itself, toolkit the others (on Linux; elsewhere they share all).
+The server has the last of the processors to itself, toolkit the others (on Linux; elsewhere they share all). The second
+line is L and E again for each second of processor that toolkit takes, which other work on the machine disturbs less.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ BUCKET: Final = "s3://photos/"
 
 def labelled(place: str, model: Path, *, remote: bool) -> int:
     """What `infer` does, without the file."""
-    options = InferOptions(device="cpu", processes=True)
+    options = InferOptions(device="cpu")
     session = open_model(model, options)
     table, labeller, n = layout(session, options), make_labeller(session, options), 0
     work = batches(Inputs(paths=(place,)).samples(PassedOver()), labeller.batch_size)
@@ -82,17 +83,21 @@ def main() -> None:
             "E": lambda: labelled(BUCKET, given.model, remote=True),
         }
         rates: dict[str, list[float]] = {name: [] for name in works}
+        each: dict[str, list[float]] = {name: [] for name in works}
         for number in range(given.rounds + 1):
             for name, work in works.items():
-                begun = time.perf_counter()
+                begun, cpu = time.perf_counter(), time.process_time()
                 n = work()
                 if number:  # the first round opens connections and fills caches
                     rates[name].append(n / (time.perf_counter() - begun))
+                    each[name].append(n / (time.process_time() - cpu))
         server.stdin.close()
     speed = {name: statistics.median(found) for name, found in rates.items()}
     shown = "  ".join(f"{name} {images:,.0f}/s" for name, images in speed.items())
     share = speed["E"] / min(speed["L"], speed["S"])
     print(f"{n:,} images, {given.latency * 1000:.0f} ms: {shown}  E / min(L, S) {share:.3f}")
+    local, stored = statistics.median(each["L"]), statistics.median(each["E"])
+    print(f"for a second of processor: L {local:,.0f}  E {stored:,.0f}  E / L {stored / local:.3f}")
 
 
 if __name__ == "__main__":
