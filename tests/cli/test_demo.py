@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from support.command_line import ROOT, run_cli
 
+from toolkit.cli.machine import demo
 from toolkit.cli.machine.demo import STEPS, unpack_images
 from toolkit.core.errors import InputError
 from toolkit.images.decode import decode
@@ -59,3 +60,14 @@ def test_the_demo_runs_every_step_and_ends_with_a_report(tmp_path: Path) -> None
     assert "\\n" not in done.stderr
     assert (tmp_path / lines[-1]).name == "report.html"
     assert (tmp_path / lines[-1]).is_file()
+
+
+def test_its_last_line_is_the_report_and_each_step_has_a_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(demo, "_run", lambda *_: 0)
+    demo.demo(tmp_path / "tour")
+    lines = capfd.readouterr().err.splitlines()
+    assert [line.split()[2] for line in lines if line.startswith("$ toolkit ")] == [s.arguments[0] for s in STEPS]
+    assert lines[-1] == str(tmp_path / "tour" / "report" / "report.html")
+    assert not any("\\n" in line for line in lines)
