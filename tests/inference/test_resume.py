@@ -232,6 +232,10 @@ def test_a_clock_that_jumps(photos: Path, model: Path, tmp_path: Path, monkeypat
 
 def test_a_folder_that_vanishes(photos: Path, model: Path, tmp_path: Path) -> None:
     out = tmp_path / "labels.csv"
+    image = next((photos / "0").glob("*.png"))
+    for n in range(200):  # more than is listed ahead of the first row
+        (photos / f"{n:03}").mkdir()
+        os.link(image, photos / f"{n:03}" / "a.png")
     result = label(photos, out, replace(OPTIONS, workers=1), progress=Hook(1, lambda: shutil.rmtree(photos)))
     assert result.unread
     assert result.n_files == len(rows(out)) - 1
