@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import shutil
+import sys
 from pathlib import Path
 
 import cv2
 import pytest
 from support import small
 
-from toolkit import SplitOptions
+from toolkit import SplitOptions, cli
 from toolkit.checking.check import check
+from toolkit.cli import console
 from toolkit.core.errors import InputError, MachineError, UsageError
 from toolkit.core.files import atomic_write
 from toolkit.core.progress import SilentProgress
@@ -97,3 +99,20 @@ def test_odd_classes_are_said_alike(tmp_path: Path) -> None:
         find_dataset(photos, strict=True)
     targets = [path.relative_to(tmp_path / "parts").as_posix() for path in (tmp_path / "parts").rglob("*.png")]
     assert len({target.casefold() for target in targets}) == len(targets) == 12
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["embed photos", "merge a.csv", "check photos", "view labels.csv", "split photos", "evaluate photos --model m"],
+)
+def test_only_infer_writes_to_standard_output(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], line: str
+) -> None:
+    """Before, a hint named `-.csv`, or a folder called `-` was made."""
+    small.folders(tmp_path / "photos")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["toolkit", *line.split(), "--out", "-"])
+    monkeypatch.setattr(console, "keep_native_messages_out", lambda: None)
+    assert cli.main() == 2
+    assert "only toolkit infer writes to standard output" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["photos"]

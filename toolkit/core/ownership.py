@@ -15,7 +15,7 @@ from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
 from typing import Any, Final
 
-from toolkit.core.errors import InputError
+from toolkit.core.errors import InputError, UsageError
 from toolkit.core.files import kind_of, regular
 from toolkit.core.parse import parse_json
 from toolkit.core.text import printable
@@ -25,6 +25,19 @@ HEAD_BYTES: Final = 1 << 20
 
 PAGE_MARKER: Final = '<meta name="generator" content="toolkit">'
 """Stands in the head of every page that we write."""
+
+
+def refuse_stdout(path: Path | str, option: str = "--out") -> None:
+    """Only a table of `infer` can go to standard output.
+
+    Raises:
+        UsageError: `path` is "-".
+    """
+    if str(path) == "-":
+        raise UsageError(
+            f"{option} -: expected a name; only toolkit infer writes to standard output",
+            hint=f"choose a name with {option}",
+        )
 
 
 def claim(path: Path, is_ours: Callable[[Path], bool], *, force: bool | None = False, option: str = "--out") -> None:
@@ -37,7 +50,9 @@ def claim(path: Path, is_ours: Callable[[Path], bool], *, force: bool | None = F
 
     Raises:
         InputError: it exists and is not ours, is a link, or is not a file; it is untouched.
+        UsageError: it is "-".
     """
+    refuse_stdout(path, option)
     try:
         status = os.lstat(path)
     except OSError:
@@ -77,7 +92,9 @@ def claim_folder(
 
     Raises:
         InputError: one of them is there already, in a folder that is not ours; or `path` is not a folder.
+        UsageError: it is "-".
     """
+    refuse_stdout(path, option)
     if not os.path.lexists(path):
         return
     if not path.is_dir():

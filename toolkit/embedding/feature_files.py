@@ -23,6 +23,7 @@ import numpy.typing as npt
 
 from toolkit.core.errors import InputError, UsageError, missing_extra
 from toolkit.core.files import atomic_write, regular, write_csv
+from toolkit.core.ownership import refuse_stdout
 from toolkit.core.text import first_line, no_formula, printable, with_formula
 from toolkit.inference.result_table import CSV_SAFE
 
@@ -88,6 +89,7 @@ def suffix_of(out: Path) -> str:
         UsageError: none that can be written.
         MachineError: Parquet, and pyarrow is not installed.
     """
+    refuse_stdout(out)
     suffix = out.suffix.lower()
     if suffix not in SUFFIXES:
         raise UsageError(

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from toolkit.core.errors import UsageError, missing_extra
 from toolkit.core.files import atomic_write
-from toolkit.core.ownership import HEAD_BYTES, has_columns
+from toolkit.core.ownership import HEAD_BYTES, has_columns, refuse_stdout
 from toolkit.core.parse import parse_json
 from toolkit.core.text import first_line, printable
 from toolkit.inference import megadetector_json
@@ -43,6 +43,7 @@ def format_of(out: Path) -> str:
     >>> format_of(Path("labels.jsonl"))
     '.jsonl'
     """
+    refuse_stdout(out)
     suffix = out.suffix.lower()
     if suffix not in FORMATS:
         raise UsageError(

@@ -9,6 +9,7 @@ from typing import Final
 from urllib.parse import urlsplit, urlunsplit
 
 from toolkit.core.errors import UsageError
+from toolkit.core.ownership import refuse_stdout
 from toolkit.core.text import printable
 
 BUCKETS: Final = ("s3", "gs", "az")
@@ -115,8 +116,9 @@ def refuse_remote_out(out: str | os.PathLike[str], option: str = "--out") -> Non
     """Results are written on this machine.
 
     Raises:
-        UsageError: `out` is a URL.
+        UsageError: `out` is a URL, or "-".
     """
+    refuse_stdout(os.fspath(out), option)
     url = remote_url(out)
     if url is not None:
         name = url.rstrip("/").rpartition("/")[2] or "labels.csv"
