@@ -177,8 +177,10 @@ def test_doctor_without_a_home_or_with_a_cache_of_another_user(tmp_path: Path, m
 
 def test_doctor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TOOLKIT_CACHE", str(tmp_path / "cache"))
-    for place in ("flowers-0123456789abcdef/images.u8", "models/imagenet.onnx", "archives/Pets-1/Cat/0.jpg"):
-        (tmp_path / "cache" / place).parent.mkdir(parents=True)
+    key, model = "0123456789abcdef", "models/imagenet-0123456789ab-0123456789abcdef.onnx"
+    ours = (f"flowers-{key}/{key}{key}.u8", model, f"archives/Pets-{key}/Cat/0.jpg")
+    for place in (*ours, "models/of-somebody.onnx"):
+        (tmp_path / "cache" / place).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / "cache" / place).write_bytes(bytes(1_000_000))
     done = run_cli("doctor", "--json", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
