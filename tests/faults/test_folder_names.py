@@ -14,15 +14,6 @@ from support.result_files import row, write_image, write_table
 
 from toolkit.splitting.folder_names import folder_name, folder_problem
 
-
-@pytest.fixture
-def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    small.folders(tmp_path / "photos", 2)
-    small.model(tmp_path / "model.onnx")
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
-
-
 IMPOSSIBLE = [
     "a/b",
     "..",

@@ -24,15 +24,6 @@ from toolkit.splitting.options import SplitOptions
 from toolkit.splitting.split import split
 from toolkit.splitting.table import SplitRow, read_rows, write_rows
 
-
-@pytest.fixture
-def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    small.folders(tmp_path / "photos", 2)
-    small.model(tmp_path / "model.onnx")
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
-
-
 # --- saved results -------------------------------------------------------------------------------------------------
 
 DAMAGE = {

@@ -21,9 +21,9 @@ import pytest
 from support import small
 from support.command_line import Cli, environment, run_cli
 from support.train_crashes import RECIPE
+from support.two_at_once import ends_at_once
 
 from toolkit.core.errors import MachineError
-from toolkit.core.locking import lock
 from toolkit.evaluation import report, report_page
 from toolkit.images import decode as decoding
 from toolkit.images.spec import Preprocess
@@ -272,14 +272,8 @@ HELD = {
 def test_a_second_run_ends_at_once_and_changes_nothing(name: str, place: Path, run: Cli) -> None:
     assert run("infer", "photos", *MODEL, "--out", "labels.csv").code == 0
     assert run(*COMMANDS[name]).code == 0
-    before = small.tree(place / "out")
     (place / "photos" / "Cat" / "new.png").write_bytes(small.png(77))
-    with lock(place / "out", at=place / HELD[name]):
-        done = run(*COMMANDS[name])
-        assert done.code == 7, done.err
-        (place / HELD[name]).unlink()
-        assert small.tree(place / "out") == before
-    assert run(*COMMANDS[name]).code == 0
+    ends_at_once(run, COMMANDS[name], place / "out", place / HELD[name])
 
 
 def test_two_trainings_of_the_same_images_leave_each_other_alone(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from support import small
 from support.command_line import Cli, run_cli
+from support.two_at_once import ends_at_once
 
 from toolkit.core.errors import LockedError
 from toolkit.core.locking import lock
@@ -55,13 +56,7 @@ def test_a_second_run_ends_at_once_and_changes_nothing(name: str, place: Path, r
         assert run("sort", "labels.csv", "--into", "out/sorted").code == 0
     else:
         assert run(*COMMANDS[name]).code == 0
-    before = small.tree(place / "out")
-    with lock(place / "out", at=place / HELD[name]):
-        done = run(*COMMANDS[name])
-        assert done.code == 7, done.err
-        (place / HELD[name]).unlink()
-        assert small.tree(place / "out") == before
-    assert run(*COMMANDS[name]).code == 0
+    ends_at_once(run, COMMANDS[name], place / "out", place / HELD[name])
 
 
 def test_a_second_export_ends_at_once(tmp_path: Path) -> None:

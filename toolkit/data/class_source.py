@@ -33,6 +33,7 @@ from toolkit.data.walk import (
     is_image,
     is_image_name,
     is_unreadable_folder,
+    may_be_image,
     slashes,
     walk,
 )
@@ -232,10 +233,8 @@ def told_apart(source: Source) -> Source:
 def _told_apart(source: Source, file: SourceFile) -> SourceFile:
     if file.problem is None or file.problem.kind != NO_CLASS:
         return file
-    if source.root is None or is_remote(source.root):  # in an archive or a bucket the name must do
-        image = is_image_name(file.name) or not os.path.splitext(file.name)[1]
-    else:
-        image = is_image(source.origin(file))
+    by_name = source.root is None or is_remote(source.root)  # in an archive or a bucket the name must do
+    image = may_be_image(file.name) if by_name else is_image(source.origin(file))
     return file if image else replace(file, problem=Problem("not_an_image", "not an image, and in no class"))
 
 

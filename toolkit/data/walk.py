@@ -78,6 +78,15 @@ def is_image_name(name: str) -> bool:
     return os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES
 
 
+def may_be_image(name: str) -> bool:
+    """Whether a file is taken for an image by its name alone, where no byte is read: by its suffix, or for want of one.
+
+    >>> may_be_image("Cat/1.JPG"), may_be_image("Cat/1"), may_be_image("Cat/1.txt")
+    (True, True, False)
+    """
+    return is_image_name(name) or not os.path.splitext(name)[1]
+
+
 def is_image(path: str) -> bool:
     """Whether the file at `path` is taken for an image: by its suffix, or by its first bytes whatever its suffix.
 

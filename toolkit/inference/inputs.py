@@ -21,7 +21,7 @@ from toolkit.core.text import printable
 from toolkit.data.detections import Detections
 from toolkit.data.passed_over import PassedOver, images_in
 from toolkit.data.remote.urls import is_remote, remote_url, shown, shown_input
-from toolkit.data.walk import Sample, is_hidden, sample, slashes
+from toolkit.data.walk import Sample, is_hidden, may_be_image, sample, slashes
 from toolkit.inference.distributed.shard import Listing, Shard
 
 STDIN: Final = "-"
@@ -194,7 +194,7 @@ class Inputs:
             yield from look(paths)
 
     def _of_url(self, url: str, counts: PassedOver) -> Iterator[_Found]:
-        from toolkit.data.remote.listing import is_taken, looked_at, samples_at
+        from toolkit.data.remote.listing import looked_at, samples_at
 
         wanted, start = _Patterns(self.include, self.exclude), url.rstrip("/") + "/"
         for found in samples_at(url):
@@ -202,7 +202,7 @@ class Inputs:
                 yield from looked_at([url]) if self.looks and found.size < 0 else [found]
             elif is_hidden(place := found.path.removeprefix(start)):
                 counts.hidden += 1
-            elif not is_taken(place):
+            elif not may_be_image(place):
                 counts.add(place)
             elif wanted.any and (wanted.prunes_any(place) or not wanted.takes(place)):
                 counts.excluded += 1

@@ -168,7 +168,7 @@ def _refuse_other_sort(into: Path, placements: list[Placement], earlier: list[Pl
     for new in placements:
         old = before.get(new.path)
         if old is not None and old is not new and os.path.lexists(into / old.target):
-            was, now = (f"{p.target.partition('/')[0]}/ by {p.mode}" for p in (old, new))
+            was, now = (f"{p.folder}/ by {p.mode}" for p in (old, new))
             raise InputError(
                 f"{printable(str(into))}: an earlier sort brought {printable(new.path)} into {printable(was)}; "
                 f"now it would go into {printable(now)}",

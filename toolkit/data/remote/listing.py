@@ -6,7 +6,6 @@ grow with the number of objects, and the first image is read while the rest is b
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
@@ -16,7 +15,7 @@ from toolkit.core.errors import InputError
 from toolkit.data.remote.fetch import find, look, patience, unknown
 from toolkit.data.remote.stores import Store, open_bucket
 from toolkit.data.remote.urls import BUCKETS, bucket_and_key, mark, shown
-from toolkit.data.walk import Sample, is_image_name
+from toolkit.data.walk import Sample
 
 LOOKS: Final = 64
 """Objects of a list that are looked at together."""
@@ -84,11 +83,6 @@ def folders_at(url: str) -> list[str]:
     scheme, bucket, key = bucket_and_key(url)
     prefix = f"{key.rstrip('/')}/" if key else ""
     return open_bucket(scheme, bucket, patience.limit_s).folders(prefix)
-
-
-def is_taken(name: str) -> bool:
-    """Whether an object of a folder is taken for an image: by its suffix, or because it has none; no byte is read."""
-    return is_image_name(name) or not os.path.splitext(name)[1]
 
 
 def not_looked_at(urls: Iterable[str]) -> Iterator[Sample]:
