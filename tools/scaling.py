@@ -27,7 +27,7 @@ from string import Template
 
 import numpy as np
 from bench_infer import decode_all, decoded, rates, run_all
-from bench_million import linked
+from bench_million import linked, peak_memories
 
 from toolkit.data.read import read
 from toolkit.images.opencv_threads import one_opencv_thread
@@ -40,7 +40,7 @@ from toolkit.scaling.merge import merge
 
 PAGE = Path(__file__).with_name("SCALING.md")
 TEXT = Path(__file__).with_name("scaling.md.txt")
-IN_A_BATCH = 512
+BUFFER_BYTES = 1 << 20
 LISTED = 100_000
 
 
@@ -93,7 +93,7 @@ def costs(images: Path, model: Path) -> Costs:
         some = samples[:4000]
         ready = np.stack(decoded(some[:256], spec))
         table = layout(session, options)
-        rows = [_row(table, sample.path) for sample in samples[:1000]]
+        rows = [_row(table, sample.path, table.labels[0]) for sample in samples[:1000]]
         each: dict[str, list[float]] = {"listing": [], "reading": [], "both": [], "network": [], "writing": []}
         for _ in range(3):
             each["listing"].append(processor(Inputs(paths=(str(tree),)).samples(PassedOver()))[1])
@@ -112,9 +112,9 @@ def costs(images: Path, model: Path) -> Costs:
     )
 
 
-def _row(table: Layout, name: str) -> ResultRow:
-    label = table.labels[len(name) % len(table.labels)]
-    return ResultRow(name, ((label, 0.987654),), (), "", OK, "", 54_321, 1_700_000_000_000_000_000, table.model)
+def _row(table: Layout, name: str, label: str) -> ResultRow:
+    answer = ((label, 0.987654),)
+    return ResultRow(name, answer, (), "", OK, "", 54_321, 1_700_000_000_000_000_000, table.model)
 
 
 def names(n: int) -> Iterator[str]:
@@ -123,7 +123,7 @@ def names(n: int) -> Iterator[str]:
 
 
 def plan(n: int, n_shards: int) -> None:
-    """What a shard does with the names of all: run in a process of its own, for the memory. Prints seconds."""
+    """What a shard does with the names of all: run in a process of its own, for the memory."""
     shard, listing = Shard(1, n_shards), Listing()
     making = processor(iter(names(n // 100)))[1] * n / 1e6
     begun = time.process_time()
@@ -131,7 +131,12 @@ def plan(n: int, n_shards: int) -> None:
         listing.saw(name)
         if shard.holds(name):
             listing.took(name)
-    print(time.process_time() - begun - making, listing.n)
+    _say(time.process_time() - begun - making)
+
+
+def _say(seconds: float) -> None:
+    """For the process that started this one: seconds of processor, and the peak memory in bytes."""
+    print(seconds, *peak_memories(str(os.getpid())).values())
 
 
 def write_shards(folder: Path, model: Path, n_shards: int, n_rows: int) -> list[Path]:
@@ -145,36 +150,26 @@ def write_shards(folder: Path, model: Path, n_shards: int, n_rows: int) -> list[
     for listing in listings[1:]:  # all see the same names: hashed once here, by each shard in a real run
         listing._all = listings[0]._all
     outs = [folder / f"labels-{shard.index}.csv" for shard in shards]
+    ends = [table.encode([_row(table, "", label)]) for label in table.labels]
     with ExitStack() as opened:
-        files = [opened.enter_context(out.open("wb")) for out in outs]
+        files = [opened.enter_context(out.open("wb", BUFFER_BYTES)) for out in outs]
         for file in files:
             file.write(encode([table.columns]))
-        waiting: list[list[ResultRow]] = [[] for _ in shards]
-        for name in names(n_shards * n_rows):
+        for i, name in enumerate(names(n_shards * n_rows)):
             listings[0].saw(name)
             at = shard_of(name, n_shards) - 1
             listings[at].took(name)
-            waiting[at].append(_row(table, name))
-            if len(waiting[at]) == IN_A_BATCH:
-                files[at].write(table.encode(waiting[at]))
-                waiting[at].clear()
-        for file, rows in zip(files, waiting, strict=True):
-            file.write(table.encode(rows))
+            files[at].write(name.encode() + ends[i % len(ends)])
     for listing, out, shard in zip(listings, outs, shards, strict=True):
         listing.write(out, shard, about)
     return outs
 
 
-def in_a_process(*arguments: str) -> tuple[str, float, int]:
-    """This script with `arguments`: what it printed, its seconds of processor and its peak memory in bytes."""
-    process = subprocess.Popen([sys.executable, __file__, *arguments], stdout=subprocess.PIPE, text=True)
-    assert process.stdout is not None
-    text = process.stdout.read()
-    _, status, usage = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode:
-        raise SystemExit(f"{' '.join(arguments)}: ended with {process.returncode}")
-    return text, usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024
+def in_a_process(n: int, *arguments: str) -> Simulated:
+    """This script with `arguments`, about `n` names or rows."""
+    process = subprocess.run([sys.executable, __file__, *arguments], stdout=subprocess.PIPE, text=True, check=True)
+    seconds, peak = process.stdout.split()
+    return Simulated(n=n, seconds=float(seconds), peak=int(peak))
 
 
 def hours(seconds: float) -> str:
@@ -235,14 +230,12 @@ def main() -> None:
     given = parser.parse_args()
     found = costs(given.images, given.model)
     print(found, flush=True)
-    text, _, peak = in_a_process("plan", str(given.names), str(given.shards))
-    planned = Simulated(n=given.names, seconds=float(text.split()[0]), peak=peak)
+    planned = in_a_process(given.names, "plan", str(given.names), str(given.shards))
     print(planned, flush=True)
     with tempfile.TemporaryDirectory(dir=os.environ.get("TMPDIR")) as name:
         outs = write_shards(Path(name), given.model, given.shards, given.rows)
         out = Path(name) / "labels.csv"
-        _, seconds, peak = in_a_process("merge", str(out), *map(str, outs))
-        merged = Simulated(n=given.shards * given.rows, seconds=seconds, peak=peak)
+        merged = in_a_process(given.shards * given.rows, "merge", str(out), *map(str, outs))
         with out.open("rb") as file:
             if sum(1 for _ in file) != merged.n + 1:
                 raise SystemExit("the merged table has other rows than its shards")
@@ -255,5 +248,6 @@ if __name__ == "__main__":
         plan(int(sys.argv[2]), int(sys.argv[3]))
     elif sys.argv[1:2] == ["merge"]:
         merge(map(Path, sys.argv[3:]), Path(sys.argv[2]))
+        _say(time.process_time())
     else:
         main()

@@ -313,7 +313,8 @@ def test_google_and_azure_give_the_local_rows(
         assert listing.folders_at(f"{scheme}://photos/a/") == ["Cat", "Dog"]
         server.objects["a/e//f.jpg"] = b""
         done = run("infer", f"{scheme}://photos/a/", "-o", "odd.csv", "-m", "m.onnx")
-        assert (done.code, "cannot be listed: it holds a name with an empty part" in done.err) == (3, True)
+        assert (done.code, "cannot be listed: it holds a/e//f.jpg, a name with an empty part" in done.err) == (3, True)
+        assert "give a list of URLs on stdin" in done.err
 
 
 def test_a_missing_extra_is_named(run: Cli, photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -357,6 +358,21 @@ def test_reading_ahead_is_bounded(monkeypatch: pytest.MonkeyPatch, quick: None) 
                 *data.values()
             ]
         assert server.most_at_once > 8
+
+
+def test_evaluate_of_a_bucket_takes_labels(run: Cli, photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with moto(monkeypatch) as client:
+        put(client, objects_of(photos))
+        others = {"Cat": "Dog", "Dog": "Cat"}
+        labels = {key: others[key.partition("/")[0]] for key in objects_of(photos) if key.partition("/")[0] in others}
+        for table, start in (("names.csv", ""), ("urls.csv", "s3://photos/")):
+            lines = [f"{start}{key},{label}" for key, label in labels.items()]
+            Path(table).write_text("\n".join(["file_name,label", *lines, ""]))
+        assert run("evaluate", "photos", "-m", "m.onnx", "-o", "local", "--labels", "names.csv").code == 0
+        for table in ("names.csv", "urls.csv"):
+            done = run("evaluate", "s3://photos", "-m", "m.onnx", "-o", "remote", "--labels", table)
+            assert done.code == 0, done.err
+            assert Path("remote/confusion.csv").read_bytes() == Path("local/confusion.csv").read_bytes()
 
 
 def test_evaluate_split_and_merge_take_a_bucket(run: Cli, photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:

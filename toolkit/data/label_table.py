@@ -20,6 +20,7 @@ from toolkit.core.errors import InputError, UsageError
 from toolkit.core.files import regular
 from toolkit.core.progress import Progress
 from toolkit.core.text import counted, printable, with_formula
+from toolkit.data.remote.urls import shown_input
 from toolkit.data.walk import slashes, walk
 
 FOLDERS: Final = "folders"
@@ -182,7 +183,7 @@ def _add(labels: Labels, finder: _Finder, table: Path, rows: Iterable[tuple[str,
         elif mine.setdefault(place, label) != label:
             labels.contradictions[place] = (mine[place], label)
     if not mine:
-        shown, root = printable(str(table)), printable(str(finder.root))
+        shown, root = printable(str(table)), shown_input(finder.root)
         if outside:
             raise InputError(
                 f"{shown}: none of its files lies in {root}: {printable(outside[0])}{_others(outside)}",

@@ -11,12 +11,12 @@ from typing import Final
 
 import numpy as np
 
-from toolkit.core.errors import InputError, UsageError
+from toolkit.core.errors import InputError
 from toolkit.core.files import atomic_write
 from toolkit.core.progress import SILENT, Progress
 from toolkit.core.text import counted, printable
 from toolkit.data.class_names import check_class_names
-from toolkit.data.label_table import FOLDERS, TABLE_HINT, labels_in
+from toolkit.data.label_table import TABLE_HINT, Labels, LabelTables, find_labels, labels_in
 from toolkit.data.read import read_file
 from toolkit.data.remote.urls import BUCKETS, is_remote, remote_url, shown_input
 from toolkit.data.split_tree import TEST, TRAIN, VALIDATION, find_split_tree, subset_of
@@ -133,21 +133,29 @@ def _held_out_of_bucket(url: str, labels: tuple[str, ...], progress: Progress) -
 
 def _truths(root: Path, options: EvaluateOptions, table: Layout, progress: Progress) -> dict[str, str] | None:
     """Name in the rows -> true class, where tables give it; None where folders do."""
-    if remote_url(root) is not None:
-        if options.labels is not None and options.labels.tables not in ((), (FOLDERS,)):
-            raise UsageError(f"{shown_input(root)}: in object storage, folders give the labels, and --labels cannot")
-        return None
-    found = labels_in(root, options.labels)
+    found = _labels(root, options.labels)
     if found is None:
         return None
     found.warn(progress)
     known = {unicodedata.normalize("NFC", label): label for label in table.labels}
-    start = os.path.join(root, "")
+    start = os.path.join(shown_input(root), "").replace(os.sep, "/")
     return {
-        printable((start + place).replace(os.sep, "/")): known[label]
+        start + printable(place): known[label]
         for place, label in found.by_place.items()
         if label in known and place not in found.contradictions
     }
+
+
+def _labels(root: Path, wanted: LabelTables | None) -> Labels | None:
+    """The labels that tables give the images in a folder; of a bucket no `metadata.csv` is looked for."""
+    url = remote_url(root)
+    if url is None:
+        return labels_in(root, wanted)
+    if wanted is None or not wanted.tables:
+        return None
+    from toolkit.data.remote.listing import samples_at
+
+    return find_labels(root, [sample.path.removeprefix(url).removeprefix("/") for sample in samples_at(url)], wanted)
 
 
 def _check_folders(root: Path, labels: tuple[str, ...], options: EvaluateOptions, progress: Progress) -> None:

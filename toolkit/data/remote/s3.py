@@ -20,6 +20,7 @@ from toolkit.data.remote.stores import (
     Store,
     is_plain,
     of_status,
+    one_ahead,
 )
 
 
@@ -33,7 +34,8 @@ class S3Bucket(Bucket):
 
     def listed(self, prefix: str) -> Iterator[Entry]:
         with self._listing(prefix), _boto_errors():
-            for page in self._client.get_paginator("list_objects_v2").paginate(Bucket=self._bucket, Prefix=prefix):
+            pages = self._client.get_paginator("list_objects_v2")
+            for page in one_ahead(pages.paginate(Bucket=self._bucket, Prefix=prefix)):
                 for item in page.get("Contents", ()):
                     yield Entry(item["Key"], item["Size"], item.get("ETag", ""))
 

@@ -8,17 +8,23 @@ from __future__ import annotations
 
 import re
 import threading
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterable, Iterator
+from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, TypeVar
 
 from toolkit.core.errors import InputError, missing_extra
 from toolkit.core.text import printable
 
+Page = TypeVar("Page")
+
 CONNECT_S: Final = 10.0
 EXTRAS: Final = {"s3": "s3", "gs": "gcs", "az": "azure"}
 PIECE_BYTES: Final = 1 << 20
+PAGE: Final = 1000
+"""Names that storage tells at a time."""
+
 WHOLE_BYTES: Final = 4 << 20
 """Up to this size an object is handed over as one piece."""
 
@@ -99,6 +105,14 @@ def of_status(status: int) -> FetchError:
 _ODD: Final = "a name with an empty part, '.' or '..' between slashes, or control characters"
 
 _STATUS: Final = re.compile(r"status code: (\d{3})")
+_INVALID: Final = re.compile(r'invalid path: Path "(.*?)" contained ', re.S)
+
+
+class OddNameError(FetchError):
+    """A listing holds a name that obstore refuses, and with it the names beside it."""
+
+    def __init__(self, key: str) -> None:
+        super().__init__(f"it holds {f'{key}, ' if key else ''}{_ODD}", again=False)
 
 
 def _ours(error: Exception) -> Exception:
@@ -110,7 +124,8 @@ def _ours(error: Exception) -> Exception:
     if isinstance(error, FileNotFoundError):
         return of_status(404)
     if isinstance(error, InvalidPathError):
-        return FetchError(f"it holds {_ODD}", again=False)
+        found = _INVALID.search(str(error))
+        return OddNameError(printable(found[1]) if found else "")
     if isinstance(error, (PermissionDeniedError, UnauthenticatedError)):
         return of_status(403)
     text = str(error)
@@ -140,7 +155,7 @@ class Bucket:
 
         held: Entry | None = None
         with self._listing(prefix), _errors():
-            for page in obstore.list(self._store, prefix.rstrip("/") or None):
+            for page in one_ahead(obstore.list(self._store, prefix.rstrip("/") or None, chunk_size=PAGE)):
                 for item in page:
                     entry = Entry(item["path"], item["size"], item["e_tag"] or "")
                     if held is not None and (held.size or not entry.key.startswith(f"{held.key}/")):
@@ -189,7 +204,8 @@ class Bucket:
         try:
             yield
         except FetchError as error:
-            raise cannot_list(f"{self._name}/{prefix}", error.reason) from None
+            hint = ODD_HINT if isinstance(error, OddNameError) else CANNOT_LIST_HINT
+            raise cannot_list(f"{self._name}/{prefix}", error.reason, hint) from None
 
 
 def is_plain(key: str) -> bool:
@@ -206,12 +222,36 @@ def _require_plain(key: str) -> None:
         raise FetchError(f"it has {_ODD}", again=False)
 
 
-def cannot_list(name: str, reason: str) -> InputError:
+def one_ahead(pages: Iterable[Page]) -> Iterator[Page]:
+    """`pages` of a listing, each asked for while the one before is being worked on."""
+    coming = iter(pages)
+    asked = _asked(coming)
+    while (page := asked.result()) is not None:
+        asked = _asked(coming)
+        yield page
+
+
+def _asked(pages: Iterator[Page]) -> Future[Page | None]:
+    """The next of `pages`, in a thread that keeps nobody from leaving."""
+    future: Future[Page | None] = Future()
+
+    def ask() -> None:
+        try:
+            future.set_result(next(pages, None))
+        except BaseException as error:
+            future.set_exception(error)
+
+    threading.Thread(target=ask, name="listing", daemon=True).start()
+    return future
+
+
+CANNOT_LIST_HINT: Final = "check the name, and the credentials in the environment (docs/object-storage.md)"
+ODD_HINT: Final = "rename it, or give a list of URLs on stdin (docs/object-storage.md)"
+
+
+def cannot_list(name: str, reason: str, hint: str = CANNOT_LIST_HINT) -> InputError:
     """The error of a listing."""
-    return InputError(
-        f"{printable(name)}: cannot be listed: {reason}",
-        hint="check the name, and the credentials in the environment (docs/object-storage.md)",
-    )
+    return InputError(f"{printable(name)}: cannot be listed: {reason}", hint=hint)
 
 
 _opened: dict[tuple[str, str, float], Store] = {}
