@@ -24,6 +24,9 @@ ARCHIVES = ("PetImages.zip", "flower_photos.tgz", "cell_images.zip", "fashion_mn
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
 os.environ.setdefault("MPLBACKEND", "Agg")
+# The tests start Python a thousand times: without byte code, half of each start is compiling.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 
 
 def find_data() -> Path | None:

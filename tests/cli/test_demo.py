@@ -6,8 +6,10 @@ import importlib.util
 import zipfile
 from pathlib import Path
 
+import pandas as pd
 import pytest
-from support.command_line import ROOT, run_cli
+from support.command_line import ROOT, run_cli, run_python
+from support.no_network import cannot_cut_off, cut_off
 
 from toolkit.cli.machine import demo
 from toolkit.cli.machine.demo import STEPS, unpack_images
@@ -52,14 +54,24 @@ def test_the_demo_refuses_a_folder_with_something_in_it(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_the_demo_runs_every_step_and_ends_with_a_report(tmp_path: Path) -> None:
-    done = run_cli("demo", "tour", cwd=tmp_path, TOOLKIT_CACHE=str(tmp_path / "cache"))
+def test_the_demo_runs_every_step_where_there_is_no_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TOOLKIT_CACHE", str(tmp_path / "cache"))
+    start = run_python if cannot_cut_off(tmp_path) else cut_off
+    done = start("-m", "toolkit", "demo", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     lines = done.stderr.splitlines()
     assert [line.split()[2] for line in lines if line.startswith("$ toolkit ")] == [s.arguments[0] for s in STEPS]
     assert "\\n" not in done.stderr
     assert (tmp_path / lines[-1]).name == "report.html"
     assert (tmp_path / lines[-1]).is_file()
+    folder = tmp_path / "toolkit-demo"
+    assert (folder / "model" / "model.tflite").is_file()
+    found = pd.read_csv(folder / "labels.csv")
+    assert len(found) == 400
+    assert 0.75 <= (found["label"] == found["truth"]).mean() <= 0.9
+    again = run_cli("demo", cwd=tmp_path)
+    assert again.returncode == 3
+    assert "toolkit demo OTHER_DIR" in again.stderr
 
 
 def test_its_last_line_is_the_report_and_each_step_has_a_line(

@@ -9,7 +9,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 import pytest
 from support.command_line import environment, run_cli
@@ -126,7 +125,6 @@ def test_the_lines_run_again_and_give_the_same_bytes(job: Path) -> None:
 def test_onnx_and_keras_agree_on_real_photos(job: Path) -> None:
     script = """
 import json, pathlib, sys
-import numpy as np
 import keras
 from toolkit.model_files.contract_io import read_contract
 from toolkit.images.decode import decode
@@ -248,20 +246,3 @@ def test_a_missing_extra_says_how_to_install_it(
     assert done.returncode == 8, done.stderr
     assert f'pip install "toolkit-images[{extra}]"' in done.stderr
     assert "Traceback" not in done.stderr
-
-
-@pytest.mark.slow
-def test_the_demo_takes_the_whole_way_in_a_minute(tmp_path: Path) -> None:
-    done = run_cli("demo", cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
-    for line in ("toolkit split", "toolkit train", "toolkit export", "toolkit infer", "toolkit evaluate"):
-        assert f"$ {line}" in done.stderr
-    demo = tmp_path / "toolkit-demo"
-    found = rows(demo / "labels.csv")
-    assert len(found) == 400
-    right = np.mean([row["label"] == row["truth"] for row in found])
-    assert 0.75 <= right <= 0.9
-    assert (demo / "model" / "model.tflite").is_file()
-    again = run_cli("demo", cwd=tmp_path)
-    assert again.returncode == 3
-    assert "toolkit demo OTHER_DIR" in again.stderr

@@ -1,22 +1,12 @@
-"""Every command does its work where there is no network at all."""
+"""Every command does its work where there is no network at all; the demo, too: tests/cli/test_demo.py."""
 
 from __future__ import annotations
 
-import os
-import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 from support import small
-from support.command_line import environment
-
-CUT_OFF = (
-    ["unshare", "--net"] if hasattr(os, "geteuid") and os.geteuid() == 0 else ["unshare", "--net", "--map-root-user"]
-)
-
-LOOKS = "import socket; print([name for _, name in socket.if_nameindex()])"
+from support.no_network import cannot_cut_off, cut_off
 
 COMMANDS = [
     ["doctor"],
@@ -60,26 +50,10 @@ sys.exit(server.wait())
 """
 
 
-def cut_off(*command: str, cwd: Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [*CUT_OFF, sys.executable, *command],
-        cwd=cwd,
-        env=environment(),
-        capture_output=True,
-        text=True,
-        check=False,
-        stdin=subprocess.DEVNULL,
-    )
-
-
 @pytest.mark.slow
 def test_every_command_works_without_a_network(tmp_path: Path) -> None:
-    if shutil.which("unshare") is None:
-        pytest.skip("unshare is not installed")
-    looked = cut_off("-c", LOOKS, cwd=tmp_path)
-    if looked.returncode:
-        pytest.skip(f"this user may not cut the network off: {looked.stderr.strip()}")
-    assert looked.stdout.strip() in ("['lo']", "[]")
+    if why := cannot_cut_off(tmp_path):
+        pytest.skip(why)
     small.folders(tmp_path / "photos", per_class=8)
     small.foreign_onnx(tmp_path / "foreign.onnx")
     (tmp_path / "labels.txt").write_text("".join(f"class {i}\n" for i in range(5)))
@@ -89,12 +63,3 @@ def test_every_command_works_without_a_network(tmp_path: Path) -> None:
     done = cut_off("-c", REVIEW, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "1 image decided" in done.stderr
-
-
-@pytest.mark.slow
-def test_the_demo_works_without_a_network(tmp_path: Path) -> None:
-    if shutil.which("unshare") is None or cut_off("-c", LOOKS, cwd=tmp_path).returncode:
-        pytest.skip("the network cannot be cut off here")
-    done = cut_off("-m", "toolkit", "demo", "demo", cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
-    assert (tmp_path / "demo" / "report" / "report.html").is_file()

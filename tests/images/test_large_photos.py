@@ -113,7 +113,8 @@ def test_images_of_24_megapixels(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_images_of_108_megapixels(tmp_path: Path) -> None:
-    check(list(KINDS), 9_000, 12_000, tmp_path)
+    check([name for name in KINDS if "grey" not in name], 9_000, 12_000, tmp_path)
+    check(["grey.png"], 4_000, 6_000, tmp_path)
 
 
 def test_a_progressive_jpeg_is_estimated_by_its_coefficients() -> None:

@@ -1,4 +1,7 @@
-"""A folder in which every line of the documentation can be typed: a few real images of each kind, a small bundle."""
+"""A folder in which every line of the documentation can be typed: a few real images of each kind, a small bundle.
+
+Where a line trains the default network, a smaller one is trained here: tests/cli/test_main_job.py trains the default.
+"""
 
 from __future__ import annotations
 
@@ -19,6 +22,41 @@ keras.utils.set_random_seed(0)
 layers = [keras.layers.Rescaling(1 / 255), keras.layers.Conv2D(4, 3), keras.layers.GlobalAveragePooling2D()]
 network = [keras.Input((32, 32, 3)), *layers, keras.layers.Dense(2, activation="softmax")]
 keras.Sequential(network).save(sys.argv[1])
+"""
+
+RECIPE = """
+schema = 1
+title = "one convolution"
+[input]
+height = 64
+width = 64
+[[layers]]
+class = "Rescaling"
+scale = "1/255"
+[[layers]]
+class = "Conv2D"
+filters = 16
+kernel_size = 5
+strides = 2
+activation = "relu"
+[[layers]]
+class = "GlobalAveragePooling2D"
+[[layers]]
+class = "Dense"
+units = "classes"
+[train]
+optimizer = "adam"
+loss = "sparse_categorical_crossentropy"
+from_logits = true
+batch_size = 16
+epochs = 3
+"""
+TOOLKIT = """#!/bin/sh
+case "$*" in
+    *--recipe*) ;;
+    train\\ *) set -- "$@" --recipe {recipe} ;;
+esac
+exec {python} -m toolkit "$@"
 """
 
 
@@ -46,7 +84,9 @@ def furnish(folder: Path, pets: Path, flowers: Path, cells: Path) -> None:
     (folder / "imagenet.txt").write_text("".join(f"class {i}\n" for i in range(5)))
     program = folder / "bin" / "toolkit"
     program.parent.mkdir()
-    program.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} -m toolkit "$@"\n')
+    recipe = folder.parent / "small.toml"
+    recipe.write_text(RECIPE)
+    program.write_text(TOOLKIT.format(recipe=shlex.quote(str(recipe)), python=shlex.quote(sys.executable)))
     program.chmod(0o755)
 
 
