@@ -5,7 +5,7 @@
     python tools/reliability.py --environments   run the default tests with the lowest versions and on other Pythons,
                                                  each in a fresh environment (ten minutes each), then write the page
     python tools/reliability.py --from RUN.xml…  write the page from runs of `pytest --junitxml=RUN.xml`, such as the
-                                                 two that `.ci/run` leaves in `.pytest_cache`; what the other commands
+                                                 three that `.ci/run` leaves in `.pytest_cache`; what the other commands
                                                  left in build/reliability has its lines, too
 
 Every line of the page is made of a run; one without a run says so. A test counts as one case, or as many as it records
