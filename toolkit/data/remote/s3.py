@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterator
 from contextlib import closing, contextmanager, suppress
+from datetime import datetime
 from typing import Any
 
 from toolkit.core.errors import InputError
@@ -84,6 +85,23 @@ def _boto_errors() -> Iterator[None]:
         raise FetchError(type(error).__name__, again=False) from None
 
 
+def _session() -> Any:
+    """A session that reads times quickly: botocore's own way takes two thirds of the time of a listing."""
+    from botocore.session import get_session
+    from botocore.utils import parse_timestamp
+
+    def time_of(text: Any) -> datetime:
+        if isinstance(text, str) and "T" in text:
+            with suppress(ValueError):
+                return datetime.fromisoformat(text)
+        found: datetime = parse_timestamp(text)  # a number of seconds, or another notation
+        return found
+
+    session = get_session()
+    session.get_component("response_parser_factory").set_parser_defaults(timestamp_parser=time_of)
+    return session
+
+
 def open_s3(name: str, bucket: str, options: dict[str, Any], alone: dict[str, Any]) -> Store:
     """With the credentials, the endpoint and the region that boto3 finds; public buckets need no credentials."""
     import boto3
@@ -95,7 +113,7 @@ def open_s3(name: str, bucket: str, options: dict[str, Any], alone: dict[str, An
     from obstore.store import S3Store
 
     try:
-        session = boto3.Session()
+        session = boto3.Session(botocore_session=_session())
         credentials = session.get_credentials()
         public = credentials is None
         setting = Config(
