@@ -43,5 +43,5 @@ ci:
     bash .ci/run
 
 # Cut a release: the version in one place, the changelog's section dated, sdist and wheel built and checked
-release version:
-    {{python}} tools/release.py {{version}}
+release version *options:
+    {{python}} tools/release.py {{version}} {{options}}

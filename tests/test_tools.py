@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import gzip
 import importlib.util
+import re
 import struct
 import sys
 import threading
@@ -117,6 +118,18 @@ def test_a_release_sets_the_version_in_one_place() -> None:
     assert '\n__version__ = "12.3.4"\n' in changed
     with pytest.raises(SystemExit, match="expected a version"):
         release.set_version(text, "v12")
+
+
+def test_the_readme_of_a_release_links_to_what_is_there() -> None:
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    pages = "https://example.org/me/it/blob/v1"
+    changed = script("release").absolute_links(text, pages)
+    links = re.findall(r"\[[^\]]*\]\(([^)\s]+)\)", changed)
+    assert len(links) > 20
+    for link in links:
+        assert link.startswith(("https://", "http://", "#")), link
+    assert "](https://example.org/me/it/raw/v1/docs/images/report.png)" in changed
+    assert changed.replace(f"{pages}/", "").replace(f"{pages.replace('/blob/', '/raw/')}/", "") == text
 
 
 def test_every_line_of_reliability_names_tests_that_are_there() -> None:

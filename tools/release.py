@@ -3,6 +3,9 @@
 Sets the version (its one place is `toolkit/__init__.py`), gives the changelog's section "Unreleased" the version and
 the date, builds sdist and wheel into `dist/`, and checks that both hold what they should. It commits, tags and uploads
 nothing; it prints the commands for that.
+
+A package index shows the README without the files beside it. With `--pages https://HOST/OWNER/NAME/blob/v0.2.0`, the
+README in both archives links to the pages and images there; without it these links lead nowhere on the index.
 """
 
 from __future__ import annotations
@@ -64,6 +67,33 @@ def set_version(text: str, version: str) -> str:
     return changed
 
 
+def absolute_links(text: str, pages: str) -> str:
+    """The README with links that hold elsewhere: files under `pages`, images under the same address with `/raw/`.
+
+    >>> absolute_links("![a](docs/a.png) [b](docs/b.md#c) [d](#e)", "https://host/me/it/blob/v1/")
+    '![a](https://host/me/it/raw/v1/docs/a.png) [b](https://host/me/it/blob/v1/docs/b.md#c) [d](#e)'
+    """
+    pages = pages.rstrip("/")
+
+    def absolute(link: re.Match[str]) -> str:
+        image, words, target = link.groups()
+        return f"{image}[{words}]({pages.replace('/blob/', '/raw/') if image else pages}/{target})"
+
+    return re.sub(r"(!?)\[([^\]]*)\]\((?![a-z]+:|#)([^)\s]+)\)", absolute, text)
+
+
+def build(pages: str | None) -> None:
+    """sdist and wheel into `dist/`; the README is put back as it was."""
+    readme = ROOT / "README.md"
+    text = readme.read_text(encoding="utf-8")
+    try:
+        if pages:
+            readme.write_text(absolute_links(text, pages), encoding="utf-8")
+        subprocess.run([sys.executable, "-m", "build", "--outdir", str(ROOT / "dist"), str(ROOT)], check=True)
+    finally:
+        readme.write_text(text, encoding="utf-8")
+
+
 def check_contents(dist: Path, version: str) -> None:
     """Both archives hold the package and the recipes; the sdist the tests, the tools and the documentation too."""
     with zipfile.ZipFile(dist / f"toolkit_images-{version}-py3-none-any.whl") as wheel:
@@ -81,14 +111,20 @@ def check_contents(dist: Path, version: str) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("version")
-    version = parser.parse_args().version
+    parser.add_argument(
+        "--pages", help="where the files of this version can be read, such as https://HOST/…/blob/v0.2.0"
+    )
+    arguments = parser.parse_args()
+    version = arguments.version
     package, changelog = ROOT / "toolkit" / "__init__.py", ROOT / "CHANGELOG.md"
     init = set_version(package.read_text(encoding="utf-8"), version)
     changes = cut_changelog(changelog.read_text(encoding="utf-8"), version, dt.datetime.now(dt.UTC).date())
     package.write_text(init, encoding="utf-8")
     changelog.write_text(changes, encoding="utf-8")
-    subprocess.run([sys.executable, "-m", "build", "--outdir", str(ROOT / "dist"), str(ROOT)], check=True)
+    build(arguments.pages)
     check_contents(ROOT / "dist", version)
+    if not arguments.pages:
+        print("No --pages was given: on a package index the README's images and links to pages do not work.")
     print(f"dist/ holds {version}. Then:\n  git commit -am 'Release {version}' && git tag v{version}")
     print(f"  python -m twine upload dist/toolkit_images-{version}*")
 
