@@ -81,7 +81,7 @@ def numbers(text: str) -> set[str]:
 
 
 def test_measured_numbers_of_the_readme_stand_where_they_were_measured() -> None:
-    """Each number of its beginning and tables is, rounded, one of a page, of a script in `tools`, or of the recorded session."""
+    """Each number of its beginning and its tables is, rounded, one of a page, a script, or the recorded session."""
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     places = [*PAGES[1:], *(ROOT / "tools").glob("bench_*.py"), ROOT / "docs" / "images" / "session.svg"]
     sources = [float(n.replace(",", "")) for path in places for n in numbers(path.read_text(encoding="utf-8"))]
