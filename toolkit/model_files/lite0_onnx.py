@@ -15,6 +15,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from toolkit.model_files.contract import Contract
 from toolkit.model_files.onnx_io import embed
+from toolkit.model_files.pretrained import HEAD_FILTERS, lite0_blocks
 from toolkit.model_files.torch_legacy import Tensors
 
 Array = npt.NDArray[np.float32]
@@ -22,15 +23,6 @@ Array = npt.NDArray[np.float32]
 OPSET: Final = 18
 IR_VERSION: Final = 9
 _EPSILON: Final = np.float32(1e-3)
-_STAGES: Final = (  # repeats, kernel, stride of the first, expansion
-    (1, 3, 1, 1),
-    (2, 3, 2, 6),
-    (2, 5, 2, 6),
-    (3, 3, 2, 6),
-    (3, 5, 1, 6),
-    (4, 5, 2, 6),
-    (1, 3, 1, 6),
-)
 
 
 def lite0_onnx(tensors: Tensors, contract: Contract) -> onnx.ModelProto:
@@ -44,25 +36,47 @@ def lite0_onnx(tensors: Tensors, contract: Contract) -> onnx.ModelProto:
         A model that computes what PyTorch's does for `(x - 127) / 128`, to about 1e-4 in the logits. The same weights
         and contract give the same bytes.
     """
-    graph = _Graph(tensors, contract.preprocess.shape[:2])
-    x = graph.images()
-    x = graph.convolution(x, "_conv_stem", "_bn0", stride=2, scale=1 / 128)
-    number = 0
-    for repeats, kernel, stride, expansion in _STAGES:
-        for repeat in range(repeats):
-            x = graph.block(x, f"_blocks.{number}", kernel=kernel, stride=1 if repeat else stride, expansion=expansion)
-            number += 1
-    x = graph.convolution(x, "_conv_head", "_bn1")
-    graph.classifier(x)
-    return graph.model(contract)
+    graph = _Graph(tensors, contract.preprocess.shape)
+    graph.classifier(graph.pooled(graph.head(graph.blocks(graph.images(), len(lite0_blocks())))))
+    model = graph.model("probabilities", [len(contract.labels)])
+    embed(model, contract)
+    return model
+
+
+def lite0_lower_onnx(tensors: Tensors, shape: tuple[int, int, int], n_blocks: int) -> onnx.ModelProto:
+    """The stem and the first `n_blocks` blocks, for layers that are trained on top of them.
+
+    Args:
+        tensors: as `lite0_onnx` takes them.
+        shape: (H, W, 3) of the images.
+
+    Returns:
+        A model: uint8 (N, H, W, 3) -> float32 (N, h, w, C), the last dimension that of the channels, as in Keras.
+    """
+    graph = _Graph(tensors, shape)
+    x = graph.blocks(graph.images(), n_blocks)
+    return graph.model(graph.channels_last(x), [*graph.size, lite0_blocks()[n_blocks - 1].after])
+
+
+def lite0_features_onnx(tensors: Tensors, shape: tuple[int, int, int]) -> onnx.ModelProto:
+    """All but the classifier: uint8 (N, H, W, 3) -> float32 (N, 1280), averaged over the image.
+
+    Args:
+        tensors: as `lite0_onnx` takes them.
+        shape: (H, W, 3) of the images.
+    """
+    graph = _Graph(tensors, shape)
+    features = graph.pooled(graph.head(graph.blocks(graph.images(), len(lite0_blocks()))))
+    return graph.model(features, [HEAD_FILTERS])
 
 
 class _Graph:
     """A graph in the making: nodes, their constants, and the height and width that the next one is given."""
 
-    def __init__(self, tensors: Tensors, size: tuple[int, int]) -> None:
+    def __init__(self, tensors: Tensors, shape: tuple[int, int, int]) -> None:
         self._tensors = tensors
-        self._size = size
+        self._shape = shape
+        self.size = shape[:2]
         self._nodes: list[onnx.NodeProto] = []
         self._constants: list[onnx.TensorProto] = []
 
@@ -98,41 +112,50 @@ class _Graph:
         )
         return self._add("Clip", [x, *self._limits()], f"{name}.relu") if relu else x
 
-    def block(self, x: str, name: str, *, kernel: int, stride: int, expansion: int) -> str:
-        """An inverted residual block."""
-        inputs = x
-        if expansion > 1:
-            x = self.convolution(x, f"{name}._expand_conv", f"{name}._bn0")
-        x = self.convolution(x, f"{name}._depthwise_conv", f"{name}._bn1", stride=stride)
-        assert self._tensors[f"{name}._depthwise_conv.weight"].shape[2] == kernel
-        x = self.convolution(x, f"{name}._project_conv", f"{name}._bn2", relu=False)
-        before = self._tensors[f"{name}._{'expand' if expansion > 1 else 'depthwise'}_conv.weight"]
-        n_inputs = before.shape[1] if expansion > 1 else before.shape[0]
-        if stride == 1 and n_inputs == len(self._tensors[f"{name}._project_conv.weight"]):
-            x = self._add("Add", [x, inputs], f"{name}.sum")
+    def blocks(self, x: str, n: int) -> str:
+        """The stem and the first `n` inverted residual blocks."""
+        x = self.convolution(x, "_conv_stem", "_bn0", stride=2, scale=1 / 128)
+        for number, block in enumerate(lite0_blocks()[:n]):
+            inputs, name = x, f"_blocks.{number}"
+            if block.expansion > 1:
+                x = self.convolution(x, f"{name}._expand_conv", f"{name}._bn0")
+            x = self.convolution(x, f"{name}._depthwise_conv", f"{name}._bn1", stride=block.stride)
+            x = self.convolution(x, f"{name}._project_conv", f"{name}._bn2", relu=False)
+            if block.skips:
+                x = self._add("Add", [x, inputs], f"{name}.sum")
         return x
 
-    def classifier(self, x: str) -> None:
-        """Features (N, 1280), logits, probabilities."""
+    def head(self, x: str) -> str:
+        """The last convolution."""
+        return self.convolution(x, "_conv_head", "_bn1")
+
+    def pooled(self, x: str) -> str:
+        """NCHW -> features (N, C)."""
         x = self._add("GlobalAveragePool", [x], "pooled")
-        x = self._add("Flatten", [x], "features")
+        return self._add("Flatten", [x], "features")
+
+    def channels_last(self, x: str) -> str:
+        """NCHW -> NHWC."""
+        return self._add("Transpose", [x], "lower", perm=[0, 2, 3, 1])
+
+    def classifier(self, x: str) -> None:
+        """Features -> logits, probabilities."""
         weights = self._constant("_fc.weight", np.asarray(self._tensors["_fc.weight"], np.float32))
         bias = self._constant("_fc.bias", np.asarray(self._tensors["_fc.bias"], np.float32))
         x = self._add("Gemm", [x, weights, bias], "logits", transB=1)
         self._add("Softmax", [x], "probabilities", axis=1)
 
-    def model(self, contract: Contract) -> onnx.ModelProto:
+    def model(self, output: str, width: list[int]) -> onnx.ModelProto:
+        """The whole, with `output` of shape (N, *width) as what it gives."""
         graph = helper.make_graph(
             self._nodes,
             "efficientnet_lite0",
-            [helper.make_tensor_value_info("images", TensorProto.UINT8, ["N", *contract.preprocess.shape])],
-            [helper.make_tensor_value_info("probabilities", TensorProto.FLOAT, ["N", len(contract.labels)])],
+            [helper.make_tensor_value_info("images", TensorProto.UINT8, ["N", *self._shape])],
+            [helper.make_tensor_value_info(output, TensorProto.FLOAT, ["N", *width])],
             self._constants,
         )
         opset = helper.make_opsetid("", OPSET)
-        model = helper.make_model(graph, opset_imports=[opset], ir_version=IR_VERSION, producer_name="toolkit")
-        embed(model, contract)
-        return model
+        return helper.make_model(graph, opset_imports=[opset], ir_version=IR_VERSION, producer_name="toolkit")
 
     def _add(self, operation: str, inputs: list[str], output: str, **attributes: Any) -> str:
         self._nodes.append(helper.make_node(operation, inputs, [output], name=output, **attributes))
@@ -150,7 +173,7 @@ class _Graph:
 
     def _padding(self, kernel: int, stride: int) -> tuple[list[int], list[int]]:
         """Pixels before and after, (height, width) each; the size becomes that of the result."""
-        result = tuple(-(-side // stride) for side in self._size)
-        whole = [max(0, (out - 1) * stride + kernel - side) for out, side in zip(result, self._size, strict=True)]
-        self._size = result[0], result[1]
+        result = tuple(-(-side // stride) for side in self.size)
+        whole = [max(0, (out - 1) * stride + kernel - side) for out, side in zip(result, self.size, strict=True)]
+        self.size = result[0], result[1]
         return [pixels // 2 for pixels in whole], [pixels - pixels // 2 for pixels in whole]

@@ -8,38 +8,63 @@ from __future__ import annotations
 import hashlib
 import os
 from contextlib import suppress
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import keras
 import numpy as np
+import numpy.typing as npt
 import tensorflow as tf
 
 from toolkit.core.files import atomic_write
 from toolkit.core.progress import Progress
 from toolkit.model_files.bundle import weights_fingerprint
-from toolkit.training.data.batches import Rows
+from toolkit.training.data.batches import Images, Rows
 from toolkit.training.data.decode_cache import Decoded, remove_unfinished, reserve
 
 _BATCH: Final = 64
 
 
-def feature_rows(network: keras.Model, decoded: Decoded, progress: Progress) -> Rows:
-    """What `network` gives for each image, beside the decoded images; or find it there.
+class Extractor(Protocol):
+    """What computes features."""
 
-    Args:
-        network: float32 (N, H, W, C), values 0..255 -> float32 (N, ...).
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of those of one image."""
+
+    @property
+    def key(self) -> str:
+        """The same for the same features."""
+
+    def __call__(self, images: Images) -> npt.NDArray[np.float32]:
+        """uint8 (N, H, W, C) -> float32 (N, *shape)."""
+
+
+class KerasExtractor:
+    """A Keras network as it is when it is not trained: float32 (N, H, W, C), values 0..255 -> float32 (N, ...)."""
+
+    def __init__(self, network: keras.Model) -> None:
+        self.shape = tuple(network.output.shape[1:])
+        self.key = "\0".join(
+            [weights_fingerprint(network.get_weights()), tf.__version__, keras.__version__]
+            + [type(layer).__name__ for layer in network.layers]
+        )
+        self._answer = answering(network)
+
+    def __call__(self, images: Images) -> npt.NDArray[np.float32]:
+        """What the network gives for a batch."""
+        found: npt.NDArray[np.float32] = self._answer(images).numpy()
+        return found
+
+
+def feature_rows(extractor: Extractor, decoded: Decoded, progress: Progress) -> Rows:
+    """The features of each image, beside the decoded images; or find them there.
 
     Returns:
         float32 rows, row i of sample i; those of broken files are zeros.
     """
-    shape = tuple(network.output.shape[1:])
+    shape = extractor.shape
     row_bytes = 4 * int(np.prod(shape))
-    key = hashlib.sha256(
-        "\0".join(
-            [weights_fingerprint(network.get_weights()), tf.__version__, keras.__version__]
-            + [type(layer).__name__ for layer in network.layers]
-        ).encode()
-    ).hexdigest()
+    key = hashlib.sha256(extractor.key.encode()).hexdigest()
     path = decoded.path.with_name(f"{decoded.path.stem}-{key[:16]}.f32")
     if path.is_file() and path.stat().st_size == row_bytes * len(decoded.samples):
         with suppress(OSError, ValueError):  # another training has removed it meanwhile
@@ -50,14 +75,13 @@ def feature_rows(network: keras.Model, decoded: Decoded, progress: Progress) -> 
     for old in path.parent.glob(f"{decoded.path.stem}-*.f32"):  # of other weights
         old.unlink(missing_ok=True)
     usable = np.array([i for i, sample in enumerate(decoded.samples) if not sample.reason], np.int64)
-    answer = answering(network)
     progress.start("features", len(usable), "images")
     try:
         with atomic_write(path) as temporary, temporary.open("r+b") as file:
             reserve(file.fileno(), row_bytes * len(decoded.samples))
             for start in range(0, len(usable), _BATCH):
                 places = usable[start : start + _BATCH]
-                for place, values in zip(places, answer(decoded.rows.take(places)).numpy(), strict=True):
+                for place, values in zip(places, extractor(decoded.rows.take(places)), strict=True):
                     os.pwrite(file.fileno(), values.tobytes(), int(place) * row_bytes)
                 progress.advance(len(places))
             return Rows(temporary, shape, np.float32)

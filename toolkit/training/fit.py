@@ -167,8 +167,7 @@ def _dataset(batches: Batches, epoch: Callable[[], int]) -> tf.data.Dataset:
     def chunks() -> Iterator[tuple[Any, Any]]:
         return batches.chunks(epoch())
 
-    source = batches.source
-    signature = (tf.TensorSpec((None, None, *source.shape), source.dtype), tf.TensorSpec((None, None), tf.int64))
+    signature = (tf.TensorSpec((None, None, *batches.shape), batches.dtype), tf.TensorSpec((None, None), tf.int64))
     dataset = tf.data.Dataset.from_generator(chunks, output_signature=signature).unbatch()
     dataset = dataset.apply(tf.data.experimental.assert_cardinality(batches.n_steps)).prefetch(2)
     options = tf.data.Options()

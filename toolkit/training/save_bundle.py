@@ -23,12 +23,14 @@ from toolkit.model_files.history import write_history
 from toolkit.plotting import evaluation as plots
 from toolkit.plotting import training as training_plots
 from toolkit.plotting.style import save_png, style
+from toolkit.training.data.augment import augmentation
 from toolkit.training.data.batches import Batches, spread
 from toolkit.training.data.dataset import Dataset
 from toolkit.training.fit import Fit, predict
 from toolkit.training.networks import keras_model as network
 from toolkit.training.networks.keras_model import Networks
 from toolkit.training.recipes.recipe import Recipe
+from toolkit.training.tuning import runs_apart
 from toolkit.training.workspace import BEST_WEIGHTS
 
 N_CHECK_IMAGES: Final = 128
@@ -151,6 +153,10 @@ def _write_plots(
     names = [dataset.labels[labels[i]] for i in picked]
     training_plots.write_samples(folder / "samples.png", images, names)
     if networks.augment is not None:
-        copies = np.repeat(images[:1], training_plots.AUGMENTED, axis=0).astype(np.float32)
-        augmented = np.asarray(networks.augment(copies, training=True))
+        copies = np.repeat(images[:1], training_plots.AUGMENTED, axis=0)
+        augment = augmentation(recipe.augment) if runs_apart(recipe) else None
+        if augment:
+            augmented = augment(copies, np.random.default_rng(recipe.train.seed)).astype(np.float32)
+        else:
+            augmented = np.asarray(networks.augment(copies.astype(np.float32), training=True))
         training_plots.write_augmented(folder / "augmented.png", images[0], augmented, names[0])

@@ -17,8 +17,9 @@ from toolkit.training.data.batches import Batches, Rows
 from toolkit.training.data.input_size import FEW_IMAGES
 from toolkit.training.discriminant import best_scale, discriminant
 from toolkit.training.fit import Fit, Stage, begun, fit
-from toolkit.training.networks.keras_model import Networks, compile_head, compile_tuning, save
+from toolkit.training.networks.keras_model import Networks, compile_head, save
 from toolkit.training.recipes.recipe import Recipe
+from toolkit.training.tuning import tuning
 from toolkit.training.workspace import BEST_WEIGHTS
 
 _FITS: Final = 0.96
@@ -66,9 +67,18 @@ def train_stages(
     depth = str(reached.notes["tuned"])
     if depth == "none":
         return reached
-    n_layers = compile_tuning(networks, recipe, depth, train.n_steps)
-    progress.line(f"tuning: {n_layers} layers of {recipe.backbone.name}")
-    return fit(replace(stage, name="tuning", title="tuning", before=reached), folder, progress)
+    made = tuning(networks, recipe, depth, batches)
+    progress.line(f"tuning: {made.n_layers} layers of {recipe.backbone.name}")
+    tuned = replace(
+        stage,
+        name="tuning",
+        title="tuning",
+        model=made.model,
+        train=made.train,
+        validation=made.validation,
+        before=reached,
+    )
+    return fit(tuned, folder, progress)
 
 
 _WORDS: Final = {"none": "nothing of the backbone is", "upper": "the upper blocks are", "all": "all blocks are"}

@@ -28,7 +28,7 @@ from toolkit.training import workspace
 from toolkit.training.data.dataset import Dataset, LabelledSample, find_dataset
 from toolkit.training.data.decode_cache import Decoded, decode_all
 from toolkit.training.data.input_size import adapted
-from toolkit.training.data.subsets import assign, batches, data_rows, for_few_images, say_limits
+from toolkit.training.data.subsets import assign, batches, data_rows, for_so_many, say_limits
 from toolkit.training.recipes.recipe import EFFORTS, Recipe, load_recipe
 from toolkit.training.recipes.recipe_schema import suggestion
 from toolkit.training.recipes.shape_check import check_classes, check_memory, free_memory, may_use_gpu
@@ -137,7 +137,8 @@ def train(data: Path, options: TrainOptions, progress: Progress = SILENT) -> Tra
         _say_cache(decoded, progress)
         samples = assign(dataset, decoded, recipe, progress)
         rows = data_rows(dataset, samples)
-        recipe = recipe if options.batch_size else for_few_images(recipe, samples, progress)
+        given = {"batch_size": bool(options.batch_size), "epochs": bool(options.epochs)}
+        recipe = for_so_many(recipe, samples, progress, **given)
         settings = _settings(recipe, rows)
         if finished:
             bundle = _same(bundles.load_bundle(out), recipe, rows)
@@ -175,9 +176,10 @@ def _train(
     """Build, train and save; TensorFlow is imported by now."""
     from toolkit.training import fit as fitting
     from toolkit.training import save_bundle
-    from toolkit.training.features import feature_rows
+    from toolkit.training.features import KerasExtractor, feature_rows
     from toolkit.training.networks import keras_model
     from toolkit.training.stages import train_stages
+    from toolkit.training.tuning import features_apart
 
     training, validation = batches(samples, recipe, decoded.rows)
     say_limits(training, validation, recipe, progress)
@@ -187,7 +189,9 @@ def _train(
             networks,
             recipe,
             (training, validation),
-            lambda: feature_rows(networks.features, decoded, progress),
+            lambda: feature_rows(
+                features_apart(networks, recipe) or KerasExtractor(networks.features), decoded, progress
+            ),
             partial,
             progress,
         )

@@ -11,7 +11,7 @@ import mmap
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -58,6 +58,35 @@ class Rows:
         return taken
 
 
+class Held:
+    """Rows in memory."""
+
+    def __init__(self, rows: npt.NDArray[Any]) -> None:
+        self._rows = rows
+        self.shape: tuple[int, ...] = rows.shape[1:]
+        self.dtype = rows.dtype
+
+    def take(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[Any]:
+        """A copy of some rows: (*rows.shape, *self.shape)."""
+        taken: npt.NDArray[Any] = self._rows[rows]
+        return taken
+
+
+class View(Protocol):
+    """What a network is fed instead of the images themselves, such as augmented ones."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of what it makes of one image."""
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Of the values."""
+
+    def __call__(self, images: Images, seed: tuple[int, ...]) -> npt.NDArray[Any]:
+        """What it makes of a batch: (B, H, W, C) -> (B, *shape); `seed` is of this batch of this epoch."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Batches:
     """Batches of one subset.
@@ -69,14 +98,26 @@ class Batches:
         batch_size: images in a batch; the last one of an epoch may be smaller.
         steps: batches of an epoch at most; 0 means all.
         seed: epochs are shuffled from it; None keeps the order.
+        view: what is made of the rows before they are handed over; None hands them over as they are.
     """
 
-    source: Rows
+    source: Rows | Held
     rows: npt.NDArray[np.int64]
     labels: npt.NDArray[np.int64]
     batch_size: int
     steps: int = 0
     seed: int | None = None
+    view: View | None = None
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of what is handed over of one image."""
+        return (self.view or self.source).shape
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Of the values that are handed over."""
+        return (self.view or self.source).dtype
 
     @property
     def n_images(self) -> int:
@@ -91,9 +132,7 @@ class Batches:
     @property
     def together(self) -> int:
         """Batches that are handed over at once: one by one would cost more than the training of a small network."""
-        return max(
-            1, min(_TOGETHER, _CHUNK // (math.prod(self.source.shape) * self.source.dtype.itemsize * self.batch_size))
-        )
+        return max(1, min(_TOGETHER, _CHUNK // (math.prod(self.shape) * self.dtype.itemsize * self.batch_size)))
 
     def order(self, epoch: int) -> npt.NDArray[np.int64]:
         """(n_images,) positions in `rows`, in the order of epoch 0, 1, ..."""
@@ -107,10 +146,19 @@ class Batches:
         whole, step = len(order) // self.batch_size * self.batch_size, self.together * self.batch_size
         for start in range(0, whole, step):
             part = order[start : min(start + step, whole)].reshape(-1, self.batch_size)
-            yield self.source.take(self.rows[part]), self.labels[part]
+            yield self._given(part, epoch, start), self.labels[part]
         if whole < len(order):
             part = order[whole:].reshape(1, -1)
-            yield self.source.take(self.rows[part]), self.labels[part]
+            yield self._given(part, epoch, whole), self.labels[part]
+
+    def _given(self, part: npt.NDArray[np.int64], epoch: int, start: int) -> npt.NDArray[Any]:
+        """What is handed over of the batches `part`, positions (m, B); they begin at `start` in the epoch's order."""
+        if self.view is None:
+            return self.source.take(self.rows[part])
+        seeds = ((self.seed or 0, epoch, start + i * self.batch_size) for i in range(len(part)))
+        return np.stack(
+            [self.view(self.source.take(self.rows[batch]), seed) for batch, seed in zip(part, seeds, strict=True)]
+        )
 
 
 def spread(indices: Sequence[int], n: int) -> list[int]:

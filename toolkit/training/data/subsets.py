@@ -20,6 +20,8 @@ from toolkit.training.recipes.recipe import Recipe
 
 _SMALL_BATCH: Final = 8
 _STEPS: Final = 12  # of an epoch at least, where batches of 8 allow it
+_SHOWN: Final = 50_000  # images in all epochs of a tuning together: then fewer epochs do
+_EPOCHS: Final = 2  # at least
 _VALIDATED: Final = 500  # images after each epoch at least; at the end all of them are
 
 
@@ -56,22 +58,46 @@ def data_rows(dataset: Dataset, samples: Sequence[LabelledSample]) -> list[DataR
     ]
 
 
-def for_few_images(recipe: Recipe, samples: Sequence[LabelledSample], progress: Progress) -> Recipe:
+def for_so_many(
+    recipe: Recipe, samples: Sequence[LabelledSample], progress: Progress, *, batch_size: bool, epochs: bool
+) -> Recipe:
     """A recipe with a backbone, for the images there are.
 
     Where those for training are few, its batches are smaller, so that an epoch has steps enough to get somewhere; where
-    those for validation are many more, a share of them is looked at after each epoch.
+    those for validation are many more, a share of them is looked at after each epoch. Where those for training are
+    many, a recipe that adapts has fewer epochs.
+
+    Args:
+        batch_size, epochs: whether these are given, and stay as they are.
     """
     if not recipe.backbone:
         return recipe
     counts = Counter(sample.subset for sample in samples if not sample.reason)
-    train, settings = counts["train"], recipe.train
+    train = counts["train"]
+    if not epochs and recipe.adapt and recipe.backbone.tune != "none":
+        recipe = _fewer_epochs(recipe, train, progress)
+    return recipe if batch_size else _smaller_batches(recipe, train, counts["validation"], progress)
+
+
+def _fewer_epochs(recipe: Recipe, train: int, progress: Progress) -> Recipe:
+    settings = recipe.train
+    n = max(_EPOCHS, min(settings.epochs, -(-_SHOWN // train)))
+    if n >= settings.epochs:
+        return recipe
+    progress.line(
+        f"{n} epochs instead of {settings.epochs}: {train:,} images for training are many; --epochs N for more"
+    )
+    return replace(recipe, train=replace(settings, epochs=n))
+
+
+def _smaller_batches(recipe: Recipe, train: int, validation: int, progress: Progress) -> Recipe:
+    settings = recipe.train
     size = max(_SMALL_BATCH, min(settings.batch_size, train // _STEPS))
     if size < settings.batch_size:
         progress.line(f"batches of {size} instead of {settings.batch_size}: {train:,} images for training are few")
         settings = replace(settings, batch_size=size)
     most = max(_VALIDATED, train)
-    if not settings.validation_steps and counts["validation"] > 2 * most:
+    if not settings.validation_steps and validation > 2 * most:
         settings = replace(settings, validation_steps=-(-most // settings.batch_size))
     return replace(recipe, train=settings)
 

@@ -77,6 +77,22 @@ def assign_lite0(network: keras.Model, tensors: Mapping[str, npt.NDArray[Any]]) 
             layer.set_weights([np.transpose(kernel, (2, 3, 0, 1) if depthwise else (2, 3, 1, 0))])
 
 
+def lite0_tensors(network: keras.Model) -> dict[str, npt.NDArray[np.float32]]:
+    """The network's weights by PyTorch's names, in PyTorch's shapes: what `assign_lite0` takes."""
+    tensors: dict[str, npt.NDArray[np.float32]] = {}
+    for layer in network.layers:
+        prefix = _torch_name(layer.name) if layer.weights else ""
+        if isinstance(layer, keras.layers.BatchNormalization):
+            parts = ("weight", "bias", "running_mean", "running_var")
+            tensors |= {f"{prefix}.{part}": value for part, value in zip(parts, layer.get_weights(), strict=True)}
+        elif prefix:
+            depthwise = isinstance(layer, keras.layers.DepthwiseConv2D)
+            tensors[f"{prefix}.weight"] = np.transpose(
+                layer.get_weights()[0], (2, 3, 0, 1) if depthwise else (3, 2, 0, 1)
+            )
+    return tensors
+
+
 def _torch_name(name: str) -> str:
     """PyTorch's name of a layer.
 

@@ -35,6 +35,7 @@ class Networks:
         features: float32 (N, H, W, C) -> float32 (N, ...), what the layers above the backbone work on: its output,
             after a global pooling where that comes first.
         head: `features` -> what `network` gives; the layers above, which it shares with `network`.
+        above: the recipe's layers, those that `network` has above the backbone.
     """
 
     network: keras.Model
@@ -43,6 +44,7 @@ class Networks:
     backbone: keras.Model | None = None
     features: keras.Model | None = None
     head: keras.Model | None = None
+    above: tuple[Any, ...] = ()
 
 
 def build(recipe: Recipe, n_classes: int, *, seed: int, steps: int = 1) -> Networks:
@@ -62,7 +64,7 @@ def build(recipe: Recipe, n_classes: int, *, seed: int, steps: int = 1) -> Netwo
     shape = recipe.preprocess.shape
     backbone = features = head = augment = None
     try:
-        layers = [_layer(layer, n_classes, (seed, 1, i)) for i, layer in enumerate(recipe.layers)]
+        above = layers = [_layer(layer, n_classes, (seed, 1, i)) for i, layer in enumerate(recipe.layers)]
         if recipe.backbone:
             backbone = build_backbone(recipe.backbone, shape, seed=seed)
             pooled = int(recipe.layers[0].kind in _POOLED)
@@ -84,11 +86,10 @@ def build(recipe: Recipe, n_classes: int, *, seed: int, steps: int = 1) -> Netwo
     images = keras.Input(shape, dtype="uint8")
     values = keras.ops.cast(images, "float32")
     trainer = keras.Model(images, network(augment(values) if augment else values))
-    networks = Networks(network, trainer, augment, backbone, features, head)
-    if recipe.backbone:
-        compile_tuning(networks, recipe, "upper" if recipe.backbone.tune == "auto" else recipe.backbone.tune, steps)
-    else:
-        _compile(trainer, recipe, _optimizer(recipe, recipe.train.epochs * steps))
+    networks = Networks(network, trainer, augment, backbone, features, head, tuple(above))
+    if recipe.backbone and backbone:
+        tune_from(backbone, recipe.backbone, "upper" if recipe.backbone.tune == "auto" else recipe.backbone.tune)
+    compile_model(trainer, recipe, steps)
     return networks
 
 
@@ -101,17 +102,9 @@ def compile_head(networks: Networks, recipe: Recipe, steps: int) -> keras.Model:
     return networks.head
 
 
-def compile_tuning(networks: Networks, recipe: Recipe, depth: str, steps: int) -> int:
-    """Compile the trainer of a network with a backbone, as deep as `depth` says (see `backbone.tune_from`).
-
-    Returns:
-        The number of the backbone's layers that are trained.
-    """
-    assert networks.backbone is not None
-    assert recipe.backbone is not None
-    trained = tune_from(networks.backbone, recipe.backbone, depth)
-    _compile(networks.trainer, recipe, _optimizer(recipe, recipe.train.epochs * steps))
-    return trained
+def compile_model(model: keras.Model, recipe: Recipe, steps: int) -> None:
+    """Compile what is trained as the recipe's `[train]` says; `steps` are those of an epoch."""
+    _compile(model, recipe, _optimizer(recipe, recipe.train.epochs * steps))
 
 
 def probabilities(outputs: npt.NDArray[Any], output: Output) -> npt.NDArray[np.float32]:
