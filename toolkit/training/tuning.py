@@ -101,8 +101,9 @@ def _held(batches: Batches) -> Batches:
     row_bytes = int(np.prod(batches.shape)) * batches.dtype.itemsize
     if batches.n_images * row_bytes > _HELD:
         return batches
-    parts = [values for chunk, _ in batches.chunks(0) for values in chunk]
-    n = batches.n_images
+    values = np.concatenate([batch for chunk, _ in batches.chunks(0) for batch in chunk])
+    order = batches.order(0)
+    labels = batches.labels[order]
     return replace(
-        batches, source=Held(np.concatenate(parts)), rows=np.arange(n), labels=batches.labels[:n], steps=0, view=None
+        batches, source=Held(values), rows=np.arange(len(order)), labels=labels, steps=0, seed=None, view=None
     )

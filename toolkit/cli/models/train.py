@@ -71,12 +71,10 @@ def train(
     verbose: Verbose = False,
 ) -> None:
     """Train on folders of images: a network that has seen ImageNet, a documented one, or your own recipe."""
-    from toolkit.core.allocator import keep_freed_memory
     from toolkit.data.label_table import LabelTables
     from toolkit.data.walk import require_read
     from toolkit.training import train as training
 
-    keep_freed_memory()
     options = training.TrainOptions(
         labels=LabelTables.parse(labels or (), columns),
         strict=strict,

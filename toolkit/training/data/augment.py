@@ -112,7 +112,7 @@ def _toned(image: Images, layers: Sequence[Layer], random: np.random.Generator) 
     for layer in layers:
         if layer.kind == "RandomContrast":
             low, high = _limits(layer.arguments["factor"])
-            drawn = float(random.uniform(-abs(low), high))  # Keras takes both of two as distances from 1
+            drawn = float(random.uniform(-abs(low), high))  # a pair is of two distances from 1
             means = np.asarray(cv2.mean(image)[: image.shape[2]], np.float32)
             table = (_LEVELS - means) * (1 + drawn) + means
         else:
@@ -130,5 +130,5 @@ def _drawn(arguments: Mapping[str, Any], name: str, random: np.random.Generator)
 
 
 def _limits(factor: Any) -> tuple[float, float]:
-    low, high = factor if isinstance(factor, list | tuple) else (-factor, factor)
+    low, high = sorted(factor) if isinstance(factor, list | tuple) else (-abs(factor), abs(factor))
     return float(low), float(high)
