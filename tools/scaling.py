@@ -214,6 +214,7 @@ def page(found: Costs, planned: Simulated, merged: Simulated, n_shards: int, ray
         rows=f"{merged.n:,}",
         merge_seconds=f"{merged.seconds:,.0f}",
         merge_each=f"{merged.seconds / merged.n * 1e6:.1f}",
+        merge_million=hours(merged.seconds / merged.n * n_shards * 1e6),
         merge_peak=f"{merged.peak / 1e6:,.0f}",
     )
 

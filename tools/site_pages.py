@@ -16,6 +16,7 @@ ROOT: Final = Path(__file__).parent.parent
 ELSEWHERE: Final = {
     "README.md": "index.md",
     "models/README.md": "accuracies.md",
+    "tools/SCALING.md": "what-it-costs.md",
     "ARCHITECTURE.md": "architecture.md",
     "CONTRIBUTING.md": "contributing.md",
     "CHANGELOG.md": "changelog.md",
