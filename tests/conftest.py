@@ -12,6 +12,7 @@ import tarfile
 import tempfile
 import zipfile
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -162,3 +163,13 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFi
         return Done(code, *capfd.readouterr())
 
     return command
+
+
+@pytest.fixture
+def no_plots(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Reports that are written in this process have no plots and no measured speed, which take seconds."""
+    from toolkit.evaluation import report, report_page
+
+    monkeypatch.setattr(report, "write_plots", lambda *_: None)
+    monkeypatch.setattr(report, "write_page", partial(report_page.write_page, with_plots=False))
+    monkeypatch.setattr("toolkit.evaluation.evaluate._run_ms", lambda *_: 1.0)

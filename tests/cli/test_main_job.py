@@ -20,6 +20,8 @@ FAULTS = {
     "9500.jpg": "HTML",
     "notes.jpg": "text",
 }
+PLANTED = {"666", "11702", "10404", "9500", "10501", "10797", "Thumbs", "12", "12 (1)", "50", "5050", "33", "3333"}
+"""Stems of the files of PetImages that are no images, or the same image twice."""
 MAIN_JOB = """\
 toolkit split PetImages --ratio 0.9
 toolkit train PetImages-split
@@ -29,9 +31,16 @@ toolkit infer photos/ --out labels.csv"""
 
 @pytest.fixture(scope="module")
 def job(pet_images: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder in which the four lines of the main job have been run; every one ended with exit 0."""
+    """A folder in which the four lines of the main job have been run; every one ended with exit 0.
+
+    With every second image and all planted faults.
+    """
     folder = tmp_path_factory.mktemp("job")
-    shutil.copytree(pet_images, folder / "PetImages")
+    for kind in ("Cat", "Dog"):
+        (folder / "PetImages" / kind).mkdir(parents=True)
+        for i, path in enumerate(sorted((pet_images / kind).iterdir())):
+            if i % 2 == 0 or path.stem in PLANTED:
+                shutil.copy2(path, folder / "PetImages" / kind)
     photos = folder / "photos"
     for kind in ("Cat", "Dog"):
         (photos / kind).mkdir(parents=True)
@@ -64,7 +73,7 @@ def test_the_split_is_a_tree_of_whole_images(job: Path) -> None:
         n = counts["train", kind] + counts["validation", kind]
         assert counts["train", kind] == n * 9 // 10
     listed = rows(split / "split.csv")
-    assert len(listed) == 1211
+    assert len(listed) == sum(path.is_file() for path in (job / "PetImages").rglob("*")) > 600
     left_out = {row["path"]: row["reason"] for row in listed if not row["subset"]}
     assert any("Thumbs.db" in path for path in left_out)
     assert all(left_out.values())
@@ -145,7 +154,7 @@ print(json.dumps([len(paths), difference, top1, list(contract.labels)]))
     )
     assert done.returncode == 0, done.stderr
     n, difference, changed, labels = json.loads(done.stdout.splitlines()[-1])
-    assert n >= 100
+    assert n >= 50
     assert difference <= 1e-4
     assert changed == 0
     assert labels == ["Cat", "Dog"]

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from support import small
-from support.command_line import run_cli
+from support.command_line import Cli, run_cli
 from support.hostile_files import FILES
 
 from toolkit.images.spec import Preprocess
@@ -49,10 +49,10 @@ def test_infer_split_and_check_have_a_row_for_each(hostile: Path, tmp_path: Path
         assert {Path(row["path"]).name for row in csv.DictReader(file)} >= BAD
 
 
-def test_evaluate_has_a_row_for_each(hostile: Path, tmp_path: Path) -> None:
+def test_evaluate_has_a_row_for_each(hostile: Path, tmp_path: Path, no_plots: None, run: Cli) -> None:
     model = small.model(tmp_path / "model.onnx")
-    done = run_cli("evaluate", hostile, "--out", "reports", "--model", model, cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
+    done = run("evaluate", hostile, "--out", "reports", "--model", model)
+    assert done.code == 0, done.err
     with (tmp_path / "reports" / "predictions.csv").open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == 8 + len(BAD)

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from support import fitted_network
-from support.command_line import run_cli
+from support.command_line import Cli
 
 from toolkit.core.errors import UsageError
 from toolkit.evaluation.compare import compare, paired_difference
@@ -24,7 +24,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return place
 
 
-def test_side_by_side(folder: Path, tmp_path: Path) -> None:
+def test_side_by_side(folder: Path, tmp_path: Path, no_plots: None) -> None:
     images = folder / "images" / "fashion"
     good, small = compare(images, [folder / "good.onnx", folder / "small.onnx"], tmp_path)
     one, other = (pd.read_csv(tmp_path / name / "predictions.csv") for name in ("good", "small"))
@@ -89,19 +89,16 @@ def test_what_is_no_gate_is_refused(text: str) -> None:
         ("log_loss=0.5", 2, "there is no metric 'log_loss'"),
     ],
 )
-def test_gate_command(folder: Path, tmp_path: Path, gate: str, code: int, said: str) -> None:
-    done = run_cli(
-        *("evaluate", folder / "images" / "fashion", "--model", folder / "good.onnx", "--fail-under", gate),
-        cwd=tmp_path,
-    )
-    assert done.returncode == code, done.stderr
-    assert said in done.stderr
+def test_gate_command(folder: Path, tmp_path: Path, no_plots: None, run: Cli, gate: str, code: int, said: str) -> None:
+    done = run("evaluate", folder / "images" / "fashion", "--model", folder / "good.onnx", "--fail-under", gate)
+    assert done.code == code, done.err
+    assert said in done.err
     assert (tmp_path / "evaluation" / "report.html").is_file() == (code != 2)
 
 
-def test_compare_command(folder: Path, tmp_path: Path) -> None:
+def test_compare_command(folder: Path, tmp_path: Path, no_plots: None, run: Cli) -> None:
     models = [part for name in ("good", "small") for part in ("--model", folder / f"{name}.onnx")]
-    done = run_cli("evaluate", folder / "images" / "fashion", *models, cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
+    done = run("evaluate", folder / "images" / "fashion", *models)
+    assert done.code == 0, done.err
     assert (tmp_path / "evaluation" / "changed.csv").is_file()
-    assert "small  accuracy" in done.stderr
+    assert "small  accuracy" in done.err

@@ -113,7 +113,7 @@ def test_every_plot_is_a_image(evaluation: Evaluation, out: Path) -> None:
 
 @pytest.mark.parametrize("min_confidence", [0.0, 0.7])
 def test_infer_writes_the_same_report_and_rows(
-    images: Path, model: Path, tmp_path: Path, min_confidence: float
+    images: Path, model: Path, tmp_path: Path, no_plots: None, min_confidence: float
 ) -> None:
     data = tmp_path / "data"
     shutil.copytree(images, data)
@@ -139,7 +139,7 @@ def test_infer_writes_the_same_report_and_rows(
     assert (step.answered, step.correct) == (evaluation.report.support, evaluation.report.correct)
 
 
-def test_labels_are_matched_by_name(images: Path, tmp_path: Path) -> None:
+def test_labels_are_matched_by_name(images: Path, tmp_path: Path, no_plots: None) -> None:
     """A class missing on disk shifts nothing."""
     model = fitted_network.fit(tmp_path / "model.onnx", images)
     data = tmp_path / "data"

@@ -6,7 +6,6 @@ import csv
 import hashlib
 import shutil
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 
 import pytest
@@ -16,7 +15,6 @@ from support.crash import crash_points
 from toolkit.checking.check import check
 from toolkit.checking.outputs import outputs
 from toolkit.core.files import atomic_folder, atomic_write
-from toolkit.evaluation import report, report_page
 from toolkit.evaluation.report import evaluate
 from toolkit.exporting.export_folder import export_folder
 from toolkit.inference.infer import infer
@@ -84,14 +82,9 @@ def test_split(record_property: Record, mode: Mode, update: bool, tmp_path: Path
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["new", "replaced", "among others"])
-def test_evaluate_is_whole_or_nothing(
-    record_property: Record, kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(report, "write_plots", lambda *_: None)
-    monkeypatch.setattr(report, "write_page", partial(report_page.write_page, with_plots=False))
+def test_evaluate_is_whole_or_nothing(record_property: Record, kind: str, tmp_path: Path, no_plots: None) -> None:
     photos, out = small.folders(tmp_path / "photos", 2), tmp_path / "work" / "reports"
     first, second = small.model(tmp_path / "first.onnx"), small.model(tmp_path / "second.onnx", seed=5)
-    monkeypatch.setattr("toolkit.evaluation.evaluate._run_ms", lambda *_: 1.0)  # half a second for nothing
     evaluate(photos, first, tmp_path / "old")
     evaluate(photos, second, tmp_path / "expected")
     expected = (tmp_path / "expected" / "predictions.csv").read_bytes()

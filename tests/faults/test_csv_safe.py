@@ -6,7 +6,6 @@ import csv
 import shutil
 import threading
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
 import pytest
@@ -20,7 +19,6 @@ from toolkit.core.progress import SilentProgress
 from toolkit.core.text import no_formula, with_formula
 from toolkit.embedding.embed import embed
 from toolkit.embedding.feature_files import read_features
-from toolkit.evaluation import report, report_page
 from toolkit.evaluation.compare import compare
 from toolkit.evaluation.result import EvaluateOptions
 from toolkit.inference.infer import infer
@@ -125,9 +123,7 @@ def test_report_and_confusion_beside_a_table(photos: Path) -> None:
     assert "=Cat" in formulas(photos / "beside")["labels.report.csv"]
 
 
-def test_evaluate(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(report, "write_plots", lambda *_: None)  # they take seconds
-    monkeypatch.setattr(report, "write_page", partial(report_page.write_page, with_plots=False))
+def test_evaluate(photos: Path, no_plots: None) -> None:
     (photos / "tree").mkdir()
     (photos / "=Cat").rename(photos / "tree" / "=Cat")
     shutil.copytree(photos / "tree" / "=Cat", photos / "tree" / "@Dog")

@@ -19,7 +19,6 @@ from support.command_line import Cli, environment
 from support.disks import FILLER, leave, mounted
 
 from toolkit.core.files import atomic_write
-from toolkit.evaluation import report, report_page
 
 MODEL = ("--model", "model.onnx")
 SPLIT = ("--ratio", "0.5", "--update")
@@ -50,10 +49,7 @@ NEW_IMAGES = 24
 
 
 @pytest.fixture
-def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setattr(report, "write_plots", lambda *_: None)  # they take seconds
-    monkeypatch.setattr(report, "write_page", partial(report_page.write_page, with_plots=False))
-    monkeypatch.setattr("toolkit.evaluation.evaluate._run_ms", lambda *_: 1.0)
+def place(tmp_path: Path, no_plots: None) -> Path:
     small.model(tmp_path / "model.onnx")
     small.model(tmp_path / "other.onnx", seed=5)
     small.foreign_onnx(tmp_path / "foreign.onnx")

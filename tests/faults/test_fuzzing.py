@@ -17,7 +17,7 @@ from support.onnx_networks import contract
 
 from toolkit.training.recipes.recipe import available
 
-RUNS = {"header": 200_000, "contract": 200_000, "flatbuffers": 100_000, "protobuf": 100_000, "recipe": 40_000}
+RUNS = {"header": 100_000, "contract": 100_000, "flatbuffers": 50_000, "protobuf": 50_000, "recipe": 20_000}
 FAST = 1_000
 
 

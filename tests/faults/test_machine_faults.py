@@ -11,7 +11,6 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +23,6 @@ from support.train_crashes import RECIPE
 from support.two_at_once import ends_at_once
 
 from toolkit.core.errors import MachineError
-from toolkit.evaluation import report, report_page
 from toolkit.images import decode as decoding
 from toolkit.images.spec import Preprocess
 from toolkit.model_files.bundle import load_bundle
@@ -46,10 +44,7 @@ SPEC = Preprocess(height=8, width=8)
 
 
 @pytest.fixture
-def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setattr(report, "write_plots", lambda *_: None)  # they take seconds
-    monkeypatch.setattr(report, "write_page", partial(report_page.write_page, with_plots=False))
-    monkeypatch.setattr("toolkit.evaluation.evaluate._run_ms", lambda *_: 1.0)
+def place(tmp_path: Path, no_plots: None, monkeypatch: pytest.MonkeyPatch) -> Path:
     small.folders(tmp_path / "photos", 6)
     small.model(tmp_path / "model.onnx")
     monkeypatch.chdir(tmp_path)

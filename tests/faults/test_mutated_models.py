@@ -109,7 +109,7 @@ def onnx_seeds(folder: Path) -> dict[str, bytes]:
     return {name: (folder / name).read_bytes() for name in ("mean.onnx", "conv.onnx")}
 
 
-@pytest.mark.parametrize("n", [60, pytest.param(600, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("n", [40, pytest.param(300, marks=pytest.mark.slow)])
 def test_mutated_onnx_files(record_property: Record, n: int, tmp_path: Path) -> None:
     found = tried(damaged(onnx_seeds(tmp_path), n, seed=n), ".onnx", 16, tmp_path)
     record_property("cases", n)
@@ -118,7 +118,7 @@ def test_mutated_onnx_files(record_property: Record, n: int, tmp_path: Path) -> 
     assert found.total() == n
 
 
-@pytest.mark.parametrize("n", [60, pytest.param(600, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("n", [40, pytest.param(300, marks=pytest.mark.slow)])
 def test_mutated_tflite_files(record_property: Record, n: int, tmp_path: Path) -> None:
     pytest.importorskip("ai_edge_litert")
     found = tried(damaged({"tiny": TFLITE.read_bytes()}, n, seed=n), ".tflite", 16, tmp_path)

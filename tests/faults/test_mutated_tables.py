@@ -109,6 +109,9 @@ READERS: dict[str, tuple[Callable[[Path], object], int]] = {
     "bundle/data.csv": (lambda path: load_bundle(path.parent).rows(), 100),
     "bundle/bundle.json": (lambda path: load_bundle(path.parent), 100),
 }
+"""File -> what reads it, and how often it is mutated in the slow tests."""
+FAST = 0.2
+"""The share of them in the default tests."""
 
 
 def make(name: str) -> None:
@@ -137,16 +140,19 @@ def make(name: str) -> None:
         write_data_csv(path.parent / "data.csv", [DataRow("Cat/0.png", "Cat", "train", "", "0")])
 
 
+@pytest.mark.parametrize("share", [FAST, pytest.param(1.0, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("name", READERS)
-def test_mutations(record_property: Record, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_mutations(
+    record_property: Record, name: str, share: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     small.folders(tmp_path / "photos", 2)
     small.model(tmp_path / "model.onnx")
-    read, n = READERS[name]
+    read, n = READERS[name][0], round(share * READERS[name][1])
     make(name)
     read(Path(name))
     whole = Path(name).read_bytes()
-    rng = random.Random(name)
+    rng = random.Random(f"{name} {share}")
     codes = set()
     for _ in range(n):
         data = mutated(whole, rng)

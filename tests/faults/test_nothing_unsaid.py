@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from functools import partial
 from pathlib import Path
 
 import pytest
@@ -15,15 +14,12 @@ from support.command_line import Cli
 from toolkit.core.errors import InputError
 from toolkit.core.progress import SilentProgress
 from toolkit.data.thumbnail import thumbnail
-from toolkit.evaluation import report, report_page
 from toolkit.training.data.dataset import find_dataset
 
 
 @pytest.fixture
-def photos(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def photos(tmp_path: Path, no_plots: None) -> Path:
     """Images, and five files that are none."""
-    monkeypatch.setattr(report, "write_plots", lambda *_: None)  # they take seconds
-    monkeypatch.setattr(report, "write_page", partial(report_page.write_page, with_plots=False))
     root = small.folders(tmp_path / "photos", 6)
     for name in ("Cat/a.txt", "Cat/b.TXT", "Dog/c.mov", "Dog/Makefile", "Dog/d.txt"):
         (root / name).write_text("no image")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from functools import partial
 from pathlib import Path
 
 import pytest
@@ -12,15 +11,12 @@ from support.command_line import Cli
 
 from toolkit.core.errors import ModelError
 from toolkit.core.files import file_digest
-from toolkit.evaluation import report, report_page
 from toolkit.model_files.bundle import DataRow, load_bundle, write_data_csv
 
 
 @pytest.fixture
-def bundle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def bundle(tmp_path: Path, no_plots: None) -> Path:
     """A bundle that was trained on three of four images of each class."""
-    monkeypatch.setattr(report, "write_plots", lambda *_: None)
-    monkeypatch.setattr(report, "write_page", partial(report_page.write_page, with_plots=False))
     photos, folder = small.folders(tmp_path / "photos"), small.bundle(tmp_path / "model")
     small.model(folder / "model.onnx")
     files = sorted(photos.glob("*/*.png"))

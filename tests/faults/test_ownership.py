@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-from functools import partial
 from pathlib import Path
 
 import pytest
@@ -13,7 +12,6 @@ from support.command_line import Cli
 
 from toolkit.core.errors import InputError
 from toolkit.core.ownership import claim, has_columns, is_page
-from toolkit.evaluation import report, report_page
 from toolkit.evaluation.report import evaluate
 from toolkit.exporting.export_folder import export_folder
 from toolkit.training.workspace import check_out, is_of_training, prepare, publish
@@ -39,9 +37,7 @@ COMMANDS = {
 
 
 @pytest.fixture
-def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setattr(report, "write_plots", lambda *_: None)  # they take seconds
-    monkeypatch.setattr(report, "write_page", partial(report_page.write_page, with_plots=False))
+def place(tmp_path: Path, no_plots: None) -> Path:
     small.folders(tmp_path / "photos")
     small.model(tmp_path / "model.onnx")
     small.foreign_onnx(tmp_path / "foreign.onnx")

@@ -95,14 +95,3 @@ def test_no_command_reads_a_device_without_end(command: list[str], tmp_path: Pat
     assert done.returncode in (2, 3, 4, 8), done.stderr
     assert "not enough memory" not in done.stderr
     assert "/dev/zero" in done.stderr
-
-
-@pytest.fixture
-def no_plots(monkeypatch: pytest.MonkeyPatch) -> None:
-    """They take seconds."""
-    from functools import partial
-
-    from toolkit.evaluation import report, report_page
-
-    monkeypatch.setattr(report, "write_plots", lambda *_: None)
-    monkeypatch.setattr(report, "write_page", partial(report_page.write_page, with_plots=False))

@@ -6,7 +6,6 @@ import csv
 import os
 import subprocess
 import sys
-from functools import partial
 from pathlib import Path
 
 import pytest
@@ -14,7 +13,6 @@ from support import small
 from support.command_line import Cli, environment
 
 from toolkit.data.walk import is_unreadable_folder, walk
-from toolkit.evaluation import report, report_page
 
 COMMANDS = {
     "infer": ["infer", "photos", "--model", "model.onnx", "--out", "labels.csv"],
@@ -33,9 +31,7 @@ TABLES = {
 
 
 @pytest.fixture
-def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setattr(report, "write_plots", lambda *_: None)
-    monkeypatch.setattr(report, "write_page", partial(report_page.write_page, with_plots=False))
+def place(tmp_path: Path, no_plots: None) -> Path:
     small.folders(tmp_path / "photos", 5)
     small.model(tmp_path / "model.onnx")
     return tmp_path

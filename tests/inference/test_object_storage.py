@@ -360,7 +360,9 @@ def test_reading_ahead_is_bounded(monkeypatch: pytest.MonkeyPatch, quick: None) 
         assert server.most_at_once > 8
 
 
-def test_evaluate_of_a_bucket_takes_labels(run: Cli, photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_evaluate_of_a_bucket_takes_labels(
+    run: Cli, photos: Path, no_plots: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with moto(monkeypatch) as client:
         put(client, objects_of(photos))
         others = {"Cat": "Dog", "Dog": "Cat"}
@@ -375,7 +377,9 @@ def test_evaluate_of_a_bucket_takes_labels(run: Cli, photos: Path, monkeypatch: 
             assert Path("remote/confusion.csv").read_bytes() == Path("local/confusion.csv").read_bytes()
 
 
-def test_evaluate_split_and_merge_take_a_bucket(run: Cli, photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_evaluate_split_and_merge_take_a_bucket(
+    run: Cli, photos: Path, no_plots: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with moto(monkeypatch) as client:
         put(client, objects_of(photos))
         put(

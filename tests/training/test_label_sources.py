@@ -8,7 +8,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from support.command_line import run_cli
+from support.command_line import Cli, run_cli
 from support.result_files import write_image
 
 from toolkit.core.errors import InputError
@@ -129,13 +129,13 @@ def test_an_archive_is_unpacked_once_and_nothing_leads_out(sources: Path, tmp_pa
     assert unpacked(sources / "classes", tmp_path) == sources / "classes"
 
 
-def test_evaluate_takes_the_truth_from_a_table(sources: Path, tmp_path: Path) -> None:
+def test_evaluate_takes_the_truth_from_a_table(sources: Path, tmp_path: Path, no_plots: None, run: Cli) -> None:
     from support.onnx_networks import contract, write_mean_network
 
     write_mean_network(tmp_path / "model.onnx", contract(("Cat", "Dog", "Eel"), 32))
     labels = ("--labels", sources / "labels.csv", "--columns", "path,class")
     for name, data, more in (("a", sources / "classes", ()), ("b", sources / "flat", labels)):
-        done = run_cli("evaluate", data, "--model", "model.onnx", "--out", name, *more, cwd=tmp_path)
-        assert done.returncode == 0, done.stderr
+        done = run("evaluate", data, "--model", "model.onnx", "--out", name, *more)
+        assert done.code == 0, done.err
     one, two = ((tmp_path / name / "confusion.csv").read_text() for name in ("a", "b"))
     assert one == two
