@@ -54,7 +54,7 @@ def test_split(record_property: Record, mode: Mode, update: bool, tmp_path: Path
     options = SplitOptions(out=out, mode=mode, update=update)
 
     def make() -> None:
-        small.folders(source, 3)
+        small.folders(source, 2)
         if update:
             split(source, SplitOptions(out=out, mode=mode))
             for label in small.LABELS:

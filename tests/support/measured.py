@@ -70,7 +70,7 @@ class Ran:
 
 
 def run_measured(command: Sequence[str | Path], cwd: Path) -> Ran:
-    """Run a command to its end, and look at its memory fifty times a second."""
+    """Run a command to its end, and look at its memory twenty times a second."""
     with tempfile.TemporaryFile() as said:
         process = subprocess.Popen([*map(str, command)], cwd=cwd, stderr=said, env=environment())
         most = 0
@@ -80,7 +80,7 @@ def run_measured(command: Sequence[str | Path], cwd: Path) -> Ran:
                 break
             family = _family(process.pid)
             most = max(most, sum(map(_held, family)), *map(_highest, family))
-            time.sleep(0.02)
+            time.sleep(0.05)
         process.returncode = os.waitstatus_to_exitcode(status)
         said.seek(0)
         text = said.read().decode(errors="replace")
