@@ -53,7 +53,7 @@ epochs = 3
 """
 TOOLKIT = """#!/bin/sh
 case "$*" in
-    *--recipe*) ;;
+    *--recipe* | *--effort*) ;;
     train\\ *) set -- "$@" --recipe {recipe} ;;
 esac
 exec {python} -m toolkit "$@"
