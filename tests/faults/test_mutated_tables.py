@@ -152,7 +152,7 @@ def test_mutations(
     make(name)
     read(Path(name))
     whole = Path(name).read_bytes()
-    rng = random.Random(f"{name} {share}")
+    rng = random.Random(name)
     codes = set()
     for _ in range(n):
         data = mutated(whole, rng)
