@@ -134,6 +134,7 @@ def test_the_lines_run_again_and_give_the_same_bytes(job: Path) -> None:
 def test_onnx_and_keras_agree_on_real_photos(job: Path) -> None:
     script = """
 import json, pathlib, sys
+import numpy as np
 import keras
 from toolkit.model_files.contract_io import read_contract
 from toolkit.images.decode import decode
