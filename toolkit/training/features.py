@@ -89,9 +89,9 @@ def feature_rows(extractor: Extractor, decoded: Decoded, progress: Progress) -> 
         progress.finish()
 
 
-def answering(network: keras.Model) -> Any:
-    """A compiled function: uint8 images (N, H, W, C) -> what `network` gives when it is not trained."""
+def answering(network: keras.Model, dtype: npt.DTypeLike = np.uint8) -> Any:
+    """A compiled function: images or features of type `dtype` (N, ...) -> what `network` gives, not being trained."""
     return tf.function(
-        lambda images: network(tf.cast(images, tf.float32), training=False),
-        input_signature=[tf.TensorSpec((None, *network.input_shape[1:]), tf.uint8)],
+        lambda given: network(tf.cast(given, tf.float32), training=False),
+        input_signature=[tf.TensorSpec((None, *network.input_shape[1:]), tf.as_dtype(np.dtype(dtype)))],
     )

@@ -158,7 +158,7 @@ def _read_fields(arrays: Any) -> tuple[str, Fit]:
 
 def predict(network: keras.Model, batches: Batches) -> npt.NDArray[np.float32]:
     """What `network` gives for every image of `batches`, in order: float32 (N, units)."""
-    answer = answering(network)
+    answer = answering(network, batches.dtype)
     parts = [answer(images).numpy() for chunk, _ in batches.chunks(0) for images in chunk]
     return np.concatenate(parts).astype(np.float32, copy=False)
 

@@ -24,13 +24,13 @@ from toolkit.plotting import evaluation as plots
 from toolkit.plotting import training as training_plots
 from toolkit.plotting.style import save_png, style
 from toolkit.training.data.augment import augmentation
-from toolkit.training.data.batches import Batches, spread
+from toolkit.training.data.batches import Batches, Rows, spread
 from toolkit.training.data.dataset import Dataset
-from toolkit.training.fit import Fit, predict
+from toolkit.training.fit import Fit
 from toolkit.training.networks import keras_model as network
 from toolkit.training.networks.keras_model import Networks
 from toolkit.training.recipes.recipe import Recipe
-from toolkit.training.tuning import runs_apart
+from toolkit.training.tuning import answers, runs_apart
 from toolkit.training.workspace import BEST_WEIGHTS
 
 N_CHECK_IMAGES: Final = 128
@@ -44,11 +44,13 @@ def write_bundle(
     networks: Networks,
     fit: Fit,
     batches: tuple[Batches, Batches],
+    features: Rows | None = None,
 ) -> Bundle:
     """Write everything of the bundle into `folder`, `bundle.json` last.
 
     Args:
         batches: of the training subset and of the whole validation subset.
+        features: what `networks.features` makes of the rows of the batches, where that is known.
     """
     training, validation = batches
     net = networks.network
@@ -58,7 +60,7 @@ def write_bundle(
         net.load_weights(folder / BEST_WEIGHTS)
         kept = fit.best
     network.save(folder / bundles.MODEL_KERAS, net.save)
-    probabilities = network.probabilities(predict(net, validation), recipe.output)
+    probabilities = network.probabilities(answers(networks, recipe, validation, features), recipe.output)
     confusion = ConfusionMatrix(dataset.labels)
     confusion.add(validation.labels, probabilities.argmax(axis=1))
     figures = compute_report(confusion)

@@ -6,8 +6,10 @@ TensorFlow is imported while the images are decoded: either takes seconds, and t
 from __future__ import annotations
 
 import hashlib
+import os
 import time
 from dataclasses import asdict, dataclass, replace
+from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -25,6 +27,7 @@ from toolkit.model_files.bundle import Bundle, DataRow
 from toolkit.model_files.history import Epoch, read_history
 from toolkit.model_files.pretrained import find_lite0
 from toolkit.training import workspace
+from toolkit.training.data.batches import Rows
 from toolkit.training.data.dataset import Dataset, LabelledSample, find_dataset
 from toolkit.training.data.decode_cache import Decoded, decode_all
 from toolkit.training.data.input_size import adapted
@@ -185,18 +188,24 @@ def _train(
     say_limits(training, validation, recipe, progress)
     with fitting.devices(gpus, progress):
         networks = keras_model.build(recipe, len(dataset.labels), seed=recipe.train.seed, steps=training.n_steps)
+
+        @cache
+        def features() -> Rows:
+            apart = features_apart(networks, recipe)
+            return feature_rows(apart or KerasExtractor(networks.features), decoded, progress)
+
         fit = train_stages(
             networks,
             recipe,
             (training, validation),
-            lambda: feature_rows(
-                features_apart(networks, recipe) or KerasExtractor(networks.features), decoded, progress
-            ),
+            features,
             partial,
             progress,
         )
     whole = (training, replace(validation, steps=0))
-    bundle = save_bundle.write_bundle(partial, dataset, data_rows(dataset, samples), recipe, networks, fit, whole)
+    frozen = features() if fit.notes.get("tuned") == "none" else None
+    rows = data_rows(dataset, samples)
+    bundle = save_bundle.write_bundle(partial, dataset, rows, recipe, networks, fit, whole, frozen)
     return bundle, fit.epochs
 
 
@@ -212,6 +221,8 @@ def _begin(recipe: Recipe) -> BackgroundImport:
     lite0 = backbone is not None and backbone.name == "EfficientNetLite0"
     if backbone and lite0 and backbone.weights != "none":
         find_lite0(None if backbone.weights == "imagenet" else Path(backbone.weights))
+    # Its own allocator keeps what is free: clearing memory anew for each tensor would take a sixth of a training.
+    os.environ.setdefault("TF_CPU_ALLOCATOR_USE_BFC", "1")
     importing = BackgroundImport("toolkit.training.stages", "toolkit.training.save_bundle", purpose="training")
     if backbone and not lite0 and backbone.weights != "none":
         importing.wait()

@@ -15,7 +15,8 @@ import numpy.typing as npt
 import tensorflow as tf
 
 from toolkit.training.data.augment import Augmentation, augmentation
-from toolkit.training.data.batches import Batches, Held, Images
+from toolkit.training.data.batches import Batches, Held, Images, Rows
+from toolkit.training.fit import predict
 from toolkit.training.networks.backbone import tune_from
 from toolkit.training.networks.frozen import Frozen, frozen_features, frozen_lower
 from toolkit.training.networks.keras_model import Networks, compile_model
@@ -74,6 +75,20 @@ def features_apart(networks: Networks, recipe: Recipe) -> Frozen | None:
         return None
     assert networks.backbone is not None
     return frozen_features(networks.backbone)
+
+
+def answers(networks: Networks, recipe: Recipe, batches: Batches, features: Rows | None) -> npt.NDArray[np.float32]:
+    """What the finished network gives for every image, in order: float32 (N, units).
+
+    Args:
+        features: what `networks.features` makes of the rows of the batches, where that is known.
+    """
+    if features is not None:
+        return predict(networks.head, replace(batches, source=features))
+    apart = features_apart(networks, recipe)
+    if apart is None:
+        return predict(networks.network, batches)
+    return predict(networks.head, replace(batches, view=_View(recipe.preprocess.shape, None, apart)))
 
 
 def runs_apart(recipe: Recipe) -> bool:
