@@ -9,8 +9,10 @@ from ai_edge_litert.interpreter import Interpreter
 
 from toolkit.exporting import serving_graph
 from toolkit.exporting.formats import to_tflite
-from toolkit.exporting.formats.tflite_biases import DENSE, DEPTHWISE, _moved, with_corrected_biases
+from toolkit.exporting.formats.tflite_biases import _moved, with_corrected_biases
+from toolkit.exporting.formats.tflite_file import DENSE, DEPTHWISE, read
 from toolkit.exporting.formats.tflite_head import with_float_head
+from toolkit.exporting.formats.tflite_input import with_exact_input
 from toolkit.exporting.options import Quantize
 from toolkit.exporting.serving_graph import Network
 from toolkit.images.spec import Preprocess
@@ -34,12 +36,12 @@ def _run(
     return np.asarray(interpreter.get_tensor(target).copy())
 
 
-def _network(classes: int = 4) -> tuple[Network, Images]:
+def _network(classes: int = 4, rescaling: keras.layers.Layer | None = None) -> tuple[Network, Images]:
     """One whose rounded weights cost much, as the first rows of each kernel make the steps of the others coarse."""
     rng = np.random.default_rng(0)
     layers = [
         keras.Input((16, 16, 3)),
-        keras.layers.Rescaling(1 / 255),
+        rescaling or keras.layers.Rescaling(1 / 255),
         keras.layers.Conv2D(24, 3, padding="same", activation="relu"),
         keras.layers.DepthwiseConv2D(3, padding="same", activation="relu"),
         keras.layers.Conv2D(64, 1, activation="relu"),
@@ -56,6 +58,28 @@ def _network(classes: int = 4) -> tuple[Network, Images]:
     contract = Contract(labels=tuple("abcdefgh"[:classes]), preprocess=Preprocess(height=16, width=16))
     network = serving_graph.build(model, contract, Values.BYTES, Output.PROBABILITIES)
     return network, rng.integers(0, 256, (48, 16, 16, 3), np.uint8)
+
+
+@pytest.mark.parametrize(
+    ("scale", "offset", "goes"), [(1 / 255, 0, False), (1 / 128, -127 / 128, True), (1 / 127.5, -1, False)]
+)
+def test_scaling_goes_into_the_input_where_that_is_exact(scale: float, offset: float, *, goes: bool) -> None:
+    network, images_u8 = _network(rescaling=keras.layers.Rescaling(scale, offset))
+    int8 = to_tflite.convert(network, Quantize.INT8, images_u8)
+    exact = to_tflite.convert(network, None, takes_float=True)
+    changed = with_exact_input(int8)
+    assert (changed != int8) == goes
+    assert len(read(int8).subgraphs[0].operators) - len(read(changed).subgraphs[0].operators) == goes * (
+        1 + bool(offset)
+    )
+    given = Interpreter(model_content=changed).get_input_details()[0]
+    assert given["dtype"] == np.uint8
+    if goes:
+        assert given["quantization"] == pytest.approx((scale, round(-offset / scale)), rel=1e-5)
+    expected = _run(exact, images_u8, dtype=np.float32)
+    before, after = (np.abs(_run(file, images_u8, dtype=np.uint8) - expected).mean() for file in (int8, changed))
+    assert after <= before * (1.01 if offset == 0 else 1)
+    assert with_exact_input(exact) == exact
 
 
 def test_the_corrected_file_is_nearer_to_the_float_one() -> None:

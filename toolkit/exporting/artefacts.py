@@ -21,6 +21,8 @@ from toolkit.exporting.export_folder import REPORT_JSON, export_folder
 from toolkit.exporting.formats import quantize_onnx, to_onnx, to_savedmodel, to_tflite
 from toolkit.exporting.formats.tflite_biases import with_corrected_biases
 from toolkit.exporting.formats.tflite_head import with_float_head
+from toolkit.exporting.formats.tflite_input import with_exact_input
+from toolkit.exporting.formats.tflite_weights import with_weights_rounded_together
 from toolkit.exporting.kit import KIT, write_kit
 from toolkit.exporting.load import ExportSource, open_model
 from toolkit.exporting.options import ExportOptions, Format, Quantize
@@ -166,10 +168,14 @@ def _writers(source: ExportSource, kind: Format, options: ExportOptions) -> Iter
         yield False, partial(to_savedmodel.save, source.network)
     else:
         flat = to_tflite.convert(source.network, options.quantize, calibration)
-        yield False, partial(to_tflite.save, flat)
-        if calibration is not None:
+        if calibration is None:
+            yield False, partial(to_tflite.save, flat)
+        else:
+            flat = with_exact_input(flat)
+            yield False, partial(to_tflite.save, flat)
             exact = to_tflite.convert(source.network, None, takes_float=True)
-            corrected = with_corrected_biases(flat, exact, calibration[:N_MEANS])
+            together = with_weights_rounded_together(flat, exact, calibration)
+            corrected = with_corrected_biases(together, exact, calibration[:N_MEANS])
             yield False, partial(to_tflite.save, corrected)
             if (mixed := with_float_head(corrected, exact)) is not None:
                 yield True, partial(to_tflite.save, mixed)

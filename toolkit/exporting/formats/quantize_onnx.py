@@ -14,6 +14,7 @@ import onnx
 from onnx import numpy_helper
 
 from toolkit.exporting.calibration import Calibration, Means, Ranges, observe
+from toolkit.exporting.formats.onnx_weights import rounded_together, with_weights
 from toolkit.exporting.serving_graph import Images
 
 # What an edge runtime computes in integers. Scaling before it and softmax or sigmoid behind it stay float32.
@@ -40,9 +41,10 @@ def to_int8(model: onnx.ModelProto, images_u8: Images) -> Iterator[tuple[Calibra
     """Weights and activations in int8, weights per output channel; one file for each way to choose the ranges.
 
     Weights take 7 bits of the 8: x86-64 without VNNI adds two products in 16 bits, and with 8 bits that saturates, so
-    that a file that is right on one processor is wrong on the next. Activations are unsigned, which is what x86-64
-    multiplies with. The logits are not rounded: 256 steps of them are too few for softmax. Rounding moves the mean of a
-    channel; the bias takes that back (Nagel et al., "Data-Free Quantization", arXiv:1906.04721, section 4.2).
+    that a file that is right on one processor is wrong on the next. They are rounded together, which makes up for the
+    bit. Activations are unsigned, which is what x86-64 multiplies with. The logits are not rounded: 256 steps of them
+    are too few for softmax. Rounding moves the mean of a channel; the bias takes that back (Nagel et al., "Data-Free
+    Quantization", arXiv:1906.04721, section 4.2).
 
     Args:
         model: the float32 graph with the contract's input.
@@ -57,10 +59,11 @@ def to_int8(model: onnx.ModelProto, images_u8: Images) -> Iterator[tuple[Calibra
         quant_pre_process(folder / "plain.onnx", folder / "prepared.onnx", skip_symbolic_shape=True)
         prepared = onnx.load(folder / "prepared.onnx")
         observer = observe(prepared, _INTEGER, images_u8, folder)
-        rounded = _quantized(prepared, observer.ranges(Calibration.MINMAX), folder)
-        corrected = with_corrected_biases(prepared, rounded, observer.means())
+        nearest = _quantized(prepared, observer.ranges(Calibration.MINMAX), folder)
+        weights = rounded_together(prepared, nearest, images_u8)
+        corrected = with_corrected_biases(prepared, with_weights(nearest, weights), observer.means())
         for calibration in Calibration:
-            yield calibration, _quantized(corrected, observer.ranges(calibration), folder)
+            yield calibration, with_weights(_quantized(corrected, observer.ranges(calibration), folder), weights)
 
 
 def _quantized(model: onnx.ModelProto, ranges: Ranges, folder: Path) -> onnx.ModelProto:

@@ -9,10 +9,9 @@ from __future__ import annotations
 
 from typing import Any
 
-import flatbuffers
 import numpy as np
 
-from toolkit.exporting.formats.tflite_biases import DENSE
+from toolkit.exporting.formats.tflite_file import DENSE, operator_code, packed, read
 
 
 def with_float_head(int8: bytes, float32: bytes) -> bytes | None:
@@ -24,7 +23,7 @@ def with_float_head(int8: bytes, float32: bytes) -> bytes | None:
     """
     from tensorflow.lite.python import schema_py_generated as schema
 
-    rounded, exact = (schema.ModelT.InitFromPackedBuf(content, 0) for content in (int8, float32))
+    rounded, exact = read(int8), read(float32)
     at, at_exact = _last_dense(rounded), _last_dense(exact)
     if at is None or at_exact is None:
         return None
@@ -45,19 +44,13 @@ def with_float_head(int8: bytes, float32: bytes) -> bytes | None:
         for named in signature.outputs:
             named.tensorIndex = new if named.tensorIndex == old else named.tensorIndex
     _drop_unused(rounded)
-    builder = flatbuffers.Builder(len(int8) + 65536)
-    builder.Finish(rounded.Pack(builder), b"TFL3")
-    return bytes(builder.Output())
+    return packed(rounded)
 
 
 def _last_dense(model: Any) -> int | None:
     operators = model.subgraphs[0].operators
-    kinds = [_kind(model.operatorCodes[operator.opcodeIndex]) for operator in operators]
+    kinds = [operator_code(model.operatorCodes[operator.opcodeIndex]) for operator in operators]
     return max((at for at, kind in enumerate(kinds) if kind == DENSE), default=None)
-
-
-def _kind(code: Any) -> int:
-    return int(max(code.builtinCode, code.deprecatedBuiltinCode))
 
 
 def _drop_unused(model: Any) -> None:
@@ -91,7 +84,7 @@ class _Taken:
     def operator(self, operator: Any) -> Any:
         """The source's operator, with the other model's numbers."""
         code = self._source.operatorCodes[operator.opcodeIndex]
-        operator.opcodeIndex = self.opcode(_kind(code), code.version)
+        operator.opcodeIndex = self.opcode(operator_code(code), code.version)
         operator.inputs = np.array([self.tensor(int(at)) for at in operator.inputs], np.int32)
         operator.outputs = np.array([self.tensor(int(at)) for at in operator.outputs], np.int32)
         return operator
@@ -100,7 +93,7 @@ class _Taken:
         """The number of an operator's code, added where it is new."""
         codes = self._into.operatorCodes
         for n, code in enumerate(codes):
-            if _kind(code) == kind and code.version == version:
+            if operator_code(code) == kind and code.version == version:
                 return n
         new = type(codes[0])()
         new.deprecatedBuiltinCode, new.builtinCode, new.version = min(kind, 127), kind, version

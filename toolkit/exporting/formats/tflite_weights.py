@@ -1,0 +1,86 @@
+"""The weights of an int8 TFLite file, rounded together (see `weight_rounding`)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from toolkit.exporting.formats.tflite_file import (
+    CONV,
+    DEPTHWISE,
+    Array,
+    Layer,
+    activations,
+    packed,
+    read,
+    stored,
+    weighted_layers,
+)
+from toolkit.exporting.formats.weight_rounding import N_IMAGES, WIDEST, Window, moments, rounded, same_padding
+from toolkit.exporting.serving_graph import Images
+
+
+def with_weights_rounded_together(int8: bytes, float32: bytes, images_u8: Images) -> bytes:
+    """The int8 file with other weights in its convolutions; as it is where the two files do not have the same layers.
+
+    Args:
+        int8: the file.
+        float32: the same network, converted the same way but for the numbers; takes float32 images.
+        images_u8: (N, H, W, C), images that the network was trained on.
+    """
+    model, exact = read(int8), read(float32)
+    layers, originals = weighted_layers(model), weighted_layers(exact)
+    if [layer.kind for layer in layers] != [layer.kind for layer in originals]:
+        return int8
+    convolutions = [at for at, layer in enumerate(originals) if layer.kind in (CONV, DEPTHWISE)]
+    shapes = {at: tuple(exact.subgraphs[0].tensors[originals[at].weight].shape) for at in convolutions}
+    sums: dict[int, Array] = {}
+    rng = np.random.default_rng(0)
+    for seen in activations(float32, sorted({originals[at].source for at in convolutions}), images_u8[:N_IMAGES]):
+        for at in convolutions:
+            values = seen[originals[at].source]
+            window = _window(originals[at], shapes[at], values.shape)
+            if window is not None and window.width(values.shape[3]) <= WIDEST:
+                sums[at] = sums.get(at, 0) + moments(values, window, rng)
+    changed: set[int] = set()
+    for at, moment in sums.items():
+        target = model.subgraphs[0].tensors[layers[at].weight]
+        original = exact.subgraphs[0].tensors[originals[at].weight]
+        if target.buffer in changed or tuple(target.shape) != shapes[at] or not target.quantization:
+            continue
+        changed.add(target.buffer)
+        depthwise = layers[at].kind == DEPTHWISE
+        weights = stored(exact, original, np.float32)  # (O, height, width, I), depthwise (1, height, width, O)
+        weights = np.moveaxis(weights, -1, 0) if depthwise else weights
+        grouped = weights.reshape(len(moment), -1, moment.shape[1])
+        scales = np.asarray(target.quantization.scale, np.float64)
+        scales = np.broadcast_to(scales, len(weights)).reshape(grouped.shape[:2])
+        steps = rounded(grouped, scales, moment, 127).reshape(weights.shape)
+        steps = np.moveaxis(steps, 0, -1) if depthwise else steps
+        model.buffers[target.buffer].data = np.ascontiguousarray(steps).view(np.uint8).ravel()
+    return packed(model)
+
+
+def _window(layer: Layer, weights: tuple[int, ...], seen: tuple[int, ...]) -> Window | None:
+    """What a convolution looks at in an input (N, H, W, C); None where the channels are in groups but not one each."""
+    options: Any = layer.options
+    depthwise = layer.kind == DEPTHWISE
+    if not depthwise and weights[3] != seen[3]:
+        return None
+    kernel, strides = weights[1:3], (options.strideH, options.strideW)
+    dilations = (options.dilationHFactor, options.dilationWFactor)
+    axes = list(zip(seen[1:3], kernel, strides, dilations, strict=True))
+    if options.padding == 0:  # SAME
+        places = [same_padding(*axis) for axis in axes]
+    else:
+        places = [(0, (size - (kernel - 1) * dilation - 1) // stride + 1) for size, kernel, stride, dilation in axes]
+    before, size = zip(*places, strict=True)
+    return Window(
+        kernel=(kernel[0], kernel[1]),
+        strides=strides,
+        dilations=dilations,
+        before=before,
+        size=size,
+        groups=seen[3] if depthwise else 1,
+    )
