@@ -5,12 +5,12 @@ from __future__ import annotations
 import keras
 import numpy as np
 import pytest
-from ai_edge_litert.interpreter import Interpreter
+from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
 from toolkit.exporting import serving_graph
 from toolkit.exporting.formats import to_tflite
 from toolkit.exporting.formats.tflite_biases import _moved, with_corrected_biases
-from toolkit.exporting.formats.tflite_file import DENSE, DEPTHWISE, read
+from toolkit.exporting.formats.tflite_file import DENSE, DEPTHWISE, read, weighted_layers
 from toolkit.exporting.formats.tflite_head import with_float_head
 from toolkit.exporting.formats.tflite_input import with_exact_input
 from toolkit.exporting.options import Quantize
@@ -61,25 +61,40 @@ def _network(classes: int = 4, rescaling: keras.layers.Layer | None = None) -> t
 
 
 @pytest.mark.parametrize(
-    ("scale", "offset", "goes"), [(1 / 255, 0, False), (1 / 128, -127 / 128, True), (1 / 127.5, -1, False)]
+    ("scale", "offset", "fits"), [(1 / 255, 0, False), (1 / 128, -127 / 128, True), (1 / 127.5, -1, False)]
 )
-def test_scaling_goes_into_the_input_where_that_is_exact(scale: float, offset: float, *, goes: bool) -> None:
+def test_scaled_images_keep_each_step_of_a_byte(scale: float, offset: float, *, fits: bool) -> None:
     network, images_u8 = _network(rescaling=keras.layers.Rescaling(scale, offset))
+    images_u8[0, 0, 0] = 0, 255, 127
     int8 = to_tflite.convert(network, Quantize.INT8, images_u8)
     exact = to_tflite.convert(network, None, takes_float=True)
     changed = with_exact_input(int8)
-    assert (changed != int8) == goes
-    assert len(read(int8).subgraphs[0].operators) - len(read(changed).subgraphs[0].operators) == goes * (
-        1 + bool(offset)
-    )
+    assert (changed != int8) == fits
+    assert with_exact_input(exact) == exact
+    if not fits:
+        return
     given = Interpreter(model_content=changed).get_input_details()[0]
-    assert given["dtype"] == np.uint8
-    if goes:
-        assert given["quantization"] == pytest.approx((scale, round(-offset / scale)), rel=1e-5)
+    assert (given["dtype"], given["quantization"]) == (np.uint8, (1.0, 0))
+    shades_u8 = np.arange(256, dtype=np.uint8).repeat(3).reshape(1, 16, 16, 3)
+    steps = [len(np.unique(_scaled(file, shades_u8))) for file in (int8, changed)]
+    assert steps[0] < 256
+    assert steps[1] == 256
     expected = _run(exact, images_u8, dtype=np.float32)
     before, after = (np.abs(_run(file, images_u8, dtype=np.uint8) - expected).mean() for file in (int8, changed))
-    assert after <= before * (1.01 if offset == 0 else 1)
-    assert with_exact_input(exact) == exact
+    assert after <= before
+
+
+def _scaled(model: bytes, images_u8: Images) -> np.ndarray[tuple[int, ...], np.dtype[np.int8]]:
+    """What the first layer with weights is given."""
+    interpreter = Interpreter(
+        model_content=model,
+        experimental_op_resolver_type=OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES,
+        experimental_preserve_all_tensors=True,
+    )
+    interpreter.allocate_tensors()
+    interpreter.set_tensor(interpreter.get_input_details()[0]["index"], images_u8)
+    interpreter.invoke()
+    return np.asarray(interpreter.get_tensor(weighted_layers(read(model))[0].source))
 
 
 def test_the_corrected_file_is_nearer_to_the_float_one() -> None:

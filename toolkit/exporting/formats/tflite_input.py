@@ -1,8 +1,8 @@
-"""An int8 TFLite file whose images are scaled by what their bytes stand for, without rounding.
+"""An int8 TFLite file whose images are scaled without rounding.
 
-A network begins with a product and a sum, such as (x - 127) / 128. In integers both would round, and the converter's
-range of the product is wider than needed. Where the scaled values are bytes again, the input says so by its scale and
-zero point, and the operations go.
+A network begins with a product and a sum, such as (x - 127) / 128. The converter gives the product a wider range than
+bytes need, so that neighbouring bytes become the same step. Where the scaled values are bytes again, each tensor on the
+way there can hold them exactly: its scale is the product so far, its zero point what a byte of 0 became.
 """
 
 from __future__ import annotations
@@ -16,39 +16,42 @@ from toolkit.exporting.formats.tflite_file import dequantized, operator_code, pa
 
 _QUANTIZE, _ADD, _MUL, _SUB = 114, 0, 18, 41
 _EXACT: Final = 1e-5  # by which a scale may differ, as a share; a zero point by so many steps
+_LOWEST: Final = -128  # the int8 of a byte of 0
 
 
 def with_exact_input(int8: bytes) -> bytes:
-    """The file without the scaling at its start; as it is where that is not the same to the bit.
+    """The file with steps of one byte up to the first layer; as it is where the scaled values are no bytes.
 
     Args:
-        int8: it takes uint8 images.
+        int8: it takes uint8 images, 0..255, by a scale of 1.
     """
     model = read(int8)
     graph = model.subgraphs[0]
     first = graph.operators[0]
     if operator_code(model.operatorCodes[first.opcodeIndex]) != _QUANTIZE or first.inputs[0] != graph.inputs[0]:
         return int8
-    factor, offset, n_operations, scaled = 1.0, 0.0, 0, int(first.outputs[0])
-    for operation, number, target in _scalings(model, scaled):
+    factor, offset = 1.0, 0.0
+    on_the_way: list[tuple[Any, float, float]] = []
+    for operation, number, target in _scalings(model, int(first.outputs[0])):
         if operation == _MUL:
             factor, offset = factor * number, offset * number
         else:
             offset += number if operation == _ADD else -number
-        n_operations, scaled = n_operations + 1, target
-    last = graph.tensors[scaled].quantization
-    if not n_operations or factor <= 0:
+        if factor <= 0:
+            return int8
+        on_the_way.append((graph.tensors[target].quantization, factor, _LOWEST - offset / factor))
+    if len(on_the_way) < 2 or not all(_is_a_step(zero) for _, _, zero in on_the_way):
         return int8
-    zero = -offset / factor
-    promised = np.array([factor, zero - 128])
-    found = np.array([last.scale[0], last.zeroPoint[0]], np.float64)
-    if np.abs(found / promised - 1)[0] > _EXACT or abs(found[1] - promised[1]) > _EXACT * 256:
+    known, factor, zero = on_the_way.pop()
+    if abs(known.scale[0] / factor - 1) > _EXACT or known.zeroPoint[0] != round(zero):
         return int8
-    given = graph.tensors[graph.inputs[0]].quantization
-    given.scale, given.zeroPoint = np.array([last.scale[0]], np.float32), np.array([round(zero)], np.int64)
-    first.outputs = np.array([scaled], np.int32)
-    graph.operators = [first, *graph.operators[1 + n_operations :]]
+    for known, factor, zero in on_the_way:
+        known.scale, known.zeroPoint = np.array([factor], np.float32), np.array([round(zero)], np.int64)
     return packed(model)
+
+
+def _is_a_step(zero: float) -> bool:
+    return abs(zero - round(zero)) < _EXACT * 256 and _LOWEST <= round(zero) < -_LOWEST
 
 
 def _scalings(model: Any, tensor: int) -> Iterator[tuple[int, float, int]]:
