@@ -33,7 +33,7 @@ IMAGES: Final = ROOT / "docs" / "images"
 WIDTH: Final = 112
 SESSION: Final = (
     "toolkit split fashion --ratio 0.9",
-    "toolkit train fashion-split --effort quick",
+    "toolkit train fashion-split",
     "toolkit export model --onnx",
     "toolkit infer fashion-split/validation --out labels.csv",
     "head -n 4 labels.csv | cut -d , -f 1-5",

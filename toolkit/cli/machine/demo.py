@@ -35,7 +35,7 @@ class DemoStep:
 
 STEPS: Final = (
     DemoStep(why="split the class folders", arguments=("split", IMAGES, "--ratio", "0.8", "--out", "data")),
-    DemoStep(why="train on them", arguments=("train", "data", "--effort", "quick")),
+    DemoStep(why="train on them", arguments=("train", "data")),
     DemoStep(why="export it, each file verified", arguments=("export", "model", "--onnx", "--tflite")),
     DemoStep(why="label the held-out images", arguments=("infer", "data/validation", "--out", "labels.csv")),
     DemoStep(why="report on them", arguments=("evaluate", "data/validation", "--out", "report")),
