@@ -228,7 +228,7 @@ def test_classes_that_are_small_or_out_of_balance(pet_images: Path, tmp_path: Pa
         for path in photos(pet_images / label)[:n]:
             shutil.copy(path, tmp_path / "pets" / label)
     counts = check(tmp_path / "pets").counts()
-    assert counts["few_pictures"] == counts["imbalance"] == 1
+    assert counts["few_images"] == counts["imbalance"] == 1
 
 
 def test_the_page_escapes_hostile_names(pet_images: Path, tmp_path: Path) -> None:

@@ -152,7 +152,7 @@ def _parted(file: SourceFile) -> SourceFile:
     folders = file.name.split("/")[1:-1]
     if not file.label or not folders:
         return replace(file, label="", problem=file.problem or Problem(NO_CLASS, "lies in no class folder"))
-    return replace(file, label=folders[0], part=subset_of(file.label))
+    return replace(file, label=folders[0], subset=subset_of(file.label))
 
 
 def _look_at_all(source: Source, options: CheckOptions, progress: Progress) -> list[_Seen]:
@@ -184,7 +184,7 @@ def _look_at(file: SourceFile, load: Load, limits: Limits) -> _Seen:
 
 def _finding(kind: str, one: _Seen, detail: str, value: float | None = None, partner: str = "") -> Finding:
     shown = "" if value is None else f"{value:.3f}"
-    return Finding(kind, one.file.name, partner, shown, detail, one.file.label, one.file.part)
+    return Finding(kind, one.file.name, partner, shown, detail, one.file.label, one.file.subset)
 
 
 def _unusable(one: _Seen) -> Iterator[Finding]:
@@ -221,8 +221,8 @@ def _alike(first: _Seen, second: _Seen, kind: str, value: float) -> Iterator[Fin
         yield _finding("two_labels", second, detail, value, a.name)
     else:
         yield _finding(kind, second, f"{what} {printable(a.name)}", value, a.name)
-    if a.part != b.part:
-        yield _finding("leak", second, f"{what} {printable(a.name)}, in {b.part} and {a.part}", value, a.name)
+    if a.subset != b.subset:
+        yield _finding("leak", second, f"{what} {printable(a.name)}, in {b.subset} and {a.subset}", value, a.name)
 
 
 def _odd(readable: Sequence[_Seen], options: CheckOptions) -> Iterator[Finding]:
@@ -256,7 +256,7 @@ def _classes(classes: Counter[str], options: CheckOptions) -> Iterator[Finding]:
     for label, n in classes.items():
         if n < options.few:
             yield Finding(
-                "few_pictures", label, "", str(n), f"{counted(n, 'image')}, fewer than {options.few:,}", label
+                "few_images", label, "", str(n), f"{counted(n, 'image')}, fewer than {options.few:,}", label
             )
         if n * options.imbalance <= largest:
             detail = f"{counted(n, 'image')}, the largest class has {largest:,}"

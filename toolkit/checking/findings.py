@@ -39,7 +39,7 @@ KINDS: Final[dict[str, str]] = {
     "blank": "nearly blank",
     "blurred": "blurred",
     "grey": "grey among colour",
-    "few_pictures": "classes with too few images",
+    "few_images": "classes with too few images",
     "imbalance": "classes far smaller than the largest",
     SUSPECTED: "labels that a model finds wrong (--model)",
 }
@@ -57,7 +57,7 @@ class Finding:
         value: the measure that was judged, "" where there is none.
         detail: the finding in a sentence.
         label: its class.
-        part: "train", "validation" or "test" in a split tree, else "".
+        subset: "train", "validation" or "test" in a split tree, else "".
     """
 
     kind: str
@@ -66,7 +66,7 @@ class Finding:
     value: str = ""
     detail: str = ""
     label: str = ""
-    part: str = ""
+    subset: str = ""
 
 
 COLUMNS: Final = tuple(field.name for field in fields(Finding))

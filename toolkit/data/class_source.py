@@ -66,7 +66,7 @@ class SourceFile:
         size: bytes.
         mtime_ns: modification time in nanoseconds.
         problem: why it is not even read, or None.
-        part: "train", "validation" or "test" where the source is split already (see `open_source`), else "".
+        subset: "train", "validation" or "test" where the source is split already (see `open_source`), else "".
         within: its place within its class, where that is not the name without its first folder.
     """
 
@@ -75,7 +75,7 @@ class SourceFile:
     size: int
     mtime_ns: int
     problem: Problem | None = None
-    part: str = ""
+    subset: str = ""
     within: str = ""
 
 

@@ -118,8 +118,6 @@ def train(data: Path, options: TrainOptions, progress: Progress = SILENT) -> Tra
     """
     began = time.perf_counter()
     recipe = with_options(options)
-    if options.recipe is None:
-        progress.line(f"recipe {recipe.name} (none was given): {recipe.title}; others: toolkit recipe list")
     cache_dir = options.cache_dir or default_cache_dir()
     dataset, recipe = _dataset(unpacked(data, cache_dir, progress), recipe, options, progress)
     check_classes(recipe, len(dataset.labels))
@@ -164,6 +162,8 @@ def train(data: Path, options: TrainOptions, progress: Progress = SILENT) -> Tra
 def _dataset(root: Path, recipe: Recipe, options: TrainOptions, progress: Progress) -> tuple[Dataset, Recipe]:
     """The images, and the recipe as it suits them."""
     dataset = find_dataset(root, recipe.labels, tables=options.labels, strict=options.strict, progress=progress)
+    if options.recipe is None:
+        progress.line(f"recipe {recipe.name} (none was given): {recipe.title}; others: toolkit recipe list")
     return dataset, recipe if options.image_size else adapted(recipe, dataset, progress)
 
 
