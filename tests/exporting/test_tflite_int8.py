@@ -8,11 +8,13 @@ import pytest
 from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
 from toolkit.exporting import serving_graph
+from toolkit.exporting.calibration import Calibration
 from toolkit.exporting.formats import to_tflite
-from toolkit.exporting.formats.tflite_biases import _moved, with_corrected_biases
-from toolkit.exporting.formats.tflite_file import DENSE, DEPTHWISE, read, weighted_layers
-from toolkit.exporting.formats.tflite_head import with_float_head
-from toolkit.exporting.formats.tflite_input import with_exact_input
+from toolkit.exporting.formats.tflite_int8.biases import _moved, channel_means, with_corrected_biases
+from toolkit.exporting.formats.tflite_int8.file import DENSE, DEPTHWISE, read, weighted_layers
+from toolkit.exporting.formats.tflite_int8.head import with_float_head
+from toolkit.exporting.formats.tflite_int8.input import with_exact_input
+from toolkit.exporting.formats.tflite_int8.quantize import to_int8
 from toolkit.exporting.options import Quantize
 from toolkit.exporting.serving_graph import Network
 from toolkit.images.spec import Preprocess
@@ -101,12 +103,39 @@ def test_the_corrected_file_is_nearer_to_the_float_one() -> None:
     network, images_u8 = _network()
     int8 = to_tflite.convert(network, Quantize.INT8, images_u8)
     exact = to_tflite.convert(network, None, takes_float=True)
-    corrected = with_corrected_biases(int8, exact, images_u8)
+    corrected = with_corrected_biases(int8, exact, channel_means(exact, images_u8))
     expected = _run(exact, images_u8, dtype=np.float32)
     before, after = (np.abs(_run(file, images_u8, dtype=np.uint8) - expected).mean() for file in (int8, corrected))
     assert corrected != int8
     assert after < before
-    assert with_corrected_biases(int8, _other(network.contract), images_u8) == int8
+    other = _other(network.contract)
+    assert with_corrected_biases(int8, other, channel_means(other, images_u8)) == int8
+
+
+def test_percentile_ranges_leave_out_what_is_rare() -> None:
+    """A few bright pixels of one image make values that no other does."""
+    network, images_u8 = _network()
+    images_u8 = np.tile((images_u8 // 8 + 100).astype(np.uint8), (10, 1, 1, 1))
+    images_u8[7, 0, 0] = 255
+    ranges = []
+    for calibration in (Calibration.MINMAX, Calibration.PERCENTILE):
+        model = read(to_tflite.convert(network, Quantize.INT8, images_u8, calibration=calibration))
+        targets = [model.subgraphs[0].tensors[layer.target] for layer in weighted_layers(model)]
+        ranges.append([float(tensor.quantization.scale[0]) for tensor in targets])
+        given = model.subgraphs[0].tensors[model.subgraphs[0].inputs[0]].quantization
+        assert (given.scale[0], given.zeroPoint[0]) == (pytest.approx(1, rel=1e-5), 0)
+    assert ranges[1][0] < 0.9 * ranges[0][0]
+    assert ranges[1][-1] == ranges[0][-1]  # the logits
+
+
+def test_files_in_the_order_in_which_they_are_tried() -> None:
+    network, images_u8 = _network()
+    exact = to_tflite.convert(network, None, takes_float=True)
+    expected = _run(exact, images_u8, dtype=np.float32)
+    tried = list(to_int8(network, images_u8))
+    assert [last_resort for last_resort, _ in tried] == [False, False, True, True]
+    errors = [np.abs(_run(file, images_u8, dtype=np.uint8) - expected).mean() for _, file in tried]
+    assert max(errors[:3]) < errors[3]  # as the converter made it
 
 
 @pytest.mark.parametrize("classes", [4, 8])

@@ -16,8 +16,16 @@ from onnx import TensorProto, helper, numpy_helper
 
 from toolkit.exporting.formats.onnx_weights import _window as onnx_window
 from toolkit.exporting.formats.onnx_weights import rounded_together, with_weights
-from toolkit.exporting.formats.tflite_file import CONV, Layer, activations, dequantized, read, stored, weighted_layers
-from toolkit.exporting.formats.tflite_weights import with_weights_rounded_together
+from toolkit.exporting.formats.tflite_int8.file import (
+    CONV,
+    Layer,
+    activations,
+    dequantized,
+    read,
+    stored,
+    weighted_layers,
+)
+from toolkit.exporting.formats.tflite_int8.weights import layer_moments, with_weights_rounded_together
 from toolkit.exporting.formats.weight_rounding import Window, moments, rounded, same_padding
 from toolkit.exporting.serving_graph import INPUT
 
@@ -189,7 +197,7 @@ def test_tflite_convolutions_move_less() -> None:
     images_u8 = np.random.default_rng(0).integers(0, 256, (48, 16, 16, 3), np.uint8)
     int8 = to_tflite.convert(network, Quantize.INT8, images_u8)
     exact = to_tflite.convert(network, None, takes_float=True)
-    together = with_weights_rounded_together(int8, exact, images_u8)
+    together = with_weights_rounded_together(int8, exact, layer_moments(exact, images_u8))
     plain, *files = (read(content) for content in (exact, int8, together))
     layers_of = [weighted_layers(model)[:3] for model in (plain, *files)]
     (seen,) = activations(exact, [layer.source for layer in layers_of[0]], images_u8[:8])

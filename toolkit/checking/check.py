@@ -255,9 +255,7 @@ def _classes(classes: Counter[str], options: CheckOptions) -> Iterator[Finding]:
     largest = max(classes.values(), default=0)
     for label, n in classes.items():
         if n < options.few:
-            yield Finding(
-                "few_images", label, "", str(n), f"{counted(n, 'image')}, fewer than {options.few:,}", label
-            )
+            yield Finding("few_images", label, "", str(n), f"{counted(n, 'image')}, fewer than {options.few:,}", label)
         if n * options.imbalance <= largest:
             detail = f"{counted(n, 'image')}, the largest class has {largest:,}"
             yield Finding("imbalance", label, "", str(n), detail, label)

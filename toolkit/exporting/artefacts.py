@@ -19,10 +19,7 @@ from toolkit.core.ownership import json_object
 from toolkit.core.progress import SILENT, Progress
 from toolkit.exporting.export_folder import REPORT_JSON, export_folder
 from toolkit.exporting.formats import quantize_onnx, to_onnx, to_savedmodel, to_tflite
-from toolkit.exporting.formats.tflite_biases import with_corrected_biases
-from toolkit.exporting.formats.tflite_head import with_float_head
-from toolkit.exporting.formats.tflite_input import with_exact_input
-from toolkit.exporting.formats.tflite_weights import with_weights_rounded_together
+from toolkit.exporting.formats.tflite_int8.quantize import to_int8
 from toolkit.exporting.kit import KIT, write_kit
 from toolkit.exporting.load import ExportSource, open_model
 from toolkit.exporting.options import ExportOptions, Format, Quantize
@@ -37,8 +34,6 @@ from toolkit.model_files.inspect import fingerprint_files
 N_VERIFICATION: Final = 512
 MIN_VERIFICATION: Final = 100
 N_CALIBRATION: Final = 200
-N_MEANS: Final = 96
-"""Images that the means of a TFLite file's channels are taken from: its runtime keeps to one processor."""
 
 _Write = Callable[[Path, Contract], None]
 """Writes a file with a contract."""
@@ -167,18 +162,11 @@ def _writers(source: ExportSource, kind: Format, options: ExportOptions) -> Iter
     elif kind is Format.SAVEDMODEL:
         yield False, partial(to_savedmodel.save, source.network)
     else:
-        flat = to_tflite.convert(source.network, options.quantize, calibration)
-        if calibration is None:
-            yield False, partial(to_tflite.save, flat)
-        else:
-            flat = with_exact_input(flat)
-            yield False, partial(to_tflite.save, flat)
-            exact = to_tflite.convert(source.network, None, takes_float=True)
-            together = with_weights_rounded_together(flat, exact, calibration)
-            corrected = with_corrected_biases(together, exact, calibration[:N_MEANS])
-            yield False, partial(to_tflite.save, corrected)
-            if (mixed := with_float_head(corrected, exact)) is not None:
-                yield True, partial(to_tflite.save, mixed)
+        if calibration is not None:
+            for last_resort, flat in to_int8(source.network, calibration):
+                yield last_resort, partial(to_tflite.save, flat)
+            return
+        yield False, partial(to_tflite.save, to_tflite.convert(source.network, options.quantize))
 
 
 def _calibration(source: ExportSource) -> Images:

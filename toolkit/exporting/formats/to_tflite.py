@@ -14,9 +14,12 @@ import absl.logging
 import flatbuffers
 import numpy as np
 import tensorflow as tf
+from tensorflow.lite.python.convert import mlir_quantize
 
 from toolkit.core.errors import ModelError
 from toolkit.core.text import first_line
+from toolkit.exporting.calibration import Calibration
+from toolkit.exporting.formats.tflite_int8.ranges import with_percentile_ranges
 from toolkit.exporting.options import Quantize
 from toolkit.exporting.serving_graph import INPUT, OUTPUT, Images, Network
 from toolkit.images.spec import Colour
@@ -27,14 +30,20 @@ SIGNATURE = "serving_default"
 
 
 def convert(
-    network: Network, quantize: Quantize | None, calibration: Images | None = None, *, takes_float: bool = False
+    network: Network,
+    quantize: Quantize | None,
+    images_u8: Images | None = None,
+    *,
+    calibration: Calibration = Calibration.MINMAX,
+    takes_float: bool = False,
 ) -> bytes:
     """The network as a TFLite flatbuffer: uint8 (1, H, W, C), resizable batch -> float32 (1, K).
 
     Args:
         network: the network.
         quantize: None for float32.
-        calibration: for int8, images uint8 (N, H, W, C) that the network was trained on.
+        images_u8: for int8, images (N, H, W, C) that the network was trained on.
+        calibration: for int8, how the ranges of its values are chosen.
         takes_float: the input is float32, values 0..255; for comparison with an int8 file, layer by layer.
 
     Raises:
@@ -49,15 +58,18 @@ def convert(
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
         converter.target_spec.supported_types = [tf.float16]
     elif quantize is Quantize.INT8:
-        if calibration is None:
+        if images_u8 is None:
             raise ValueError("int8 needs calibration images")
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
-        converter.representative_dataset = lambda: _representative(calibration)
+        converter.representative_dataset = lambda: _representative(images_u8)
         converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
         converter.inference_input_type = tf.uint8
+        converter._experimental_calibrate_only = calibration is not Calibration.MINMAX
     try:
         with _quiet():
             model: bytes = converter.convert()
+            if images_u8 is not None and calibration is Calibration.PERCENTILE:
+                model = mlir_quantize(with_percentile_ranges(model, images_u8), input_data_type=tf.uint8)
     except Exception as error:
         raise ModelError(
             f"{network.contract.recipe or 'the network'}: TensorFlow cannot convert it to TFLite ({first_line(error)})",

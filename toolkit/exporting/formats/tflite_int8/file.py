@@ -26,7 +26,7 @@ class Layer:
 
     Attributes:
         kind: its code.
-        source, weight, bias: its tensors by number; `bias` is -1 where there is none.
+        source, weight, bias, target: its tensors by number; `bias` is -1 where there is none.
         options: of the operation, as in TFLite's schema.
     """
 
@@ -34,6 +34,7 @@ class Layer:
     source: int
     weight: int
     bias: int
+    target: int
     options: Any
 
 
@@ -60,7 +61,8 @@ def weighted_layers(model: Any) -> list[Layer]:
         if kind in (CONV, DEPTHWISE, DENSE):
             source, weight, *rest = (int(at) for at in operator.inputs)
             if model.buffers[graph.tensors[weight].buffer].data is not None:
-                found.append(Layer(kind, source, weight, rest[0] if rest else -1, operator.builtinOptions))
+                bias, target = rest[0] if rest else -1, int(operator.outputs[0])
+                found.append(Layer(kind, source, weight, bias, target, operator.builtinOptions))
     return found
 
 

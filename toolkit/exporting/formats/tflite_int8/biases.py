@@ -6,9 +6,11 @@ rounds weights, and each sum over thousands of rounded weights moves a little.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 
-from toolkit.exporting.formats.tflite_file import (
+from toolkit.exporting.formats.tflite_int8.file import (
     CONV,
     DEPTHWISE,
     Array,
@@ -21,20 +23,37 @@ from toolkit.exporting.formats.tflite_file import (
 )
 from toolkit.exporting.serving_graph import Images
 
+Means = Mapping[int, Array]
+"""Number of a tensor -> the mean of each of its channels (C,)."""
 
-def with_corrected_biases(int8: bytes, float32: bytes, images_u8: Images) -> bytes:
+
+def channel_means(float32: bytes, images_u8: Images) -> Means:
+    """The mean of each channel (the last axis) of what the layers with weights see, over images.
+
+    Args:
+        float32: takes float32 images.
+        images_u8: (N, H, W, C), images that the network was trained on.
+    """
+    sums: dict[int, Array] = {}
+    for seen in activations(float32, sorted({layer.source for layer in weighted_layers(read(float32))}), images_u8):
+        for tensor, values in seen.items():
+            mean = values.reshape(-1, values.shape[-1]).mean(axis=0, dtype=np.float64)
+            sums[tensor] = sums.get(tensor, 0) + mean * len(values)
+    return {tensor: total / len(images_u8) for tensor, total in sums.items()}
+
+
+def with_corrected_biases(int8: bytes, float32: bytes, means: Means) -> bytes:
     """The int8 file with corrected biases; as it is where the two files do not have the same layers.
 
     Args:
         int8: the file.
-        float32: the same network, converted the same way but for the numbers; takes float32 images.
-        images_u8: (N, H, W, C), images that the network was trained on.
+        float32: the same network, converted the same way but for the numbers.
+        means: of what the layers of `float32` see.
     """
     rounded, exact = read(int8), read(float32)
     layers, originals = weighted_layers(rounded), weighted_layers(exact)
     if [layer.kind for layer in layers] != [layer.kind for layer in originals]:
         return int8
-    means = _means(float32, sorted({layer.source for layer in originals}), images_u8)
     seen: set[int] = set()
     for layer, original in zip(layers, originals, strict=True):
         weight, bias = (rounded.subgraphs[0].tensors[at] for at in (layer.weight, layer.bias))
@@ -68,13 +87,3 @@ def _moved(kind: int, lost: Array, mean: Array) -> Array:
         whole = lost.sum(axis=(1, 2)) if kind == CONV else lost
         moved = whole @ np.resize(mean, whole.shape[1])  # a dense layer may take an image laid flat, channels last
     return moved
-
-
-def _means(model: bytes, tensors: list[int], images_u8: Images) -> dict[int, Array]:
-    """The mean of each channel (the last axis) of tensors, over images."""
-    sums: dict[int, Array] = {}
-    for seen in activations(model, tensors, images_u8):
-        for tensor, values in seen.items():
-            mean = values.reshape(-1, values.shape[-1]).mean(axis=0, dtype=np.float64)
-            sums[tensor] = sums.get(tensor, 0) + mean * len(values)
-    return {tensor: total / len(images_u8) for tensor, total in sums.items()}

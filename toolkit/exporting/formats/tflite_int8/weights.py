@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
-from toolkit.exporting.formats.tflite_file import (
+from toolkit.exporting.formats.tflite_int8.file import (
     CONV,
     DEPTHWISE,
     Array,
@@ -20,34 +21,48 @@ from toolkit.exporting.formats.tflite_file import (
 from toolkit.exporting.formats.weight_rounding import N_IMAGES, WIDEST, Window, moments, rounded, same_padding
 from toolkit.exporting.serving_graph import Images
 
+Moments = Mapping[int, Array]
+"""Number of a layer with weights -> what its convolution sees (see `weight_rounding.moments`)."""
 
-def with_weights_rounded_together(int8: bytes, float32: bytes, images_u8: Images) -> bytes:
+
+def layer_moments(float32: bytes, images_u8: Images) -> Moments:
+    """What the convolutions of a file see, but those that are too wide or not understood.
+
+    Args:
+        float32: takes float32 images.
+        images_u8: (N, H, W, C), images that the network was trained on.
+    """
+    model = read(float32)
+    convolutions = {at: layer for at, layer in enumerate(weighted_layers(model)) if layer.kind in (CONV, DEPTHWISE)}
+    sums: dict[int, Array] = {}
+    rng = np.random.default_rng(0)
+    sources = sorted({layer.source for layer in convolutions.values()})
+    for seen in activations(float32, sources, images_u8[:N_IMAGES]):
+        for at, layer in convolutions.items():
+            values = seen[layer.source]
+            window = _window(layer, tuple(model.subgraphs[0].tensors[layer.weight].shape), values.shape)
+            if window is not None and window.width(values.shape[3]) <= WIDEST:
+                sums[at] = sums.get(at, 0) + moments(values, window, rng)
+    return sums
+
+
+def with_weights_rounded_together(int8: bytes, float32: bytes, seen: Moments) -> bytes:
     """The int8 file with other weights in its convolutions; as it is where the two files do not have the same layers.
 
     Args:
         int8: the file.
-        float32: the same network, converted the same way but for the numbers; takes float32 images.
-        images_u8: (N, H, W, C), images that the network was trained on.
+        float32: the same network, converted the same way but for the numbers.
+        seen: by the convolutions of `float32`.
     """
     model, exact = read(int8), read(float32)
     layers, originals = weighted_layers(model), weighted_layers(exact)
     if [layer.kind for layer in layers] != [layer.kind for layer in originals]:
         return int8
-    convolutions = [at for at, layer in enumerate(originals) if layer.kind in (CONV, DEPTHWISE)]
-    shapes = {at: tuple(exact.subgraphs[0].tensors[originals[at].weight].shape) for at in convolutions}
-    sums: dict[int, Array] = {}
-    rng = np.random.default_rng(0)
-    for seen in activations(float32, sorted({originals[at].source for at in convolutions}), images_u8[:N_IMAGES]):
-        for at in convolutions:
-            values = seen[originals[at].source]
-            window = _window(originals[at], shapes[at], values.shape)
-            if window is not None and window.width(values.shape[3]) <= WIDEST:
-                sums[at] = sums.get(at, 0) + moments(values, window, rng)
     changed: set[int] = set()
-    for at, moment in sums.items():
+    for at, moment in seen.items():
         target = model.subgraphs[0].tensors[layers[at].weight]
         original = exact.subgraphs[0].tensors[originals[at].weight]
-        if target.buffer in changed or tuple(target.shape) != shapes[at] or not target.quantization:
+        if target.buffer in changed or list(target.shape) != list(original.shape) or not target.quantization:
             continue
         changed.add(target.buffer)
         depthwise = layers[at].kind == DEPTHWISE

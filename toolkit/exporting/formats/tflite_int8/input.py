@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from toolkit.exporting.formats.tflite_file import dequantized, operator_code, packed, read
+from toolkit.exporting.formats.tflite_int8.file import dequantized, operator_code, packed, read
 
 _QUANTIZE, _ADD, _MUL, _SUB = 114, 0, 18, 41
 _EXACT: Final = 1e-5  # by which a scale may differ, as a share; a zero point by so many steps

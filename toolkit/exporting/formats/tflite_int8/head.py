@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from toolkit.exporting.formats.tflite_file import DENSE, operator_code, packed, read
+from toolkit.exporting.formats.tflite_int8.file import DENSE, operator_code, packed, read
 
 
 def with_float_head(int8: bytes, float32: bytes) -> bytes | None:
