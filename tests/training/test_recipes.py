@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import sys
@@ -101,6 +102,8 @@ def test_all_mistakes_are_reported_together_with_suggestions(tmp_path: Path) -> 
         ("epochs = 100", "epochs = 100\nmonitor = 'loss'\nkeep = 'best'", "val_loss"),
         ('class = "Flatten"', 'class = "RandomFlip"', "belongs under [[augment]]"),
         ("schema = 1", "schema = 2", "schema"),
+        ('class = "Flatten"', 'class = "Flatten"\nname = "a b"', "ASCII letters"),
+        ("learning_rate = ", "learning_rate = 1e39 # ", "a number, 0 to 1e+06"),
     ],
 )
 def test_what_does_not_go_together_is_a_mistake(old: str, new: str, expected: str) -> None:
@@ -109,6 +112,24 @@ def test_what_does_not_go_together_is_a_mistake(old: str, new: str, expected: st
     with pytest.raises(RecipeError) as caught:
         parse_recipe(text.replace(old, new, 1), source="mine.toml", name="mine")
     assert expected in caught.value.message
+
+
+@pytest.mark.parametrize(
+    "name", ["größe", "花", "1x", "my recipe", "_tiny", "-tiny", "v1.2 (b)", "x" * 100, "...", ".a"]
+)
+def test_names_that_can_be_printed_are_good(name: str) -> None:
+    text = load_recipe("flowers").text
+    assert parse_recipe(text, source="mine.toml", name=name).name == name
+    assert parse_recipe(f'name = "{name}"\n{text}', source="mine.toml", name="mine").name == name
+
+
+@pytest.mark.parametrize("name", ["../evil", "a/../../A", "/a", "a\\b", ".", "..", "", "a\nb", "\x1b[1m", "x" * 101])
+def test_a_name_is_no_path(name: str) -> None:
+    text = load_recipe("flowers").text
+    with pytest.raises(RecipeError, match="without a slash"):
+        parse_recipe(text, source="mine.toml", name=name)
+    with pytest.raises(RecipeError, match="without a slash"):
+        parse_recipe(f"name = {json.dumps(name)}\n{text}", source="mine.toml", name="mine")
 
 
 @given(st.text(max_size=300))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -13,6 +14,7 @@ from support.command_line import run_cli
 
 from toolkit.core.errors import InputError, UsageError
 from toolkit.model_files.bundle import load_bundle
+from toolkit.training.recipes.recipe import load_recipe
 from toolkit.training.several import TRIALS_CSV, Trial, seconds_of, train_several, write_trials
 from toolkit.training.train import TrainOptions
 
@@ -92,17 +94,20 @@ def test_other_times_are_refused(text: str) -> None:
 
 def test_the_best_is_kept_and_all_are_in_the_table(colours: Path, recipes: list[Path], tmp_path: Path) -> None:
     options = TrainOptions(out=tmp_path / "model", cache_dir=tmp_path / "cache")
-    found = train_several(colours, recipes, options)
+    beside = sorted(path.name for path in tmp_path.parent.iterdir())
+    odd = [replace(load_recipe(path), name=f"../../{path.stem}") for path in recipes]  # a name is no path
+    found = train_several(colours, odd, options)
     best, worst = found.trials
-    assert (best.recipe, worst.recipe, found.skipped) == ("bright", "dull", ())
+    assert (best.recipe, worst.recipe, found.skipped) == ("../../bright", "../../dull", ())
     assert best.accuracy > worst.accuracy
     assert best.n_validation == worst.n_validation == 16
     assert best.interval[0] < best.accuracy <= best.interval[1]
     assert min(trial.images_per_s for trial in found.trials) > 0
     bundle = load_bundle(tmp_path / "model")
-    assert (bundle.recipe_name, bundle.metrics["accuracy"]) == ("bright", best.accuracy)
+    assert (bundle.recipe_name, bundle.metrics["accuracy"]) == (best.recipe, best.accuracy)
     with (bundle.path / TRIALS_CSV).open(newline="") as file:
-        assert [row["recipe"] for row in csv.DictReader(file)] == ["bright", "dull"]
+        assert [row["recipe"] for row in csv.DictReader(file)] == [best.recipe, worst.recipe]
+    assert sorted(path.name for path in tmp_path.parent.iterdir()) == beside
     assert {path.name for path in tmp_path.iterdir() if path.name.startswith("model")} == {"model"}
     with pytest.raises(InputError, match="trained bundle already"):
         train_several(colours, recipes, options)

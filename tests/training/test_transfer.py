@@ -178,6 +178,10 @@ def test_batch_normalisation_of_a_trained_backbone_stays_as_it_is() -> None:
         ('"EfficientNetLite0"', '"EfficientNetLite1"', "did you mean 'EfficientNetLite0'"),
         ('tune = "auto"', 'tune = "blok5"', "did you mean 'block5'"),
         ('tune = "auto"', 'cut = "block16"', "expected one of block0"),
+        ('tune = "auto"', 'tune = "block10"\ncut = "block3"', "above cut = 'block3'"),
+        ('tune = "auto"\nhead_epochs = 20', 'tune = "none"\nhead_epochs = 0', "trains nothing"),
+        ('weights = "imagenet"', 'weights = "a\\u0000b"', "without the character NUL"),
+        ("head_learning_rate = 0.001", "head_learning_rate = 1e300", "1e-09 to 1e+06"),
         ("head_epochs", "head_epoch", "did you mean 'head_epochs'"),
         (
             '[[layers]]\nclass = "Dropout"',

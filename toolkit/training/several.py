@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import os
 import re
 import shutil
@@ -130,19 +131,29 @@ def train_several(
             progress.line(f"recipe {recipe.name} ({number} of {len(named)})")
             # The same images are held out for all of them.
             equal = replace(recipe, train=replace(recipe.train, validation=first.validation, seed=first.seed))
-            folder = place / recipe.name
+            folder = place / _folder(recipe.name)
             one = replace(options, recipe=equal, epochs=None, batch_size=None, seed=None, out=folder, weights=None)
             results[recipe.name] = train(data, one, progress)
         trials = sorted(
             (_trial(name, result) for name, result in results.items()),
             key=lambda trial: (-trial.accuracy, trial.size_bytes),
         )
-        best = place / trials[0].recipe
+        best = place / _folder(trials[0].recipe)
         write_trials(best / TRIALS_CSV, trials)
         workspace.publish(best, out)
         shutil.rmtree(place)
     skipped = tuple(name for name in names if name not in results)
     return Trials(bundle=load_bundle(out), trials=tuple(trials), skipped=skipped)
+
+
+def _folder(recipe: str) -> str:
+    """Where a recipe is trained: a name of its own on every disk, whatever the recipe is called.
+
+    >>> _folder("../Größe 1"), _folder("flowers")
+    ('___Gr__e_1-87c3bf15cdf0', 'flowers-846d124b6785')
+    """
+    letters = "".join(letter if letter.isascii() and letter.isalnum() else "_" for letter in recipe[:40])
+    return f"{letters}-{hashlib.sha256(recipe.encode('utf-8', 'surrogatepass')).hexdigest()[:12]}"
 
 
 def _finished(out: Path, place: Path, names: Sequence[str]) -> Trials | None:

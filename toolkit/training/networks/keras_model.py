@@ -160,7 +160,9 @@ def _layer(layer: Layer, n_classes: int, seed: Iterable[int]) -> Any:
 
 
 def _name(name: str) -> str:
-    return "".join(c if c.isascii() and c.isalnum() else "_" for c in name) or "network"
+    """TensorFlow's scopes have ASCII letters and digits alone, and begin with one of them."""
+    cleaned = "".join(c if c.isascii() and c.isalnum() else "_" for c in name)
+    return cleaned if cleaned[:1].isalnum() else f"network{cleaned}"
 
 
 def _chain(layers: list[Any], x: Any) -> Any:

@@ -14,7 +14,7 @@ from toolkit.core.files import regular, write_text
 from toolkit.core.parse import parse_toml
 from toolkit.images.spec import Colour, Preprocess, Resize
 from toolkit.training.recipes.recipe_problems import recipe_problems
-from toolkit.training.recipes.recipe_schema import OPTIMIZERS, as_number, suggestion
+from toolkit.training.recipes.recipe_schema import OPTIMIZERS, as_number, recipe_name, suggestion
 
 Output = Literal["logits", "softmax", "sigmoid"]
 
@@ -219,6 +219,8 @@ def parse_recipe(text: str, *, source: str, name: str) -> Recipe:
     except ValueError as error:
         raise RecipeError(f"{source}: not TOML: {error}", (str(error),), hint=_EXAMPLE) from None
     found = recipe_problems(fields)
+    if "name" not in fields and (expected := recipe_name(name)):
+        found = [f"the file's name names the recipe: {name!r:.60}, expected {expected}; or say name = ...", *found]
     if found:
         lines = "\n".join(f"  {line}" for line in found)
         count = "one mistake" if len(found) == 1 else f"{len(found)} mistakes"

@@ -110,6 +110,11 @@ def _backbone_problems(fields: dict[str, Any]) -> list[str]:
                 found.append(
                     f"[backbone]: {key} = {value!r}, expected one of {', '.join(known)}{suggestion(value, known)}"
                 )
+        cut, tune = table.get("cut", LITE0_BLOCKS[-1]), table.get("tune")
+        if not found and tune in LITE0_BLOCKS and LITE0_BLOCKS.index(tune) > LITE0_BLOCKS.index(cut):
+            found.append(f"[backbone]: tune = {tune!r} lies above cut = {cut!r}, where the backbone ends")
     elif "cut" in table:
         found.append("[backbone]: only EfficientNetLite0 can be cut")
+    if table.get("tune") == "none" and table.get("head_epochs") == 0:
+        found.append('[backbone]: tune = "none" with head_epochs = 0 trains nothing')
     return found

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -11,8 +12,12 @@ Check = Callable[[Any], str]
 """Takes a value, returns what was expected where the value does not fit, else ""."""
 
 
+_LARGEST: Final = 1e38
+"""Of the numbers of networks, which are float32."""
+
+
 def _number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e300
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= _LARGEST
 
 
 def integer(low: int, high: int = 2**31 - 1) -> Check:
@@ -20,10 +25,9 @@ def integer(low: int, high: int = 2**31 - 1) -> Check:
     return lambda value: "" if type(value) is int and low <= value <= high else f"a whole number, {low} to {high}"
 
 
-def number(low: float = float("-inf"), high: float = float("inf")) -> Check:
+def number(low: float = -_LARGEST, high: float = _LARGEST) -> Check:
     """A number in low..high."""
-    bounds = f", {low:g} to {high:g}" if high < float("inf") else f" of {low:g} or more" if low > float("-inf") else ""
-    return lambda value: "" if _number(value) and low <= value <= high else f"a number{bounds}"
+    return lambda value: "" if _number(value) and low <= value <= high else f"a number, {low:g} to {high:g}"
 
 
 def choice(*allowed: str) -> Check:
@@ -42,7 +46,22 @@ def boolean(value: Any) -> str:
 
 def text(value: Any) -> str:
     """Any text but none."""
-    return "" if isinstance(value, str) and value else "text"
+    if not isinstance(value, str) or not value:
+        return "text"
+    return "text without the character NUL" if "\0" in value else ""
+
+
+def recipe_name(value: Any) -> str:
+    """A name that can be printed, and taken for no path."""
+    good = isinstance(value, str) and value.isprintable() and 1 <= len(value) <= 100
+    allowed = good and not any(letter in value for letter in "/\\") and value not in (".", "..")
+    return "" if allowed else "1 to 100 letters, digits, spaces or signs, without a slash or backslash"
+
+
+def layer_name(value: Any) -> str:
+    """What TensorFlow takes as the name of a layer."""
+    good = isinstance(value, str) and re.fullmatch(r"[A-Za-z0-9_.-]{1,100}", value)
+    return "" if good else "1 to 100 ASCII letters, digits, '_', '.' or '-'"
 
 
 def size(value: Any) -> str:
@@ -106,7 +125,7 @@ class Arguments:
     required: tuple[str, ...] = ()
 
 
-_NAME: Final[Mapping[str, Check]] = {"name": text}
+_NAME: Final[Mapping[str, Check]] = {"name": layer_name}
 _POOL: Final = Arguments({"pool_size": size, "strides": size, "padding": PADDING, **_NAME})
 _CONV: Final[Mapping[str, Check]] = {
     "kernel_size": size,
@@ -191,7 +210,7 @@ MONITORS: Final = ("val_loss", "val_accuracy", "loss", "accuracy")
 TOP: Final = Arguments(
     {
         "schema": lambda value: "" if value == 1 else "1, the schema that this version reads",
-        "name": text,
+        "name": recipe_name,
         "title": text,
         "source": text,
         "classes": integer(2, 100_000),
@@ -217,14 +236,14 @@ BACKBONE: Final = Arguments(
         "cut": text,
         "tune": text,
         "head_epochs": integer(0, 1_000_000),
-        "head_learning_rate": number(1e-9),
+        "head_learning_rate": number(1e-9, 1e6),
     },
     ("name",),
 )
 TRAIN: Final = Arguments(
     {
         "optimizer": choice(*OPTIMIZERS),
-        "learning_rate": number(0),
+        "learning_rate": number(0, 1e6),
         "schedule": choice("constant", "cosine"),
         "label_smoothing": number(0, 0.9),
         "class_weights": choice("none", "balanced"),
