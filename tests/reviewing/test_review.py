@@ -23,8 +23,10 @@ from support import onnx_networks, small
 from support.command_line import environment, run_cli
 from support.result_files import row, write_image, write_table
 
+import toolkit
 from toolkit.core.errors import InputError, MachineError
 from toolkit.inference.saved_results import SavedResults
+from toolkit.reviewing.candidates import Candidates
 from toolkit.reviewing.corrections import Corrections, read_corrections
 from toolkit.reviewing.selection import select
 from toolkit.reviewing.server import ReviewServer, open_review
@@ -195,6 +197,39 @@ def test_keys_in_a_browser(server: ReviewServer, browser: Any, tmp_path: Path) -
     wait(browser, lambda: "3 decisions are saved" in browser.find_element("id", "problem").text)
 
 
+def test_enter_accepts_the_candidate_of_an_unsure_image(tmp_path: Path, browser: Any) -> None:
+    """One stands in the table, one the model says; a model with another probability for the image says nothing."""
+    from selenium.webdriver.common.action_chains import ActionChains
+    from selenium.webdriver.common.keys import Keys
+
+    names = ("Cat", "Dog", "Fox")
+    model = onnx_networks.write_mean_network(tmp_path / "m.onnx", onnx_networks.contract(names))
+    image = write_image(tmp_path / "a.png", (90, 30, 60))
+    (answer,) = toolkit.load(model).predict(image)
+    assert answer.label is not None
+    table = write_table(tmp_path / "labels.csv", [row("a.png", "", answer.confidence, "unsure")])
+    other = write_table(tmp_path / "other.csv", [row("a.png", "", answer.confidence / 2, "unsure")])
+    (foreign,) = SavedResults(other)
+    assert Candidates(model).label(image, foreign) == ""
+    assert Candidates(tmp_path / "none").label(image, foreign) == ""
+    results = SavedResults(table, tmp_path)
+    review = open_review(results, select(results, 9), tmp_path / "c.csv", names, Candidates(model))
+    made = ReviewServer(review)
+    thread = threading.Thread(target=made.run)
+    thread.start()
+    try:
+        browser.get(made.address)
+        says = f"unsure: {answer.label} {100 * answer.confidence:.1f} %"
+        wait(browser, lambda: browser.find_element("id", "current-says").text == says)
+        marked = browser.find_element("css selector", "#label-buttons [aria-pressed=true]")
+        assert marked.get_attribute("data-label") == answer.label
+        ActionChains(browser).send_keys(Keys.ENTER).perform()
+        wait(browser, lambda: review.corrections.label("a.png") == answer.label)
+    finally:
+        made.finished.set()
+        thread.join(10)
+
+
 def test_all_classes_can_be_chosen_and_many_have_no_button(tmp_path: Path, browser: Any) -> None:
     results = SavedResults(make_table(tmp_path), tmp_path)
     classes = [f"class {i:03}" for i in range(200)]
@@ -309,12 +344,14 @@ def test_a_background_job_ends_with_a_signal(tmp_path: Path, number: int, code: 
     """A shell starts its background jobs with Ctrl-C switched off; a pipe gets the address at once."""
     make_table(tmp_path)
     line = ["sh", "-c", 'trap "" INT; exec "$0" -m toolkit review labels.csv', sys.executable]
-    process = subprocess.Popen(line, cwd=tmp_path, env=environment(), stdout=subprocess.PIPE, text=True)
+    pipe = subprocess.PIPE
+    process = subprocess.Popen(line, cwd=tmp_path, env=environment(), stdout=pipe, stderr=pipe, text=True)
     assert process.stdout is not None
     assert process.stdout.readline().startswith("http://127.0.0.1:")
     process.send_signal(number)
-    assert process.wait(20) == code
-    process.stdout.close()
+    said = process.communicate(timeout=20)[1]
+    assert process.returncode == code
+    assert said == "no image decided; corrections.csv was not written\n"
 
 
 def test_corrections_are_ours_or_refused(tmp_path: Path) -> None:

@@ -65,6 +65,20 @@ def test_likelihood_is_that_of_the_folder(tmp_path: Path) -> None:
     assert results.labels == ["Cat", "Dog"]
 
 
+def test_an_unsure_row_names_its_candidate_where_the_table_does(tmp_path: Path) -> None:
+    write_image(tmp_path / "1.png")
+    rows = [
+        row("1.png", "", 0.6, "unsure") | {"p:Cat": "0.4", "p:Dog": "0.6"},
+        row("2.png", "Cat", 0.9) | {"p:Cat": "0.9", "p:Dog": "0.1"},
+    ]
+    table = write_table(tmp_path / "labels.csv", rows)
+    assert [(found.label, found.candidate) for found in SavedResults(table)] == [("", "Dog"), ("Cat", "")]
+    view(table, tmp_path / "page.html", root=tmp_path)
+    text = (tmp_path / "page.html").read_text().partition('<script type="application/json" id="data">')[2]
+    data = json.loads(text.partition("</script>")[0])
+    assert [data["labels"][found[-1]] if found[-1] >= 0 else "" for found in data["rows"]] == ["Dog", ""]
+
+
 @pytest.mark.parametrize("command", ["view", "review", "sort"])
 def test_from_another_folder_root_is_named(command: str, tmp_path: Path, run: Cli) -> None:
     write_image(tmp_path / "trip" / "photos" / "1.png")

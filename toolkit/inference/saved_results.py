@@ -37,6 +37,7 @@ class SavedRow:
         error: why there is no label, else "".
         likelihood: the probability of `truth` where there is one and the row has a label, else `confidence`.
         detection: the part of the image that was labelled; None for all of it.
+        candidate: the most probable class of an unsure row, where the table has the probability of every class.
     """
 
     path: str
@@ -47,6 +48,7 @@ class SavedRow:
     error: str = ""
     likelihood: float | None = None
     detection: Detection | None = None
+    candidate: str = ""
 
 
 class SavedResults:
@@ -194,7 +196,13 @@ def _row(cells: Cells, place: dict[str, int]) -> SavedRow:
         detection=parse_detection([cells[place[name]] for name in DETECTION.columns])
         if place.keys() >= set(DETECTION.columns)
         else None,
+        candidate=_candidate(cells, place) if status == UNSURE else "",
     )
+
+
+def _candidate(cells: Cells, place: dict[str, int]) -> str:
+    every = {name.removeprefix("p:"): share(cells[i]) for name, i in place.items() if name.startswith("p:")}
+    return max(every, key=every.__getitem__, default="")
 
 
 def _likelihood(cells: Cells, place: dict[str, int], truth: str, label: str, confidence: float | None) -> float | None:

@@ -127,7 +127,7 @@ def _is_gone(results: SavedResults, row: SavedRow) -> bool:
 
 def known_labels(results: SavedResults, selection: Selection) -> list[str]:
     """Every label that the table names, sorted."""
-    named = {label for row in selection.rows for label in (row.label, row.truth)}
+    named = {label for row in selection.rows for label in (row.label, row.truth, row.candidate)}
     return sorted({*named, *selection.counts, *results.labels} - {""})
 
 
@@ -208,4 +208,5 @@ def _rows(shown: Shown, index: Mapping[str, int]) -> Iterator[list[Any]]:
             row.error,
             index.get(row.truth, -1),
             image,
+            index.get(row.candidate, -1),
         ]

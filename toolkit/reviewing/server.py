@@ -8,6 +8,7 @@ that no path can be asked for.
 from __future__ import annotations
 
 import hmac
+import json
 import re
 import secrets
 import threading
@@ -25,7 +26,9 @@ from toolkit.core.parse import parse_json
 from toolkit.core.text import printable
 from toolkit.data.thumbnail import thumbnail
 from toolkit.images.thumbnail import THUMBNAIL_PIXELS
-from toolkit.inference.saved_results import SavedResults
+from toolkit.inference.result_table import UNSURE
+from toolkit.inference.saved_results import SavedResults, SavedRow
+from toolkit.reviewing.candidates import Candidates
 from toolkit.reviewing.corrections import Corrections
 from toolkit.reviewing.page import Shown, known_labels, render
 from toolkit.reviewing.selection import Selection
@@ -47,6 +50,7 @@ class Review:
         selection: its rows, in the order of looking.
         corrections: where decisions go.
         classes: that can be chosen, beside those that the table names.
+        candidates: asks the model about unsure images of which the table has no probabilities.
         n_decided: decisions taken since the start, those taken back and those changed included.
     """
 
@@ -54,6 +58,7 @@ class Review:
     selection: Selection
     corrections: Corrections
     classes: Sequence[str] = ()
+    candidates: Candidates | None = None
     n_decided: int = 0
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -83,10 +88,21 @@ class Review:
 
     def image(self, place: str, longest: int) -> bytes | None:
         """The image at this place as WebP; None where there is none."""
+        row = self._row(place)
+        found = thumbnail(self.results.file(row), longest) if row else None
+        return found.data if found else None
+
+    def candidate(self, place: str) -> str:
+        """What the image at this place is most likely; "" where that is not known."""
+        row = self._row(place)
+        if row is None or self.candidates is None or row.status != UNSURE:
+            return ""
+        return row.candidate or self.candidates.label(self.results.file(row), row)
+
+    def _row(self, place: str) -> SavedRow | None:
         if not place.isascii() or not place.isdigit() or len(place) > 9 or int(place) >= len(self.selection.rows):
             return None
-        found = thumbnail(self.results.file(self.selection.rows[int(place)]), longest)
-        return found.data if found else None
+        return self.selection.rows[int(place)]
 
 
 class ReviewServer(ThreadingHTTPServer):
@@ -161,6 +177,10 @@ class _Handler(BaseHTTPRequestHandler):
                 self._refuse(HTTPStatus.NOT_FOUND, "no such image")
             else:
                 self._answer(HTTPStatus.OK, "image/webp", data, cache=True)
+        elif kind == "candidate" and number:
+            with self.server.decoding:
+                label = self.server.review.candidate(number)
+            self._answer(HTTPStatus.OK, "application/json", json.dumps({"label": label}).encode())
         else:
             self._refuse(HTTPStatus.NOT_FOUND, "not found")
 
@@ -258,10 +278,22 @@ def _label(content: dict[str, Any]) -> str:
     return label.strip()
 
 
-def open_review(results: SavedResults, selection: Selection, out: Path, classes: Sequence[str] = ()) -> Review:
+def open_review(
+    results: SavedResults,
+    selection: Selection,
+    out: Path,
+    classes: Sequence[str] = (),
+    candidates: Candidates | None = None,
+) -> Review:
     """A review of these rows whose decisions go to `out`; `classes` can be chosen, and those that the table names.
 
     Raises:
         InputError: `out` holds something else.
     """
-    return Review(results=results, selection=selection, corrections=Corrections(out), classes=classes)
+    return Review(
+        results=results,
+        selection=selection,
+        corrections=Corrections(out),
+        classes=classes,
+        candidates=candidates,
+    )

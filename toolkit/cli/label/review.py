@@ -38,7 +38,7 @@ def review(
             "--model",
             "-m",
             metavar="MODEL",
-            help="Its classes can be chosen.",
+            help="Its classes can be chosen; suggests labels for unsure images.",
             show_default="model, if the table is of it",
         ),
     ] = None,
@@ -75,6 +75,7 @@ def review(
     from toolkit.core.locking import lock
     from toolkit.inference.distributed.part_names import refuse_among_parts
     from toolkit.inference.saved_results import SavedResults
+    from toolkit.reviewing.candidates import Candidates
     from toolkit.reviewing.page import known_labels
     from toolkit.reviewing.selection import one_a_file, select
     from toolkit.reviewing.server import ReviewServer, open_review
@@ -98,7 +99,7 @@ def review(
             _take(results, file, out)
             return
         results.require_files(selection.rows)
-        opened = open_review(results, selection, out, classes)
+        opened = open_review(results, selection, out, classes, Candidates(model or Path("model")))
         server = ReviewServer(opened, port)
         with console.StopSignals() as signals:  # also where Ctrl-C was switched off, as for a shell's background jobs
             console.out(server.address)
@@ -108,7 +109,10 @@ def review(
             server.run(signals.event)
         opened.corrections.finish()
         n = len(opened.corrections)
-        console.say(f"{out}: {counted(n, 'image')} decided")
+        if not n and not out.exists():
+            console.say(f"no image decided; {out} was not written")
+        else:
+            console.say(f"{out}: {counted(n, 'image')} decided")
         if n:
             console.suggest("toolkit", "train", "DATA", "--labels", str(out))
     if signals.exit_code == 128 + signal.SIGTERM:

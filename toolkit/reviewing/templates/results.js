@@ -4,10 +4,11 @@
   const data = JSON.parse(byId("data").textContent);
   const OK = 0, UNSURE = 1, FAILED = 2, EMPTY = 3, PAGE = 96;
   const decisions = new Map(Object.entries(data.decisions).map(([id, label]) => [Number(id), label]));
-  const rows = data.rows.map(([path, label, confidence, status, error, truth, image], id) => ({
+  const rows = data.rows.map(([path, label, confidence, status, error, truth, image, candidate], id) => ({
     id, path, confidence, status, error, image,
     label: label < 0 ? "" : data.labels[label],
     truth: truth < 0 ? "" : data.labels[truth],
+    candidate: candidate < 0 ? "" : data.labels[candidate],
   }));
   const element = (name, options = {}, ...inside) => {
     const made = Object.assign(document.createElement(name), options);
@@ -15,6 +16,7 @@
     return made;
   };
   const percent = (value) => value === null ? "" : `${(100 * value).toFixed(1)} %`;
+  const unsure = (row) => row.candidate ? `unsure: ${row.candidate}` : "unsure";
   const named = (label) => label === "" ? "none of these" : label;
 
   // Which rows the filters leave, in which order.
@@ -23,6 +25,7 @@
     path: byId("filter-path"), order: byId("order"),
   };
   const labelOf = (row) => decisions.has(row.id) ? decisions.get(row.id) : row.label;
+  const suggestion = (row) => labelOf(row) || (decisions.has(row.id) ? "" : row.candidate);
   const passes = (row, low, high, text) => {
     const status = filters.status.value;
     if (status === "differs" && (!row.truth || row.status === FAILED || row.truth === row.label)) return false;
@@ -69,7 +72,7 @@
   const fill = (made, row) => {
     const decided = decisions.has(row.id);
     made.className = `card${["", " unsure", " failed", " empty"][row.status]}${decided ? " decided" : ""}${row.id === current ? " current" : ""}`;
-    const label = decided ? named(decisions.get(row.id)) : row.label || ["", "unsure", "failed", "empty"][row.status];
+    const label = decided ? named(decisions.get(row.id)) : row.label || ["", unsure(row), "failed", "empty"][row.status];
     made.querySelector(".name").textContent = label;
     made.querySelector(".name").title = label;
     const before = decided ? ["decided"] : [];
@@ -171,11 +174,24 @@
     large.src = `image/${id}`;
     large.alt = row.path;
     byId("current-path").textContent = row.path;
-    const says = row.label ? `${row.label}, ${percent(row.confidence)}` : row.status === UNSURE ? `unsure, ${percent(row.confidence)}` : row.error || "empty: no box with a size that is sure enough (--min-detection)";
-    byId("current-says").textContent = decisions.has(id) ? `${says} · decided: ${named(decisions.get(id))}` : says;
-    byId("accept").disabled = !row.label && !decisions.has(id);
-    for (const button of buttons.children) button.setAttribute("aria-pressed", String(labelOf(row) === button.dataset.label));
+    tell(row);
     draw(id);
+    if (row.status === UNSURE && !row.candidate) ask(row);
+  };
+  const tell = (row) => {
+    const id = row.id;
+    const says = row.label || row.status === UNSURE ? `${row.label || unsure(row)} ${percent(row.confidence)}` : row.error || "empty: no box with a size that is sure enough (--min-detection)";
+    byId("current-says").textContent = decisions.has(id) ? `${says} · decided: ${named(decisions.get(id))}` : says;
+    byId("accept").disabled = !suggestion(row) && !decisions.has(id);
+    for (const button of buttons.children) button.setAttribute("aria-pressed", String(suggestion(row) === button.dataset.label));
+  };
+  // The table does not say what an unsure image is most likely; the model may.
+  const ask = async (row) => {
+    const answer = await fetch(`candidate/${row.id}`).catch(() => null);
+    row.candidate = answer?.ok ? (await answer.json()).label : "";
+    if (!row.candidate) return;
+    draw(row.id);
+    if (row.id === current) tell(row);
   };
   const step = (by, wanted = readable) => {
     let at = shown.findIndex((row) => row.id === current);
@@ -224,7 +240,7 @@
   };
   const accept = () => {
     if (current < 0) return;
-    const label = labelOf(rows[current]);
+    const label = suggestion(rows[current]);
     if (label || decisions.has(current)) decide(label);
   };
   byId("accept").addEventListener("click", accept);
