@@ -70,12 +70,31 @@ def test_every_plot_draws(n_classes: int) -> None:
         for figure in figures:
             assert pixels(figure).std() > 8
     assert dict(mpl.rcParams) == before
-    legend = figures[4].axes[0].get_legend()
-    assert legend is not None
-    named = [text.get_text() for text in legend.get_texts()]
-    weakest = min(range(n_classes), key=lambda k: curves[k].roc_auc)
-    assert f"AUC {curves[weakest].roc_auc:.3f}" in " ".join(named)
-    assert len(named) <= plots.MAX_NAMED_CURVES + 1
+    colours, lines = [], []
+    for figure in figures[3:5]:
+        handles, named = figure.axes[0].get_legend_handles_labels()
+        assert len(named) <= plots.MAX_NAMED_CURVES + 1
+        lines += named
+        colours.append({text.partition("  ")[0]: line.get_color() for line, text in zip(handles, named, strict=True)})
+    weakest = min(range(n_classes), key=lambda k: curves[k].average_precision)
+    assert f"{short(matrix.labels[weakest])}  AP {curves[weakest].average_precision:.3f}" in lines
+    assert f"{short(matrix.labels[weakest])}  AUC {curves[weakest].roc_auc:.3f}" in lines
+    assert colours[0] == colours[1], "a class has one colour in every plot"
+
+
+def test_every_colour_of_reliability_is_in_its_legend() -> None:
+    """One bar is too sure, one too cautious: no pieces lie over each other."""
+    tally = ProbabilityTally(2)
+    tally.add([0] * 10, np.array([[0.62, 0.38]] * 10, np.float32))
+    tally.add([0] * 5 + [1] * 5, np.array([[0.97, 0.03]] * 10, np.float32))
+    with style(LIGHT) as theme:
+        axes = plots.reliability(tally, theme).axes[0]
+    bars = [bar.get_bbox() for bar in axes.patches if bar.get_height()]
+    assert sorted((round(bar.y0, 2), round(bar.y1, 2)) for bar in bars) == [(0, 0.5), (0, 0.62), (0.5, 0.97), (0.62, 1)]
+    drawn = {bar.get_facecolor() for bar in axes.patches if bar.get_height()}
+    assert len(drawn) == 3
+    named = axes.get_legend_handles_labels()[0]
+    assert drawn <= {bars.patches[0].get_facecolor() for bars in named if hasattr(bars, "patches")}
 
 
 def test_nothing_to_draw_is_drawn() -> None:

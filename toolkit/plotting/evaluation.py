@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 import numpy.typing as npt
 
+from toolkit.core.text import counted
 from toolkit.metrics.classification import ClassFigures, Report
 from toolkit.metrics.pr_roc import GRID, ClassCurves
 from toolkit.metrics.probabilistic import ProbabilityTally
@@ -23,7 +24,7 @@ MAX_BARS: Final = 40
 """Classes in the plot of bars; of more, the weakest are shown."""
 
 MAX_NAMED_CURVES: Final = 6
-"""Classes whose curve has a colour and a name; of more, the weakest have."""
+"""Classes whose curve has a colour and a name; of more, those with the least average precision have."""
 
 
 def reliability(tally: ProbabilityTally, theme: Theme) -> Figure:
@@ -34,18 +35,23 @@ def reliability(tally: ProbabilityTally, theme: Theme) -> Figure:
     figure.clear()
     above, below = figure.subplots(2, 1, sharex=True, height_ratios=[3, 1])
     bars = [bar for bar in tally.calibration() if bar.n]
-    centre = [(bar.low + bar.high) / 2 for bar in bars]
+    centre = np.array([(bar.low + bar.high) / 2 for bar in bars])
     width = 1 / len(tally.calibration()) * 0.92
-    accuracy = [bar.accuracy for bar in bars]
-    gap = [bar.confidence - bar.accuracy for bar in bars]
-    above.bar(centre, accuracy, width, color=theme.right, label="accuracy")
-    above.bar(
-        centre, gap, width, bottom=accuracy, color=theme.wrong, alpha=0.3, label="gap to the confidence", linewidth=0
-    )
+    accuracy, said = np.array([(bar.accuracy, bar.confidence) for bar in bars]).reshape(-1, 2).T
+    lower = np.minimum(accuracy, said)
+    # Three pieces that never lie over each other: each colour is one entry of the legend.
+    above.bar(centre, lower, width, color=theme.right, label="accuracy")
+    for there, colour, label in (
+        (accuracy > said, theme.right, "accuracy above the confidence: too cautious"),
+        (accuracy < said, theme.wrong, "confidence above the accuracy: too sure"),
+    ):
+        if there.any():
+            gap = np.abs(accuracy - said)[there]
+            above.bar(centre[there], gap, width, bottom=lower[there], color=colour, alpha=0.35, lw=0, label=label)
     above.plot([0, 1], [0, 1], color=theme.muted, linewidth=1.2, linestyle=(0, (4, 3)), label="perfectly calibrated")
     above.set(ylim=(0, 1), xlim=(0, 1), ylabel="accuracy")
     above.set_title(f"Reliability: expected calibration error {tally.expected_calibration_error:.3f}")
-    above.legend(loc="upper left")
+    figure.legend(loc="outside lower left", ncols=2, fontsize=9)  # among the bars it would hide some
     below.bar(centre, [bar.n for bar in bars], width, color=theme.muted)
     below.set(xlabel="confidence of the answer", ylabel="images")
     for axes in (above, below):
@@ -99,7 +105,7 @@ def precision_recall(labels: tuple[str, ...], curves: tuple[ClassCurves, ...], t
     """The precision-recall curve of each class against all others."""
     figure, axes = _square("recall", "precision", "Precision against recall, class by class")
     rows = [(c.average_precision, GRID, c.precision) for c in curves]
-    _curves(axes, labels, rows, "AP", theme)
+    _curves(axes, labels, rows, "AP", _colours(curves, theme), theme)
     _legend(axes, "lower left")
     return figure
 
@@ -109,7 +115,7 @@ def roc(labels: tuple[str, ...], curves: tuple[ClassCurves, ...], theme: Theme) 
     figure, axes = _square("false positive rate", "true positive rate", "ROC, class by class")
     axes.plot([0, 1], [0, 1], color=theme.muted, linewidth=1.2, linestyle=(0, (4, 3)))
     rows = [(c.roc_auc, np.append(0, GRID), np.append(0, c.true_positive_rate)) for c in curves]
-    _curves(axes, labels, rows, "AUC", theme)
+    _curves(axes, labels, rows, "AUC", _colours(curves, theme), theme)
     _legend(axes, "lower right")
     return figure
 
@@ -133,16 +139,26 @@ def _legend(axes: Axes, place: str) -> None:
 Curve = tuple[float, npt.NDArray[np.floating[Any]], npt.NDArray[np.floating[Any]]]
 
 
-def _curves(axes: Axes, labels: tuple[str, ...], rows: Sequence[Curve], area: str, theme: Theme) -> None:
-    """Draw (area, x, y) of each class: all named where they are few, else the weakest over the crowd of the others."""
-    defined = sorted((row[0], i) for i, row in enumerate(rows) if not np.isnan(row[0]))
-    named = [i for _, i in defined[:MAX_NAMED_CURVES]]
-    for _, i in defined[MAX_NAMED_CURVES:]:
+def _colours(curves: tuple[ClassCurves, ...], theme: Theme) -> dict[int, str]:
+    """Class -> colour, the same in every plot: of all classes where they are few, else of those with the least AP."""
+    defined = sorted((c.average_precision, i) for i, c in enumerate(curves) if not np.isnan(c.average_precision))
+    return dict(zip(sorted(i for _, i in defined[:MAX_NAMED_CURVES]), theme.cycle, strict=False))
+
+
+def _curves(
+    axes: Axes, labels: tuple[str, ...], rows: Sequence[Curve], area: str, colours: dict[int, str], theme: Theme
+) -> None:
+    """Draw (area, x, y) of each class: those with a colour are named, over the crowd of the others."""
+    defined = [i for i, row in enumerate(rows) if not np.isnan(row[0])]
+    others = [i for i in defined if i not in colours]
+    for i in others:
         axes.plot(rows[i][1], rows[i][2], color=theme.muted, linewidth=0.8, alpha=0.35)
-    if len(defined) > MAX_NAMED_CURVES:
-        axes.plot([], [], color=theme.muted, linewidth=0.8, label=f"{len(defined) - len(named)} classes above these")
-    for colour, i in zip(theme.cycle, named, strict=False):
-        axes.plot(rows[i][1], rows[i][2], color=colour, label=f"{short(labels[i])}  {area} {rows[i][0]:.3f}")
+    if others:
+        axes.plot([], [], color=theme.muted, linewidth=0.8, label=f"{counted(len(others), 'class')} with a higher AP")
+    for i in defined:
+        if i in colours:
+            label = f"{short(labels[i])}  {area} {rows[i][0]:.3f}"
+            axes.plot(rows[i][1], rows[i][2], color=colours[i], label=label, zorder=3 - rows[i][0])  # weakest on top
 
 
 def class_bars(report: Report, theme: Theme) -> Figure:
