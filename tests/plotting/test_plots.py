@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any, cast
+
 import matplotlib as mpl
 import numpy as np
 import pytest
@@ -70,9 +72,10 @@ def test_every_plot_draws(n_classes: int) -> None:
         for figure in figures:
             assert pixels(figure).std() > 8
     assert dict(mpl.rcParams) == before
-    colours, lines = [], []
+    colours: list[dict[str, Any]] = []
+    lines: list[str] = []
     for figure in figures[3:5]:
-        handles, named = figure.axes[0].get_legend_handles_labels()
+        handles, named = cast(Any, figure.axes[0]).get_legend_handles_labels()
         assert len(named) <= plots.MAX_NAMED_CURVES + 1
         lines += named
         colours.append({text.partition("  ")[0]: line.get_color() for line, text in zip(handles, named, strict=True)})
@@ -89,9 +92,10 @@ def test_every_colour_of_reliability_is_in_its_legend() -> None:
     tally.add([0] * 5 + [1] * 5, np.array([[0.97, 0.03]] * 10, np.float32))
     with style(LIGHT) as theme:
         axes = plots.reliability(tally, theme).axes[0]
-    bars = [bar.get_bbox() for bar in axes.patches if bar.get_height()]
+    drawn_bars: list[Any] = [bar for bar in cast(Any, axes.patches) if bar.get_height()]
+    bars = [bar.get_bbox() for bar in drawn_bars]
     assert sorted((round(bar.y0, 2), round(bar.y1, 2)) for bar in bars) == [(0, 0.5), (0, 0.62), (0.5, 0.97), (0.62, 1)]
-    drawn = {bar.get_facecolor() for bar in axes.patches if bar.get_height()}
+    drawn = {bar.get_facecolor() for bar in drawn_bars}
     assert len(drawn) == 3
     named = axes.get_legend_handles_labels()[0]
     assert drawn <= {bars.patches[0].get_facecolor() for bars in named if hasattr(bars, "patches")}
