@@ -164,6 +164,39 @@ def test_a_network_without_a_dense_layer_has_no_float_head() -> None:
     assert with_float_head(int8, to_tflite.convert(network, None, takes_float=True)) is None
 
 
+def test_a_head_that_takes_more_than_one_tensor_stays() -> None:
+    images = keras.Input((16, 16, 3))
+    pooled = keras.layers.GlobalAveragePooling2D()(keras.layers.Conv2D(8, 3)(images))
+    branches = [keras.layers.Dense(2)(pooled), keras.layers.Dense(2)(keras.layers.Dense(8, "relu")(pooled))]
+    model = keras.Model(images, keras.layers.Softmax()(keras.layers.Concatenate()(branches)))
+    network, images_u8 = _built(model, 4), _network()[1]
+    exact = to_tflite.convert(network, None, takes_float=True)
+    assert with_float_head(to_tflite.convert(network, Quantize.INT8, images_u8), exact) is None
+
+
+def test_a_bias_that_shares_its_buffer_gets_one_of_its_own() -> None:
+    """The zero bias of a convolution without one is also the zero of other operations."""
+    layers = [
+        keras.Input((28, 28, 3)),
+        keras.layers.Rescaling(1 / 255),
+        keras.layers.Conv2D(1, 5, use_bias=False, activation="relu"),
+        keras.layers.Flatten(),
+        keras.layers.Dense(4, activation="softmax"),
+    ]
+    keras.utils.set_random_seed(0)
+    network = _built(keras.Sequential(layers), 4, side=28)
+    images_u8 = np.random.default_rng(0).integers(0, 256, (16, 28, 28, 3), np.uint8)
+    expected = _run(to_tflite.convert(network, None, takes_float=True), images_u8, dtype=np.float32)
+    for last_resort, file in to_int8(network, images_u8):
+        if not last_resort:
+            assert np.abs(_run(file, images_u8, dtype=np.uint8) - expected).max() < 0.05
+
+
+def _built(model: keras.Model, classes: int, side: int = 16) -> Network:
+    contract = Contract(labels=tuple("abcdefgh"[:classes]), preprocess=Preprocess(height=side, width=side))
+    return serving_graph.build(model, contract, Values.BYTES, Output.PROBABILITIES)
+
+
 def _other(contract: Contract) -> bytes:
     model = keras.Sequential([keras.Input((16, 16, 3)), keras.layers.Flatten(), keras.layers.Dense(4)])
     network = serving_graph.build(model, contract, Values.BYTES, Output.LOGITS)

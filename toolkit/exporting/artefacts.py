@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from toolkit.core.errors import InputError, MismatchError
+from toolkit.core.errors import InputError, MismatchError, ModelError
 from toolkit.core.files import write_json
 from toolkit.core.ownership import json_object
 from toolkit.core.progress import SILENT, Progress
@@ -26,7 +26,7 @@ from toolkit.exporting.options import ExportOptions, Format, Quantize
 from toolkit.exporting.results import Artefact, ExportResult, Verification
 from toolkit.exporting.sample_images import SampleImages, load_sample_images
 from toolkit.exporting.serving_graph import Images
-from toolkit.exporting.verification import Proof, open_runner, verify
+from toolkit.exporting.verification import Proof, not_run, open_runner, verify
 from toolkit.model_files.contract import Contract
 from toolkit.model_files.contract_io import read_contract
 from toolkit.model_files.inspect import fingerprint_files
@@ -34,6 +34,7 @@ from toolkit.model_files.inspect import fingerprint_files
 N_VERIFICATION: Final = 512
 MIN_VERIFICATION: Final = 100
 N_CALIBRATION: Final = 200
+_LARGEST: Final = 1e30  # weight that int8 is tried with; the converters end on larger ones
 
 _Write = Callable[[Path, Contract], None]
 """Writes a file with a contract."""
@@ -137,7 +138,10 @@ def _verified(
     write: _Write, target: Path, contract: Contract, proof: Proof, options: ExportOptions, kind: Format
 ) -> Verification:
     write(target, contract)
-    found = verify(open_runner(target, kind, options.runtime), proof, options.quantize)
+    try:
+        found = verify(open_runner(target, kind, options.runtime), proof, options.quantize)
+    except ModelError as error:  # it does not even run
+        return not_run(str(error).removeprefix(f"{target}: "), proof, options.quantize)
     if read_contract(target) != contract:
         found = replace(found, misses=(*found.misses, "the contract in it is not the model's"))
     return found
@@ -151,6 +155,12 @@ def _rank(found: Verification) -> tuple[int, float, float]:
 def _writers(source: ExportSource, kind: Format, options: ExportOptions) -> Iterator[tuple[bool, _Write]]:
     """Ways to convert the model, each with whether it is only for one that no other way suits."""
     calibration = _calibration(source) if options.quantize is Quantize.INT8 else None
+    if calibration is not None and not all((np.abs(w) < _LARGEST).all() for w in source.network.layers.get_weights()):
+        name = source.network.contract.recipe or "the network"
+        raise ModelError(
+            f"{name}: it has weights that are not finite or beyond {_LARGEST:g}, which int8 has no numbers for",
+            hint="train it again, with a smaller learning_rate if it diverged",
+        )
     if kind is Format.ONNX:
         model = to_onnx.convert(source.network, options.opset)
         if calibration is not None:

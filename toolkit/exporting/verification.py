@@ -73,14 +73,7 @@ def verify(run: Runner, proof: Proof, quantize: Quantize | None) -> Verification
     samples, expected = proof.samples, proof.expected
     found, misses = _run(run, proof)
     if found is None:
-        return Verification(
-            n_images=len(samples),
-            difference=1.0,
-            agreement=0.0,
-            accuracy=None,
-            limit=MAX_DIFFERENCE[quantize],
-            misses=misses,
-        )
+        return not_run(misses[0], proof, quantize)
     difference = float(np.abs(found - expected).max())
     agreement = float(same_top1(found, expected).mean())
     accuracy = _accuracies(found, expected, samples)
@@ -107,6 +100,18 @@ def verify(run: Runner, proof: Proof, quantize: Quantize | None) -> Verification
         accuracy=accuracy,
         limit=limit,
         misses=misses,
+    )
+
+
+def not_run(why: str, proof: Proof, quantize: Quantize | None) -> Verification:
+    """What is said of a file that gives no probabilities that could be compared."""
+    return Verification(
+        n_images=len(proof.samples),
+        difference=1.0,
+        agreement=0.0,
+        accuracy=None,
+        limit=MAX_DIFFERENCE[quantize],
+        misses=(why,),
     )
 
 

@@ -37,6 +37,8 @@ def rounded_together(model: onnx.ModelProto, int8: onnx.ModelProto, images_u8: I
     if not layers:
         return found
     for name, moment in _moments(model, layers, weights, images_u8[:N_IMAGES]).items():
+        if not np.isfinite(moment).all():
+            continue
         scales = known[f"{name}_scale"].astype(np.float64)
         nearest, weight = known[f"{name}_quantized"], np.moveaxis(weights[name], 1, -1)
         grouped = weight.reshape(len(moment), -1, moment.shape[1])

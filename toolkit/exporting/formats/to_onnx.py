@@ -6,8 +6,12 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import onnx
+import tensorflow as tf
+from onnx import numpy_helper
 
 from toolkit.core.errors import ModelError
 from toolkit.exporting.serving_graph import INPUT, OUTPUT, Network
@@ -23,17 +27,27 @@ def convert(network: Network, opset: int) -> onnx.ModelProto:
     """
     import tf2onnx
 
+    name = network.contract.recipe or "the network"
     serve = network.serving()
     try:
-        with _quiet():
-            converted = tf2onnx.convert.from_function(serve, input_signature=serve.input_signature, opset=opset)
+        with _quiet(), _inlined():
+            function = serve.get_concrete_function()
+            converted = tf2onnx.convert.from_function(
+                serve, input_signature=serve.input_signature, opset=opset, custom_op_handlers={"Erfc": (_erfc, [])}
+            )
     except Exception as error:
         raise ModelError(
-            f"{network.contract.recipe or 'the network'}: tf2onnx cannot convert it at opset {opset} ({error})",
+            f"{name}: tf2onnx cannot convert it at opset {opset} ({error})",
             hint="try --savedmodel or --tflite, or another --opset",
         ) from error
     model: onnx.ModelProto = converted[0]
+    _store_captured(model, function)
     _name_batch(model)
+    if unknown := sorted({node.op_type for node in model.graph.node if not _is_known(node, opset)}):
+        raise ModelError(
+            f"{name}: ONNX has no {', '.join(unknown)}, which tf2onnx left in the graph",
+            hint="try --savedmodel or --tflite",
+        )
     name_weights(model.graph)
     model.producer_name = "toolkit"
     model.doc_string = "uint8 images (batch, height, width, channels), 0..255 -> class probabilities"
@@ -45,6 +59,46 @@ def save(model: onnx.ModelProto, path: Path, contract: Contract) -> None:
     embed(model, contract)
     onnx.checker.check_model(model)
     path.write_bytes(model.SerializeToString())
+
+
+def _store_captured(model: onnx.ModelProto, function: Any) -> None:
+    """Make weights of the tensors that a layer holds without a variable, as Keras' Normalization does.
+
+    tf2onnx takes them for inputs.
+    """
+    values = {inner.name: outer for outer, inner in function.graph.captures}
+    for value in list(model.graph.input):
+        if value.name in values:
+            model.graph.initializer.append(numpy_helper.from_array(values[value.name].numpy(), value.name))
+            model.graph.input.remove(value)
+
+
+def _is_known(node: onnx.NodeProto, opset: int) -> bool:
+    return bool(node.domain) or onnx.defs.has(node.op_type, max_inclusive_version=opset)
+
+
+def _erfc(context: Any, node: Any, name: str, _: Any) -> None:
+    """1 - Erf, which ONNX has no operation for; of Keras' gelu."""
+    kind = context.get_dtype(node.output[0])
+    shape = context.get_shape(node.output[0])
+    erf = context.make_node("Erf", list(node.input), dtypes=[kind], shapes=[shape])
+    one = context.make_const(f"{name}_one", np.ones((), np.float32))
+    context.remove_node(name)
+    context.make_node(
+        "Sub", [one.output[0], erf.output[0]], name=name, outputs=list(node.output), dtypes=[kind], shapes=[shape]
+    )
+
+
+@contextmanager
+def _inlined() -> Iterator[None]:
+    """Functions within the network are traced as a part of it: tf2onnx knows no calls, and Keras' convolution in groups
+    is one."""
+    before = tf.config.functions_run_eagerly()
+    tf.config.run_functions_eagerly(True)
+    try:
+        yield
+    finally:
+        tf.config.run_functions_eagerly(before)
 
 
 def _name_batch(model: onnx.ModelProto) -> None:

@@ -79,7 +79,8 @@ def moments(values: npt.NDArray[Any], window: Window, rng: np.random.Generator) 
         seen[:, i, j] = values[image, y.clip(0, height - 1), x.clip(0, width - 1)] * inside[:, None]
     grouped = seen.reshape(taken, -1, window.groups, channels // window.groups).transpose(2, 0, 1, 3)
     rows = np.ascontiguousarray(grouped).reshape(window.groups, taken, window.width(channels))
-    found: Array = (rows.transpose(0, 2, 1) @ rows).astype(np.float64) / taken
+    with np.errstate(over="ignore", invalid="ignore"):  # values around 1e20; such a layer is left as it is
+        found: Array = (rows.transpose(0, 2, 1) @ rows).astype(np.float64) / taken
     return found
 
 

@@ -18,6 +18,7 @@ from toolkit.exporting.formats.tflite_int8.file import (
     dequantized,
     packed,
     read,
+    store,
     stored,
     weighted_layers,
 )
@@ -58,17 +59,17 @@ def with_corrected_biases(int8: bytes, float32: bytes, means: Means) -> bytes:
     for layer, original in zip(layers, originals, strict=True):
         weight, bias = (rounded.subgraphs[0].tensors[at] for at in (layer.weight, layer.bias))
         plain = exact.subgraphs[0].tensors[original.weight]
-        if layer.bias < 0 or bias.buffer in seen or list(weight.shape) != list(plain.shape) or not weight.quantization:
+        if layer.bias < 0 or layer.bias in seen or list(weight.shape) != list(plain.shape) or not weight.quantization:
             continue
-        seen.add(bias.buffer)
+        seen.add(layer.bias)
         if layer.kind == CONV and plain.shape[3] != len(means[original.source]):
             continue  # in groups
         lost = stored(exact, plain, np.float32) - dequantized(rounded, weight)
         moved = _moved(layer.kind, lost, means[original.source])
         scale = np.asarray(bias.quantization.scale, np.float64)
-        old = np.asarray(rounded.buffers[bias.buffer].data, np.uint8).view("<i4")
-        new = np.clip(np.rint(old + moved / scale), -(2**31), 2**31 - 1).astype("<i4")
-        rounded.buffers[bias.buffer].data = new.view(np.uint8)
+        steps = stored(rounded, bias, "<i4") + moved / scale
+        if np.isfinite(steps).all():
+            store(rounded, bias, np.clip(np.rint(steps), -(2**31), 2**31 - 1).astype("<i4"))
     return packed(rounded)
 
 

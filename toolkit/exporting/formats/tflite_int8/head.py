@@ -15,7 +15,8 @@ from toolkit.exporting.formats.tflite_int8.file import DENSE, operator_code, pac
 
 
 def with_float_head(int8: bytes, float32: bytes) -> bytes | None:
-    """The int8 file with the float32 file's operations from the last dense layer on; None where it has no such layer.
+    """The int8 file with the float32 file's operations from the last dense layer on; None where it has no such layer,
+    or where they take something else as well.
 
     Args:
         int8: the file.
@@ -30,6 +31,8 @@ def with_float_head(int8: bytes, float32: bytes) -> bytes | None:
     graph, original = rounded.subgraphs[0], exact.subgraphs[0]
     source, source_exact = (int(ops[n].inputs[0]) for ops, n in ((graph.operators, at), (original.operators, at_exact)))
     if list(graph.tensors[source].shape) != list(original.tensors[source_exact].shape):
+        return None
+    if not _is_all_they_take(source_exact, original.operators[at_exact:], exact):
         return None
     taken = _Taken(rounded, exact)
     head = schema.OperatorT()
@@ -51,6 +54,19 @@ def _last_dense(model: Any) -> int | None:
     operators = model.subgraphs[0].operators
     kinds = [operator_code(model.operatorCodes[operator.opcodeIndex]) for operator in operators]
     return max((at for at, kind in enumerate(kinds) if kind == DENSE), default=None)
+
+
+def _is_all_they_take(source: int, operators: list[Any], model: Any) -> bool:
+    """Whether `operators` need no tensor but `source`, fixed ones and their own, down to the answer."""
+    graph = model.subgraphs[0]
+    known = {-1, source} | {
+        at for at, tensor in enumerate(graph.tensors) if model.buffers[tensor.buffer].data is not None
+    }
+    for operator in operators:
+        if not known.issuperset(map(int, operator.inputs)):
+            return False
+        known.update(map(int, operator.outputs))
+    return int(graph.outputs[0]) in known
 
 
 def _drop_unused(model: Any) -> None:

@@ -15,6 +15,7 @@ from toolkit.exporting.formats.tflite_int8.file import (
     activations,
     packed,
     read,
+    store,
     stored,
     weighted_layers,
 )
@@ -62,9 +63,10 @@ def with_weights_rounded_together(int8: bytes, float32: bytes, seen: Moments) ->
     for at, moment in seen.items():
         target = model.subgraphs[0].tensors[layers[at].weight]
         original = exact.subgraphs[0].tensors[originals[at].weight]
-        if target.buffer in changed or list(target.shape) != list(original.shape) or not target.quantization:
+        same = list(target.shape) == list(original.shape) and target.quantization
+        if layers[at].weight in changed or not same or not np.isfinite(moment).all():
             continue
-        changed.add(target.buffer)
+        changed.add(layers[at].weight)
         depthwise = layers[at].kind == DEPTHWISE
         weights = stored(exact, original, np.float32)  # (O, height, width, I), depthwise (1, height, width, O)
         weights = np.moveaxis(weights, -1, 0) if depthwise else weights
@@ -73,7 +75,7 @@ def with_weights_rounded_together(int8: bytes, float32: bytes, seen: Moments) ->
         scales = np.broadcast_to(scales, len(weights)).reshape(grouped.shape[:2])
         steps = rounded(grouped, scales, moment, 127).reshape(weights.shape)
         steps = np.moveaxis(steps, 0, -1) if depthwise else steps
-        model.buffers[target.buffer].data = np.ascontiguousarray(steps).view(np.uint8).ravel()
+        store(model, target, steps)
     return packed(model)
 
 
