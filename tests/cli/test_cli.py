@@ -174,6 +174,24 @@ def test_a_terminal_shows_a_bar_with_a_line_of_figures_below(monkeypatch: pytest
     assert re.search(r"loading [^\d\n]*\n", shown), "no count where nothing is counted"
 
 
+def test_rates_of_a_bar() -> None:
+    """None in the first second; then those of late; at the end the mean over the whole."""
+    from rich.progress import Progress
+
+    now = 0.0
+    bar = Progress(get_time=lambda: now)
+    task = bar.add_task("labelling", total=60)
+    shown = []
+    for seconds, done in ((0.001, 1), (0.5, 20), (2.0, 21), (3.0, 31), (4.0, 60)):
+        now = seconds
+        bar.update(task, completed=done)
+        shown.append(console._speed(bar.tasks[0]))
+    assert shown[:2] == [None, None]
+    assert shown[2] is not None
+    assert shown[2] < 21
+    assert shown[-1] == 15
+
+
 @pytest.mark.parametrize("closed", [">&-", "2>&-", "<&- >&- 2>&-"])
 def test_a_caller_may_have_closed_the_standard_streams(closed: str) -> None:
     shell = ["sh", "-c", f'"$0" -m toolkit recipe list {closed}', sys.executable]

@@ -102,3 +102,7 @@ def test_compare_command(folder: Path, tmp_path: Path, no_plots: None, run: Cli)
     assert done.code == 0, done.err
     assert (tmp_path / "evaluation" / "changed.csv").is_file()
     assert "small  accuracy" in done.err
+    *_, good, small, last = done.err.splitlines()
+    assert good.startswith("good: ")
+    assert small.startswith("small: ")
+    assert last == "2 models compared -> evaluation/compare.html"

@@ -184,8 +184,8 @@ def test_wrong_input_is_named(case: str, images: Path, model: Path, tmp_path: Pa
         "missing": "found nothing",
         "a file": "found a file",
         "no images": "found none",
-        "foreign classes": "none of its folders is a class of the model; found Plum",
-        "foreign labels": "none of the labels in the table is a class of the model; expected ",
+        "foreign classes": r"none of its folders \(Plum\) is a class of the model \(.*model.onnx: ",
+        "foreign labels": r"none of the labels in the table is a class of the model \(.*model.onnx: ",
         "out is a file": "expected a folder, found a file",
     }[case]
     if case == "a file":
@@ -226,5 +226,6 @@ def test_command(images: Path, model: Path, tmp_path: Path) -> None:
     (line,) = done.stderr.splitlines()
     assert line.startswith("2,000 images, accuracy")
     assert f"accuracy {accuracy:.4f}" in line
+    assert line.endswith("-> reports/report.html")
     with (tmp_path / "reports" / "predictions.csv").open(newline="", encoding="utf-8") as file:
         assert len(list(csv.DictReader(file))) == 2000

@@ -13,6 +13,7 @@ import pytest
 from support import fitted_network
 from support.onnx_networks import contract, write_linear_network
 
+from toolkit.evaluation import report_page
 from toolkit.evaluation.report import evaluate
 from toolkit.evaluation.report_page import page
 from toolkit.evaluation.result import Evaluation
@@ -82,6 +83,11 @@ def test_hostile_names_are_text(opened: Any) -> None:
     assert texts(opened, "document.querySelectorAll('img[src=x], main b > i, h1 b').length") == 0
     assert texts(opened, "document.scripts.length") == 1
     assert "<b>more" in opened.title
+
+
+def test_title_names_the_dataset(tmp_path: Path) -> None:
+    places = (tmp_path / "Pets-split" / "validation", tmp_path / "photos", Path("s3://bucket/Pets/val"))
+    assert [report_page._dataset(place) for place in places] == ["Pets-split/validation", "photos", "Pets/val"]
 
 
 def test_sorts_by_keyboard_and_says_so(opened: Any) -> None:

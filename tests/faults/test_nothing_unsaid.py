@@ -121,6 +121,8 @@ def test_images_without_class_folders_are_told_of_tables(command: str, photos: P
     done = run(command, (photos / "Cat").rename(photos.parent / "flat"), *model)
     assert done.code == 3
     assert "a table with the columns file_name,label: --labels labels.csv, or a metadata.csv in the folder" in done.err
+    if command != "evaluate":
+        assert "found images: is this one of the classes?\n  next: if so, give the folder around it, " in done.err
 
 
 def test_train_counts_them_too_and_names_images_in_no_class_folder(photos: Path) -> None:

@@ -47,9 +47,11 @@ def test_the_overlap_is_counted_whatever_the_files_are_called(bundle: Path, run:
     assert done.code == 0, done.err
     assert "6 of 8 images are among those that the model was trained on" in done.err
     assert "not trained on" not in done.err
+    assert "; toolkit check other lists the copies" in done.err
     metrics = json.loads((tmp_path / "reports" / "metrics.json").read_text())
     assert metrics["data"]["trained_on"] == 6
     assert any("6 of 8" in note for note in metrics["notes"])
+    assert "; hold some back: toolkit split photos" in run("evaluate", "photos", "--out", "reports").err
 
 
 def test_that_there_is_none_is_said_once_it_was_checked(bundle: Path, run: Cli, tmp_path: Path) -> None:

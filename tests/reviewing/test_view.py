@@ -10,9 +10,11 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support import onnx_networks
 from support.command_line import Cli, run_cli
 from support.result_files import row, write_image, write_table
 
+from toolkit.cli import console
 from toolkit.core.errors import InputError
 from toolkit.inference.saved_results import SavedResults, SavedRow
 from toolkit.reviewing.page import view
@@ -219,3 +221,20 @@ def test_command_and_foreign_files(tmp_path: Path) -> None:
         view(table, tmp_path / "mine.html", root=tmp_path)
     assert (tmp_path / "mine.html").read_text() == "<p>mine"
     view(table, tmp_path / "mine.html", root=tmp_path, force=True)
+
+
+def test_the_next_command_is_named_on_a_terminal_alone(
+    tmp_path: Path, run: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_image(tmp_path / "photos" / "1.png")
+    onnx_networks.write_mean_network(tmp_path / "m.onnx", onnx_networks.contract())
+    lines = {
+        ("infer", "photos", "--model", "m.onnx", "--out", "labels.csv"): "  next: toolkit view labels.csv\n",
+        ("view", "labels.csv"): "  next: open labels.html\n",
+    }
+    for line, said in lines.items():
+        assert "next:" not in run(*line).err
+        monkeypatch.setattr(console, "on_terminal", lambda: True)
+        assert run(*line).err.endswith(said)
+        assert "next:" not in run(*line, "--quiet").err
+        monkeypatch.setattr(console, "on_terminal", lambda: False)

@@ -20,6 +20,7 @@ from toolkit.core.text import harmless
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
+    from rich.progress import Task
 
 
 class LogFormat(StrEnum):
@@ -236,8 +237,9 @@ class TerminalProgress(SilentProgress):
 
         # Here, ten times a second, and not for every file: the speed is worked out from the last thousand steps.
         task = self._bar.tasks[0]
+        speed = _speed(task)
         count = f"{task.completed:,.0f}" + (f"/{task.total:,.0f}  {task.percentage:.0f} %" if task.total else "")
-        rate = f"  {task.speed:,.0f} {self._unit}/s" if task.speed else f" {self._unit}"
+        rate = f"  {speed:,.0f} {self._unit}/s" if speed else f" {self._unit}"
         self._bar.update(self._task, count=count + rate if task.completed or task.total else "")
         return Group(self._bar, Text(harmless(self._note), no_wrap=True)) if self._note else Group(self._bar)
 
@@ -246,3 +248,11 @@ class TerminalProgress(SilentProgress):
 
     def warn(self, text: str) -> None:
         self._console.print(harmless(f"warning: {text}"), style="yellow", markup=False, soft_wrap=True)
+
+
+def _speed(task: Task) -> float | None:
+    """Steps a second: of late; at the end, of the whole; None in the first second, which says nothing."""
+    seconds = task.finished_time if task.finished else task.elapsed
+    if seconds is None or seconds < 1:
+        return None
+    return task.completed / seconds if task.finished else task.speed

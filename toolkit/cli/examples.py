@@ -62,7 +62,7 @@ sorted: 1,204 files taken back
 $ toolkit evaluate PetImages-split --fail-under accuracy=0.9
 PetImages-split is a split tree: evaluating validation
 PetImages-split/validation: none of the images is one that the model was trained on (compared by their bytes)
-121 images, accuracy 0.9917, ... (cpu) -> evaluation
+121 images, accuracy 0.9917, ... (cpu) -> evaluation/report.html
 """,
     "embed": """
 $ toolkit embed photos/ --out features.npy

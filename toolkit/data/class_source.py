@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import shlex
 import stat
 import unicodedata
 from collections.abc import Callable, Collection, Iterable, Iterator
@@ -19,7 +18,6 @@ from typing import Final
 
 from toolkit.core.errors import InputError, UsageError
 from toolkit.core.progress import SILENT, Progress
-from toolkit.core.text import printable
 from toolkit.data import archive
 from toolkit.data.label_table import TABLE_HINT, Labels, LabelTables, find_labels, is_table
 from toolkit.data.read import read, read_file
@@ -34,6 +32,7 @@ from toolkit.data.walk import (
     is_image_name,
     is_unreadable_folder,
     may_be_image,
+    no_class_folders,
     slashes,
     walk,
 )
@@ -274,16 +273,8 @@ def _from_table(
 
 
 def _no_classes(path: Path, files: Collection[SourceFile]) -> InputError:
-    if path.is_dir() and any(is_image_name(file.name) for file in files):
-        around = shlex.quote(printable(os.path.normpath(path / "..")))
-        return InputError(
-            f"{shown_input(path)}: expected one folder per class in it, found images: is this one of the classes?",
-            hint=f"if so, give the folder around it, {around}; for images without class folders, give {TABLE_HINT}",
-        )
-    return InputError(
-        f"{shown_input(path)}: expected one folder per class in it, found none with a file",
-        hint=f"{FOLDERS_HINT}; or give {TABLE_HINT}",
-    )
+    images = path.is_dir() and any(is_image_name(file.name) for file in files)
+    return no_class_folders(path, f"{FOLDERS_HINT}; or give {TABLE_HINT}", images=images)
 
 
 def _no_source(path: Path) -> InputError:

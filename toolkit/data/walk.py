@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import stat as stat_module
 from collections.abc import Callable, Collection, Iterator
 from enum import Enum
@@ -16,7 +17,7 @@ from typing import Final, NamedTuple
 
 from toolkit.core.errors import GateError, InputError
 from toolkit.core.text import printable
-from toolkit.data.remote.urls import is_remote, shown
+from toolkit.data.remote.urls import is_remote, shown, shown_input
 from toolkit.images.header import RAW_SUFFIXES, SNIFF_BYTES, SUFFIXES, sniff
 
 IMAGE_SUFFIXES: Final = RAW_SUFFIXES.union(*SUFFIXES.values())
@@ -251,8 +252,17 @@ def class_folders(root: Path, hint: str = FOLDERS_HINT) -> dict[str, Path]:
     inside = sorted((p for p in root.iterdir() if not is_hidden(p.name)), key=lambda p: p.name)
     folders = {p.name: p for p in inside if os.path.isdir(p)}
     if not folders:
-        raise InputError(
-            f"{printable(str(root))}: expected one folder per class in it, found none",
-            hint=hint,
-        )
+        raise no_class_folders(root, hint, images=any(is_image_name(p.name) for p in inside))
     return folders
+
+
+def no_class_folders(root: Path, hint: str, *, images: bool) -> InputError:
+    """The error where a folder holds no class folders; `images`: whether it holds images, as a class folder does."""
+    expected = f"{shown_input(root)}: expected one folder per class in it"
+    if not images:
+        return InputError(f"{expected}, found none", hint=hint)
+    around = shlex.quote(printable(os.path.normpath(root / "..")))
+    return InputError(
+        f"{expected}, found images: is this one of the classes?",
+        hint=f"if so, give the folder around it, {around}; if not, {hint}",
+    )

@@ -81,7 +81,7 @@ def run(
             if on_rows is not None:
                 on_rows(rows)
         seconds = time.perf_counter() - started
-        tally.check()
+        tally.check(model)
     report_overlap(root, tally.data.n_trained_on, tally.data.n_readable, progress)
     card = ModelCard(
         path=resolve_model(model),
@@ -105,10 +105,12 @@ def held_out(data: Path, labels: tuple[str, ...], progress: Progress = SILENT) -
     if (url := remote_url(data)) is not None:
         return _held_out_of_bucket(url, labels, progress)
     if not data.is_dir():
-        found = "a file" if data.exists() else "nothing"
+        found, what = (
+            ("a file", "give the folder of the class folders") if data.exists() else ("nothing", "check the path")
+        )
         raise InputError(
             f"{printable(str(data))}: expected a folder with one folder per class, found {found}",
-            hint=f"the model's classes are {', '.join(labels[:8])}{', …' if len(labels) > 8 else ''}",
+            hint=f"{what}; the model's classes are {_some(labels, 8)}",
         )
     tree = find_split_tree(data)
     if tree is None or any((data / label).is_dir() for label in labels):
@@ -231,21 +233,22 @@ class _Tally:
         inside = name.removeprefix(shown_input(self.data.path)).strip("/")
         return inside.partition("/")[0] if "/" in inside else "."
 
-    def check(self) -> None:
-        """Refuse to report on nothing."""
+    def check(self, model: Path) -> None:
+        """Refuse to report on nothing; `model` as it was given."""
         place, data = shown_input(self.data.path), self.data
+        classes = f"({printable(str(model))}: {_some(self._index)})"
         if not data.n_files:
             raise InputError(f"{place}: expected images, found none", hint="check the path")
         if not data.n_labelled and self._truths is not None:
             raise InputError(
-                f"{place}: none of the labels in the table is a class of the model; expected {_some(self._index)}",
+                f"{place}: none of the labels in the table is a class of the model {classes}",
                 hint="check --columns, or name with --model one that was trained on these labels",
             )
         if not data.n_labelled:
             raise InputError(
-                f"{place}: none of its folders is a class of the model; "
-                f"found {_some(sorted(data.extra))}, expected {_some(self._index)}",
-                hint=f"rename the folders, or give {TABLE_HINT}; toolkit infer labels images without a truth",
+                f"{place}: none of its folders ({_some(sorted(data.extra))}) is a class of the model {classes}",
+                hint="if it is the wrong model, name the right one with --model; else rename the folders, "
+                f"or give {TABLE_HINT}; toolkit infer labels images without a truth",
             )
 
     def evaluation(self, model: ModelCard, options: EvaluateOptions) -> Evaluation:

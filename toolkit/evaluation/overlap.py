@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import shlex
 from pathlib import Path
 
 from toolkit.core.errors import ModelError
 from toolkit.core.files import file_digest
 from toolkit.core.progress import Progress
 from toolkit.core.text import printable
+from toolkit.data.split_tree import TRAIN, find_split_tree, subset_of
 from toolkit.model_files.bundle import BUNDLE_JSON, load_bundle
 from toolkit.model_files.contract import Contract
 
@@ -56,4 +59,15 @@ def report_overlap(data: Path, n: int | None, n_readable: int, progress: Progres
     """Tell `progress` how many images the model was trained on; nothing where that is not known."""
     if n is not None:
         tell = progress.warn if n else progress.line
-        tell(f"{printable(str(data))}: {describe(n, n_readable)}")
+        tell(f"{printable(str(data))}: {describe(n, n_readable)}{_instead(data) if n else ''}")
+
+
+def _instead(data: Path) -> str:
+    """What to do about it, to stand behind a sentence."""
+    shown, around = (shlex.quote(printable(os.path.normpath(path))) for path in (data, data / ".."))
+    subset = subset_of(data.name) if find_split_tree(data / "..") else ""
+    if subset == TRAIN:
+        return f"; evaluate what was held out: toolkit evaluate {around}"
+    if subset:
+        return f"; toolkit check {around} lists the copies"
+    return f"; hold some back: toolkit split {shown}, then train and evaluate with what it makes"

@@ -17,6 +17,8 @@ from toolkit.core import pages
 from toolkit.core.files import write_text
 from toolkit.core.ownership import PAGE_MARKER
 from toolkit.core.text import printable
+from toolkit.data.remote.urls import remote_url
+from toolkit.data.split_tree import subset_of
 from toolkit.data.thumbnail import thumbnail
 from toolkit.evaluation.gallery import Shown
 from toolkit.evaluation.report_plots import plots
@@ -67,7 +69,7 @@ def page(evaluation: Evaluation, *, with_plots: bool = True, limits: Limits = DE
     text: str = template("report.html.j2").render(
         e=evaluation,
         version=__version__,
-        title=f"{printable(evaluation.model.path.name)} on {printable(evaluation.data.path.name or '.')}",
+        title=f"{printable(evaluation.model.path.name)} on {_dataset(evaluation.data.path)}",
         style=pages.resource(*pages.PAGE_CSS),
         script=script,
         script_hash=pages.script_hash(script),
@@ -85,6 +87,12 @@ def page(evaluation: Evaluation, *, with_plots: bool = True, limits: Limits = DE
         mistaken_for=[mistaken_for(evaluation.confusion, i, 2) for i in range(len(evaluation.labels))],
     )
     return text
+
+
+def _dataset(path: Path) -> str:
+    """The name of a folder; of a subset of a split tree with that of the tree: PetImages-split/validation."""
+    whole = path if remote_url(path) else path.resolve()
+    return printable(f"{whole.parent.name}/{whole.name}" if subset_of(whole.name) else whole.name or ".")
 
 
 def template(name: str) -> Any:

@@ -175,7 +175,7 @@ def load_bundle(path: Path) -> Bundle:
         found = "a file" if path.exists() else "nothing"
         raise ModelError(
             f"{path}: expected a bundle (the folder that `toolkit train` writes), found {found}",
-            hint=f"toolkit train DATA --recipe NAME --out {path}",
+            hint="toolkit train DATA" + ("" if str(path) == "model" else f" --out {path}"),
         )
     source = path / BUNDLE_JSON
     try:

@@ -85,7 +85,7 @@ def file_format(path: Path) -> Format:
             return "savedmodel"
         raise ModelError(
             f"{path}: a folder with neither bundle.json (a bundle) nor {SAVED_MODEL_PB} (a SavedModel) in it",
-            hint="toolkit train DATA --recipe NAME writes a bundle",
+            hint="toolkit train DATA writes a bundle",
         )
     if not path.exists():
         raise ModelError(f"{path}: expected a model, found nothing", hint="toolkit export MODEL --onnx writes one")

@@ -70,6 +70,8 @@ def evaluate(
     from toolkit.data.walk import require_read
     from toolkit.evaluation.compare import compare
     from toolkit.evaluation.report import evaluate as run
+    from toolkit.evaluation.report_folder import COMPARE_PAGE
+    from toolkit.evaluation.report_page import PAGE
     from toolkit.evaluation.result import EvaluateOptions
     from toolkit.evaluation.summary import check_gates, check_names, parse_gates
     from toolkit.sessions.backend import Precision, Runtime
@@ -93,14 +95,17 @@ def evaluate(
     if len(models) > 1:
         compared = compare(data, models, out, options, console.progress())
         evaluations = [c.evaluation for c in compared]
-        for line in compared_lines(compared):
+        for line in [*compared_lines(compared), *(f"{c.name}: {summary(c.evaluation)}" for c in compared)]:
             console.say(line)
+        page = out / COMPARE_PAGE
+        console.say(f"{len(compared)} models compared -> {page}")
     else:
         evaluations = [run(data, models[0], out, options, console.progress())]
         if console.on_terminal():
             show(evaluations[0])
-    for evaluation in evaluations:
-        console.say(f"{summary(evaluation)} -> {out}")
+        page = out / PAGE
+        console.say(f"{summary(evaluations[0])} -> {page}")
+    console.suggest("open", str(page))
     require_read(evaluations[0].data.unread)
     check_gates(gates, evaluations)
 

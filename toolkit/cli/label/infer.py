@@ -216,6 +216,8 @@ def infer(
         from toolkit.reviewing.page import view
 
         view(Path(out), html, force=force, progress=console.progress())
+    if result.n_ok + result.n_unsure:
+        console.suggest(*(("open", str(html)) if html else ("toolkit", "view", out)))
     result.check(options.max_failures)
 
 

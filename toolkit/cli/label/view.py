@@ -41,3 +41,4 @@ def view(
     result = run(table, page, root=root, images=images, force=force, progress=console.progress())
     unreadable = f", {result.n_unreadable:,} without a thumbnail" if result.n_unreadable else ""
     console.say(f"{page}: {result.n_shown:,} of {counted(result.n_rows, 'file')} shown{unreadable}")
+    console.suggest("open", str(page))
