@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from toolkit.sessions.backend import Precision, Runtime
     from toolkit.splitting.mode import Mode
     from toolkit.splitting.options import SplitOptions
-    from toolkit.training.train import TrainOptions
+    from toolkit.training.options import TrainOptions
 
 __version__ = "0.1.0"
 
@@ -124,7 +124,7 @@ _HOMES = {
     "SplitOptions": "toolkit.splitting.options",
     "TensorLayout": "toolkit.model_files.conventions",
     "ToolkitError": "toolkit.core.errors",
-    "TrainOptions": "toolkit.training.train",
+    "TrainOptions": "toolkit.training.options",
     "UsageError": "toolkit.core.errors",
     "Values": "toolkit.model_files.conventions",
     "adopt": "toolkit.api",

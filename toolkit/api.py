@@ -25,7 +25,8 @@ if TYPE_CHECKING:
     from toolkit.inference.result import InferResult
     from toolkit.splitting.options import SplitOptions
     from toolkit.splitting.split import SplitResult
-    from toolkit.training.train import TrainOptions, TrainResult
+    from toolkit.training.options import TrainOptions
+    from toolkit.training.train import TrainResult
 
 StrPath = str | os.PathLike[str]
 

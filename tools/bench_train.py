@@ -132,14 +132,14 @@ def epoch(data: Path, rounds: int, scratch: Path) -> None:
 
     from toolkit.core.progress import SILENT
     from toolkit.training import fit as fitting
-    from toolkit.training import train as training
     from toolkit.training.data.batches import Rows
     from toolkit.training.data.dataset import find_dataset
     from toolkit.training.data.decode_cache import decode_all
     from toolkit.training.data.subsets import assign, batches
     from toolkit.training.networks import keras_model as network
+    from toolkit.training.options import TrainOptions, with_options
 
-    recipe = training.with_options(training.TrainOptions(recipe="flowers"))
+    recipe = with_options(TrainOptions(recipe="flowers"))
     dataset = find_dataset(data)
     decoded = decode_all(dataset, recipe.preprocess, scratch / "cache")
     samples = assign(dataset, decoded, recipe, SILENT)

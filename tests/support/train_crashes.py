@@ -20,7 +20,8 @@ from toolkit.exporting.export import export
 from toolkit.exporting.options import ExportOptions
 from toolkit.model_files.bundle import load_bundle
 from toolkit.model_files.contract_io import has_contract
-from toolkit.training.train import TrainOptions, train
+from toolkit.training.options import TrainOptions
+from toolkit.training.train import train
 
 RECIPE: Final = """
 schema = 1

@@ -17,7 +17,8 @@ from toolkit.data.label_table import LabelTables
 from toolkit.data.unpack import unpacked
 from toolkit.model_files.bundle import load_bundle
 from toolkit.training.data.dataset import find_dataset
-from toolkit.training.train import TrainOptions, train
+from toolkit.training.options import TrainOptions
+from toolkit.training.train import train
 
 # Keras 3.15 with numpy 2.4, whenever it saves.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")

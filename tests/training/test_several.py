@@ -14,9 +14,9 @@ from support.command_line import run_cli
 
 from toolkit.core.errors import InputError, UsageError
 from toolkit.model_files.bundle import load_bundle
+from toolkit.training.options import TrainOptions
 from toolkit.training.recipes.recipe import load_recipe
 from toolkit.training.several import TRIALS_CSV, Trial, seconds_of, train_several, write_trials
-from toolkit.training.train import TrainOptions
 
 # Keras 3.15 with numpy 2.4, whenever it saves.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")

@@ -24,9 +24,10 @@ from toolkit.splitting.plan import parse_ratio, subsets
 from toolkit.training.data.batches import Batches, Rows
 from toolkit.training.data.dataset import find_dataset, hold_out
 from toolkit.training.data.decode_cache import decode_all
+from toolkit.training.options import TrainOptions
 from toolkit.training.recipes.recipe import EFFORTS, Recipe, available, documented, load_recipe, parse_recipe
 from toolkit.training.recipes.recipe_schema import AUGMENTATIONS, LAYERS, OPTIMIZERS
-from toolkit.training.train import TrainOptions, train
+from toolkit.training.train import train
 
 # Keras 3.15 with numpy 2.4, whenever it saves.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
@@ -245,7 +246,8 @@ _TRAIN = """
 import os, signal, sys
 from pathlib import Path
 from toolkit.core.progress import SilentProgress
-from toolkit.training.train import TrainOptions, train
+from toolkit.training.options import TrainOptions
+from toolkit.training.train import train
 class Stop(SilentProgress):
     def line(self, text):
         if text.startswith(f"epoch {sys.argv[5]}/"):
@@ -286,7 +288,8 @@ cpu = tf.config.list_physical_devices("CPU")[0]
 tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
 from contextlib import contextmanager
 from toolkit.training import fit as fitting
-from toolkit.training.train import TrainOptions, train
+from toolkit.training.options import TrainOptions
+from toolkit.training.train import train
 devices = fitting.devices
 fitting.devices = lambda gpus, progress: devices(gpus, progress, names=("CPU:0", "CPU:1"))
 data, out, cache = map(Path, sys.argv[1:4])

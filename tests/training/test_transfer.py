@@ -15,16 +15,18 @@ import numpy as np
 import pytest
 from support.command_line import ROOT, run_cli
 
-from toolkit.core.errors import InputError, MachineError, UsageError
+from toolkit.core.errors import InputError, MachineError, ModelError, UsageError
 from toolkit.core.progress import SilentProgress
 from toolkit.model_files import pretrained
 from toolkit.model_files.bundle import load_bundle
 from toolkit.training.data.dataset import find_dataset
 from toolkit.training.data.input_size import adapted
+from toolkit.training.options import TrainOptions, with_options
 from toolkit.training.recipes.recipe import Recipe, RecipeError, load_recipe, parse_recipe
 from toolkit.training.recipes.recipe_schema import BACKBONES
 from toolkit.training.recipes.shape_check import trace
-from toolkit.training.train import TrainOptions, train, with_options
+from toolkit.training.state import read_state, write_state
+from toolkit.training.train import train
 
 # Keras 3.15 with numpy 2.4, whenever it saves.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
@@ -387,10 +389,20 @@ def test_a_finished_training_at_a_constant_rate_is_gone_on_with(few: Path, tmp_p
     straight = train(few, _options(tmp_path / "straight", recipe, epochs=4))
     options = _options(tmp_path / "longer", recipe, epochs=2)
     train(few, options)
-    longer = train(few, replace(options, epochs=4, resume=True))
+    with pytest.raises(KeyboardInterrupt):
+        train(few, replace(options, epochs=4, resume=True), _Lines("epoch 3/4"))
+    assert load_bundle(options.out).training["epochs"] == 2
+    with pytest.raises(InputError, match="other settings: epochs"):
+        train(few, replace(options, epochs=5, resume=True))
+    longer = train(few, replace(options, epochs=None, resume=True))  # to where it was to go
     assert [epoch.epoch for epoch in longer.history] == [1, 2, 3, 4]
     assert longer.bundle.contract.fingerprint == straight.bundle.contract.fingerprint
     assert longer.bundle.training["epochs"] == 4
+    state = read_state(options.out)
+    assert state is not None
+    write_state(options.out, replace(state, variables=[value.reshape(1, -1) for value in state.variables]))
+    with pytest.raises(ModelError, match=r"state\.npz: damaged.*another network"):
+        train(few, replace(options, epochs=6, resume=True))
     assert longer.bundle.training["learning_rate"] == 0.001
 
 
@@ -455,7 +467,8 @@ import os, signal, sys
 from pathlib import Path
 from toolkit.core.progress import SilentProgress
 from toolkit.training.recipes.recipe import load_recipe
-from toolkit.training.train import TrainOptions, train
+from toolkit.training.options import TrainOptions
+from toolkit.training.train import train
 stop = sys.argv[4]
 class Stop(SilentProgress):
     def line(self, text):

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+from toolkit.core.coerce import path_text
 from toolkit.core.errors import InputError, UsageError
 from toolkit.core.files import regular
 from toolkit.core.progress import Progress
@@ -66,6 +67,21 @@ class LabelTables:
                 hint=f"--columns {','.join(COLUMNS)}",
             )
         return cls(tables=tuple(os.fspath(table) for table in tables), columns=(names[0], names[1]))
+
+    @classmethod
+    def of(cls, given: object) -> LabelTables | None:
+        """What Python gives for an option `labels`: the tables, or the path of one, or several paths.
+
+        >>> LabelTables.of("labels.csv").tables
+        ('labels.csv',)
+
+        Raises:
+            UsageError: something else.
+        """
+        if given is None or isinstance(given, cls):
+            return given
+        several = given if isinstance(given, (list, tuple)) else [given]
+        return cls(tables=tuple(path_text(table, "--labels") for table in several))
 
 
 @dataclass(kw_only=True, slots=True)

@@ -7,12 +7,11 @@ may have several stages; the state says which one it is of.
 
 from __future__ import annotations
 
-import json
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +21,6 @@ import numpy.typing as npt
 import tensorflow as tf
 
 from toolkit.core.errors import MachineError, ModelError
-from toolkit.core.files import atomic_write
-from toolkit.core.parse import parse_json
 from toolkit.core.progress import Progress
 from toolkit.core.text import counted, first_line
 from toolkit.model_files.history import Epoch
@@ -31,7 +28,8 @@ from toolkit.training.data.batches import Batches
 from toolkit.training.features import answering
 from toolkit.training.networks.keras_model import save
 from toolkit.training.recipes.recipe import Training
-from toolkit.training.workspace import BEST_WEIGHTS, STATE
+from toolkit.training.state import STATE, State, damaged, read_state, write_state
+from toolkit.training.workspace import BEST_WEIGHTS
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,18 +140,13 @@ def fit(stage: Stage, folder: Path, progress: Progress) -> Fit:
 
 
 def begun(folder: Path) -> tuple[str, Fit] | None:
-    """The stage that the state in `folder` is of, and what it has reached; None where there is none."""
-    try:
-        with (folder / STATE).open("rb") as file, np.load(file, allow_pickle=False) as arrays:
-            return _read_fields(arrays)
-    except FileNotFoundError:
-        return None
+    """The stage that the state in `folder` is of, and what it has reached; None where there is none.
 
-
-def _read_fields(arrays: Any) -> tuple[str, Fit]:
-    fields = parse_json(str(arrays["fields"]))
-    epochs = tuple(Epoch(**row) for row in fields["epochs"])
-    return fields["stage"], Fit(epochs, fields["best"], fields["notes"])
+    Raises:
+        ModelError: the state is damaged.
+    """
+    state = read_state(folder)
+    return (state.stage, Fit(state.epochs, state.best, state.notes)) if state else None
 
 
 def predict(network: keras.Model, batches: Batches) -> npt.NDArray[np.float32]:
@@ -275,29 +268,28 @@ class _Recorder(keras.callbacks.Callback):  # type: ignore[misc]
 
     def restore(self) -> None:
         """Go on from the state in the folder, where there is one of this stage."""
-        try:
-            with (self._folder / STATE).open("rb") as file, np.load(file, allow_pickle=False) as arrays:
-                name, before = _read_fields(arrays)
-                if name != self._stage.name:
-                    return
-                values = [arrays[f"v{i}"] for i in range(len(self._variables()))]
-                self._best_values = [arrays[key] for key in arrays.files if key.startswith("b")]
-        except FileNotFoundError:
+        state = read_state(self._folder)
+        if state is None or state.stage != self._stage.name:
             return
-        _assign(self._variables(), values)
-        self.epochs, self.best = list(before.epochs), before.best
+        n_best = 0 if self._stage.network else len(self._stage.model.variables)
+        if not _fit_together(self._variables(), state.variables) or not _fit_together(
+            self._stage.model.variables[:n_best], state.best_values
+        ):
+            raise damaged(self._folder / STATE, "it holds the weights of another network")
+        _assign(self._variables(), state.variables)
+        self._best_values = list(state.best_values)
+        self.epochs, self.best = list(state.epochs), state.best
 
     def _save(self) -> None:
-        fields = {
-            "stage": self._stage.name,
-            "epochs": [asdict(row) for row in self.epochs],
-            "best": self.best,
-            "notes": dict(self._stage.before.notes),
-        }
-        arrays = {f"v{i}": v.numpy() for i, v in enumerate(self._variables())}
-        arrays |= {f"b{i}": value for i, value in enumerate(self._best_values)}
-        with atomic_write(self._folder / STATE) as temporary, temporary.open("wb") as file:
-            np.savez(file, fields=np.array(json.dumps(fields)), **arrays)
+        state = State(
+            stage=self._stage.name,
+            epochs=tuple(self.epochs),
+            best=self.best,
+            notes=self._stage.before.notes,
+            variables=[variable.numpy() for variable in self._variables()],
+            best_values=self._best_values,
+        )
+        write_state(self._folder, state)
 
     def _variables(self) -> list[Any]:
         """Everything that the next epoch depends on: weights, random generators, optimizer."""
@@ -311,6 +303,11 @@ class _Recorder(keras.callbacks.Callback):  # type: ignore[misc]
     def _patience_is_over(self) -> bool:
         patience = self._stage.settings.patience
         return bool(patience) and len(self.epochs) - 1 - max(self.best, self._first) >= patience
+
+
+def _fit_together(variables: Sequence[Any], values: Sequence[npt.NDArray[Any]]) -> bool:
+    """Whether there is a value for each variable, of its shape and type."""
+    return [(tuple(v.shape), v.dtype) for v in variables] == [(v.shape, v.dtype.name) for v in values]
 
 
 def _assign(variables: Sequence[Any], values: Sequence[npt.NDArray[Any]]) -> None:

@@ -21,8 +21,9 @@ from toolkit.core.progress import SILENT, Progress
 from toolkit.metrics.classification import wilson
 from toolkit.model_files.bundle import Bundle, load_bundle
 from toolkit.training import workspace
+from toolkit.training.options import TrainOptions, with_options
 from toolkit.training.recipes.recipe import Recipe
-from toolkit.training.train import TrainOptions, TrainResult, train, with_options
+from toolkit.training.train import TrainResult, train
 
 TRIALS_CSV: Final = "trials.csv"
 """In the bundle that is kept: the table of all recipes."""

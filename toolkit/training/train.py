@@ -14,12 +14,11 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from toolkit.core.errors import InputError, UsageError, missing_extra
+from toolkit.core.errors import InputError, missing_extra
 from toolkit.core.locking import lock
 from toolkit.core.progress import SILENT, Progress
 from toolkit.core.tensorflow_import import BackgroundImport
 from toolkit.data.cache import default_cache_dir
-from toolkit.data.label_table import LabelTables
 from toolkit.data.unpack import unpacked
 from toolkit.images.limits import Limits
 from toolkit.model_files import bundle as bundles
@@ -32,51 +31,10 @@ from toolkit.training.data.dataset import Dataset, LabelledSample, find_dataset
 from toolkit.training.data.decode_cache import Decoded, decode_all
 from toolkit.training.data.input_size import adapted
 from toolkit.training.data.subsets import assign, batches, data_rows, for_so_many, say_limits
-from toolkit.training.recipes.recipe import EFFORTS, Recipe, load_recipe
-from toolkit.training.recipes.recipe_schema import suggestion
+from toolkit.training.options import TrainOptions, with_options
+from toolkit.training.recipes.recipe import Recipe
 from toolkit.training.recipes.shape_check import check_classes, check_memory, free_memory, may_use_gpu
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class TrainOptions:
-    """How to train; None takes the recipe's own setting.
-
-    Attributes:
-        recipe: a documented recipe's name, the path of a recipe file, or a Recipe; None is `transfer`, in the variant
-            that `effort` names.
-        effort: "quick", "normal" or "best", where no recipe is given.
-        weights: a file with the backbone's weights, instead of the recipe's.
-        out: the bundle's folder.
-        epochs, batch_size, seed: instead of the recipe's.
-        image_size: (height, width) instead of the recipe's.
-        resume: continue the unfinished training of `out`; where it is finished, nothing is done, or with more
-            `epochs` than it has it is trained on.
-        force: replace the bundle that is there, once the new one is finished.
-        cache_dir: where decoded images are kept; None is the user's cache folder.
-        workers: decoding threads, 0 is one per usable CPU.
-        max_memory: bytes that all decoding of the run may take at once, also as text (`2GB`); None is half of the
-            machine's or the container's memory.
-        gpus: how many GPUs to train on; None is all visible ones, 0 is the CPU.
-        labels: tables that give the classes; None: the class folders, or a `metadata.csv` in the data.
-        strict: a class folder without an image, and names that differ in case only, are errors.
-    """
-
-    recipe: str | Path | Recipe | None = None
-    effort: str = "normal"
-    weights: Path | None = None
-    out: Path = Path("model")
-    epochs: int | None = None
-    batch_size: int | None = None
-    image_size: tuple[int, int] | None = None
-    seed: int | None = None
-    resume: bool = False
-    force: bool = False
-    cache_dir: Path | None = None
-    workers: int = 0
-    max_memory: int | str | None = None
-    gpus: int | None = None
-    labels: LabelTables | None = None
-    strict: bool = False
+from toolkit.training.state import STATE
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -117,6 +75,7 @@ def train(data: Path, options: TrainOptions, progress: Progress = SILENT) -> Tra
         MachineError: TensorFlow or the backbone's weights are missing, or the machine is too small.
     """
     began = time.perf_counter()
+    options = replace(options, out=workspace.place_of(options.out))
     recipe = with_options(options)
     cache_dir = options.cache_dir or default_cache_dir()
     dataset, recipe = _dataset(unpacked(data, cache_dir, progress), recipe, options, progress)
@@ -126,10 +85,14 @@ def train(data: Path, options: TrainOptions, progress: Progress = SILENT) -> Tra
     out, partial = options.out, workspace.partial_dir(options.out)
     with lock(out):
         workspace.recover(out)
-        finished = options.resume and not options.force and workspace.is_finished(out)
+        going_on = options.resume and not options.force
+        finished = going_on and workspace.is_finished(out)
+        longer = workspace.longer_to(out) if going_on else 0
+        if longer and not options.epochs:
+            recipe = replace(recipe, train=replace(recipe.train, epochs=longer))
         importing = None
         if not finished:
-            workspace.check_out(out, force=options.force)
+            workspace.check_out(out, force=options.force or bool(longer))
             importing = _begin(recipe)
         limits = Limits.of(max_memory=options.max_memory)
         decoded = decode_all(
@@ -140,13 +103,13 @@ def train(data: Path, options: TrainOptions, progress: Progress = SILENT) -> Tra
         rows = data_rows(dataset, samples)
         given = {"batch_size": bool(options.batch_size), "epochs": bool(options.epochs)}
         recipe = for_so_many(recipe, samples, progress, **given)
-        settings = _settings(recipe, rows)
+        settings = _settings(recipe, rows) | ({"epochs": recipe.train.epochs} if longer else {})
         if finished:
             bundle = _same(bundles.load_bundle(out), recipe, rows)
             if recipe.train.epochs <= int(bundle.training["epochs"]):
                 return _result(bundle, read_history(out / bundles.HISTORY_CSV), began, trained=False)
             importing = _begin(recipe)
-            workspace.prepare_longer(partial, out, settings)
+            workspace.prepare_longer(partial, out, settings | {"epochs": recipe.train.epochs})
             progress.line(f"going on after the last epoch of {out}")
         elif workspace.prepare(partial, settings, resume=options.resume, force=options.force):
             progress.line(f"going on with the training in {partial}")
@@ -244,57 +207,6 @@ def _result(bundle: Bundle, history: tuple[Epoch, ...], began: float, *, trained
     )
 
 
-def with_options(options: TrainOptions) -> Recipe:
-    """The recipe with the options' own settings in the place of its own.
-
-    Raises:
-        RecipeError: no such recipe, or one with mistakes.
-        UsageError: a setting out of range.
-    """
-    recipe = _named(options)
-    given = {name: getattr(options, name) for name in ("epochs", "batch_size", "seed")}
-    for name, value in given.items():
-        if value is not None and value < (0 if name == "seed" else 1):
-            raise UsageError(f"{name} {value}: expected a whole number from {0 if name == 'seed' else 1}")
-    changed = {name: value for name, value in given.items() if value is not None}
-    recipe = replace(recipe, train=replace(recipe.train, **changed))
-    backbone = recipe.backbone
-    if options.weights and not backbone:
-        raise UsageError(
-            f"--weights {options.weights}: recipe {recipe.name!r} has no [backbone] that they are for",
-            hint="leave --recipe out, or see toolkit recipe list",
-        )
-    if backbone and options.weights:
-        backbone = replace(backbone, weights=str(options.weights))
-    if backbone and options.epochs and backbone.tune == "none":  # then the head's epochs are all there are
-        backbone = replace(backbone, head_epochs=options.epochs)
-    recipe = replace(recipe, backbone=backbone)
-    if options.image_size:
-        height, width = options.image_size
-        try:
-            recipe = replace(recipe, preprocess=replace(recipe.preprocess, height=height, width=width))
-        except ValueError as error:
-            raise UsageError(str(error)) from None
-    return recipe
-
-
-def _named(options: TrainOptions) -> Recipe:
-    if isinstance(options.recipe, Recipe):
-        return options.recipe
-    if options.effort not in EFFORTS:
-        raise UsageError(
-            f"--effort {options.effort}: expected {', '.join(EFFORTS)}{suggestion(options.effort, EFFORTS)}"
-        )
-    if options.recipe is None:
-        return load_recipe(EFFORTS[options.effort])
-    if options.effort != "normal":
-        raise UsageError(
-            f"--effort {options.effort}: chooses the recipe {EFFORTS[options.effort]!r}, but --recipe is given",
-            hint="leave one of them out",
-        )
-    return load_recipe(options.recipe)
-
-
 def _settings(recipe: Recipe, rows: list[DataRow]) -> dict[str, Any]:
     """What a training that is continued must have in common with the one before."""
     spec = recipe.preprocess
@@ -333,7 +245,7 @@ def _same(bundle: Bundle, recipe: Recipe, rows: list[DataRow]) -> Bundle:
                 f"(--epochs {bundle.training['epochs']}), so that more epochs would change nothing",
                 hint=f"--epochs {recipe.train.epochs} --force trains again from the start, over that many epochs",
             )
-        if (bundle.path / workspace.STATE).is_file():
+        if (bundle.path / STATE).is_file():
             return bundle
     if different:
         raise InputError(
@@ -349,18 +261,3 @@ def _say_cache(decoded: Decoded, progress: Progress) -> None:
         f"decoded images: {decoded.n_bytes / 1e6:,.0f} MB {what} {decoded.path.parent} "
         "(--cache-dir; may be deleted at any time)"
     )
-
-
-def image_size(text: str) -> tuple[int, int]:
-    """(height, width) from `HxW` or one number for both.
-
-    >>> image_size("96x128"), image_size("64")
-    ((96, 128), (64, 64))
-
-    Raises:
-        UsageError: neither.
-    """
-    height, _, width = text.lower().partition("x")
-    if not (height.isascii() and height.isdigit()) or (width and not (width.isascii() and width.isdigit())):
-        raise UsageError(f"image size {text!r}: expected height x width in pixels, such as 180x180")
-    return int(height), int(width or height)

@@ -16,11 +16,13 @@ from glob import escape
 from pathlib import Path
 from typing import Any, Final
 
-from toolkit.core.errors import InputError, ToolkitError
-from toolkit.core.files import atomic_write, regular, remove_leftovers, write_json
+from toolkit.core.errors import InputError, ToolkitError, UsageError
+from toolkit.core.files import atomic_write, kind_of, regular, remove_leftovers, write_json
 from toolkit.core.ownership import json_object
 from toolkit.core.parse import parse_json
+from toolkit.core.text import printable
 from toolkit.model_files.bundle import BUNDLE_JSON, load_bundle
+from toolkit.training.state import STATE, read_state
 
 _BUNDLE_FILES: Final = (
     *("bundle.json", "export.json", "data.csv", "history.csv", "report.csv", "confusion.csv", "check.npz", "state.npz"),
@@ -29,9 +31,10 @@ _BUNDLE_FILES: Final = (
 )
 """What trainings and exports leave in a bundle."""
 
-STATE: Final = "state.npz"
 BEST_WEIGHTS: Final = "best.weights.h5"
 SETTINGS: Final = "settings.json"
+_LONGER: Final = "longer"
+"""In the settings of a training that goes on after a finished bundle."""
 
 
 def partial_dir(out: Path) -> Path:
@@ -39,11 +42,38 @@ def partial_dir(out: Path) -> Path:
     return out.with_name(out.name + ".partial")
 
 
+def place_of(out: Path) -> Path:
+    """Where the bundle `out` comes to lie: where a link leads to.
+
+    Raises:
+        UsageError: `out` is no name that a folder can be given.
+        InputError: a link that leads in a circle; or something else has the name of the workspace.
+    """
+    if out.name in ("", ".."):
+        raise UsageError(
+            f"--out {printable(str(out))}: expected the name of a folder, which is replaced as a whole",
+            hint="such as --out model",
+        )
+    out = Path(os.path.realpath(out)) if out.is_symlink() else out
+    for path, is_right in ((out, not out.is_symlink()), (partial_dir(out), _is_folder(partial_dir(out)))):
+        if not is_right:
+            raise InputError(
+                f"{printable(str(path))}: expected a folder or nothing, found {kind_of(path)}; it is left untouched",
+                hint="move it away, or choose another place with --out",
+            )
+    return out
+
+
+def _is_folder(path: Path) -> bool:
+    return not os.path.lexists(path) or (path.is_dir() and not path.is_symlink())
+
+
 def prepare(partial: Path, settings: dict[str, Any], *, resume: bool, force: bool) -> bool:
     """Make the folder for the training, or find there the state of one that is to go on; whether it is to go on.
 
     Raises:
         InputError: an unfinished training is there and neither `resume` nor `force` is set, or it is another one.
+        ModelError: its state is damaged.
     """
     place = partial / SETTINGS
     unfinished = (partial / STATE).is_file()
@@ -61,6 +91,7 @@ def prepare(partial: Path, settings: dict[str, Any], *, resume: bool, force: boo
                 f"{partial}: this training was begun with other settings: {', '.join(names)}",
                 hint="give the settings and the data it was begun with, or begin again: --force without --resume",
             )
+        read_state(partial)
         return True
     if partial.exists():
         remove_leftovers(place)
@@ -137,11 +168,28 @@ def recover(out: Path) -> None:
 
 
 def prepare_longer(partial: Path, out: Path, settings: dict[str, Any]) -> None:
-    """Begin a training that continues from the last epoch of the finished bundle `out`, which stays as it is."""
-    prepare(partial, settings, resume=False, force=True)
+    """Begin a training that continues from the last epoch of the finished bundle `out`, which stays as it is.
+
+    Args:
+        settings: with the `epochs` that it goes on to.
+
+    Raises:
+        ModelError: the state in the bundle is damaged.
+    """
+    read_state(out)
+    prepare(partial, settings | {_LONGER: True}, resume=False, force=True)
     for name in (BEST_WEIGHTS, STATE):  # the state last: with it the training has begun
         with atomic_write(partial / name) as temporary:
             shutil.copyfile(out / name, temporary)
+
+
+def longer_to(out: Path) -> int:
+    """The epochs that an interrupted training of the finished bundle `out` was to go on to; 0 where there is none."""
+    partial = partial_dir(out)
+    begun = json_object(partial / SETTINGS)
+    epochs = begun.get("epochs")
+    going_on = begun.get(_LONGER) is True and (partial / STATE).is_file() and is_bundle(out)
+    return epochs if going_on and isinstance(epochs, int) else 0
 
 
 def publish(partial: Path, out: Path) -> None:

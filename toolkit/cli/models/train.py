@@ -15,7 +15,7 @@ from toolkit.core.errors import UsageError
 from toolkit.core.text import counted
 
 if TYPE_CHECKING:
-    from toolkit.training.train import TrainOptions
+    from toolkit.training.options import TrainOptions
 
 
 class Effort(StrEnum):
@@ -73,9 +73,10 @@ def train(
     """Train on folders of images: a network that has seen ImageNet, a documented one, or your own recipe."""
     from toolkit.data.label_table import LabelTables
     from toolkit.data.walk import require_read
+    from toolkit.training import options as asked
     from toolkit.training import train as training
 
-    options = training.TrainOptions(
+    options = asked.TrainOptions(
         labels=LabelTables.parse(labels or (), columns),
         strict=strict,
         recipe=recipe[0] if recipe and len(recipe) == 1 else None,
@@ -84,7 +85,7 @@ def train(
         out=out,
         epochs=epochs,
         batch_size=batch_size,
-        image_size=training.image_size(image_size) if image_size else None,
+        image_size=asked.image_size(image_size) if image_size else None,
         seed=seed,
         resume=resume,
         force=force,
