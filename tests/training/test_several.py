@@ -12,7 +12,7 @@ import pytest
 from support import small
 from support.command_line import run_cli
 
-from toolkit.core.errors import InputError, UsageError
+from toolkit.core.errors import InputError, MachineError, UsageError
 from toolkit.model_files.bundle import load_bundle
 from toolkit.training.options import TrainOptions
 from toolkit.training.recipes.recipe import load_recipe
@@ -131,6 +131,39 @@ def test_what_does_not_go_together_is_refused(colours: Path, recipes: list[Path]
     done = run_cli("train", colours, "--recipe", recipes[0], "--time-budget", "20m", cwd=tmp_path)
     assert (done.returncode, "several recipes" in done.stderr) == (2, True)
     assert not (tmp_path / "model.trials").exists()
+
+
+def test_all_recipes_are_checked_before_the_first_is_trained(
+    colours: Path, recipes: list[Path], tmp_path: Path
+) -> None:
+    options = TrainOptions(out=tmp_path / "model", cache_dir=tmp_path / "cache")
+    third = tmp_path / "third.toml"
+    third.write_text(recipes[0].read_text().replace('"classes"', "3").replace("parameters =", "# "))
+    with pytest.raises(InputError, match="'third' tells 3 classes apart, the data have 2"):
+        train_several(colours, [*recipes, third], options)
+    assert not (tmp_path / "model.trials").exists()
+    assert not (tmp_path / "cache").exists()
+
+
+def test_what_is_finished_where_a_recipe_fails_is_named(
+    colours: Path, recipes: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out, place = tmp_path / "model", tmp_path / "model.trials"
+
+    def fails_the_second_time(_data: Path, options: TrainOptions, _progress: object) -> None:
+        assert options.epochs == 3
+        if place.exists() and any(place.iterdir()):
+            raise MachineError("no memory", hint="buy some")
+        small.bundle(options.out)
+
+    monkeypatch.setattr("toolkit.training.several.train", fails_the_second_time)
+    options = TrainOptions(out=out, cache_dir=tmp_path / "cache", epochs=3)
+    with pytest.raises(MachineError) as caught:
+        train_several(colours, recipes, options)
+    assert caught.value.hint.startswith("buy some; recipe 'bright' failed, what is finished (dull) lies in ")
+    with pytest.raises(InputError, match="unfinished trainings are here") as refused:
+        train_several(colours, recipes, options)
+    assert "--resume continues them" in refused.value.hint
 
 
 def test_resume_of_what_is_finished_does_nothing_and_removes_what_a_kill_left(tmp_path: Path) -> None:

@@ -206,12 +206,13 @@ def test_mistakes_of_a_recipe_are_named(old: str, new: str, expected: str) -> No
     assert expected in caught.value.message
 
 
-def test_a_layer_that_a_backbone_has_not_is_named() -> None:
-    from toolkit.training.networks import keras_model
-
+def test_a_layer_that_a_backbone_has_not_is_named_before_anything_is_decoded(few: Path, tmp_path: Path) -> None:
     recipe = _transfer(name='"MobileNetV3Small"', tune='"nowhere"')
-    with pytest.raises(RecipeError, match="has no such layer"):
-        keras_model.build(recipe, 2, seed=0)
+    with pytest.raises(RecipeError, match=r"recipe 'changed': \[backbone\]: .*has no such layer"):
+        train(few, _options(tmp_path / "model", recipe))
+    with pytest.raises(RecipeError, match=r"recipe 'changed': .*32"):
+        train(few, _options(tmp_path / "model", recipe, image_size=(16, 16)))
+    assert [path.name for path in tmp_path.iterdir()] == []
 
 
 @pytest.mark.parametrize("name", ["EfficientNetLite0", "MobileNetV3Small"])

@@ -13,17 +13,19 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
-from toolkit.core.errors import UsageError
+from toolkit.core.errors import InputError, ToolkitError, UsageError
 from toolkit.core.files import regular, write_csv
 from toolkit.core.locking import lock
 from toolkit.core.ownership import claim_folder
 from toolkit.core.progress import SILENT, Progress
+from toolkit.data.cache import default_cache_dir
+from toolkit.data.unpack import unpacked
 from toolkit.metrics.classification import wilson
 from toolkit.model_files.bundle import Bundle, load_bundle
 from toolkit.training import workspace
 from toolkit.training.options import TrainOptions, with_options
 from toolkit.training.recipes.recipe import Recipe
-from toolkit.training.train import TrainResult, train
+from toolkit.training.train import TrainResult, check_weights, fitting, train
 
 TRIALS_CSV: Final = "trials.csv"
 """In the bundle that is kept: the table of all recipes."""
@@ -107,7 +109,8 @@ def train_several(
 
     Raises:
         UsageError: a recipe is named twice.
-        InputError: the folder `<out>.trials`, where they are trained and which is removed, holds something else.
+        InputError: the folder `<out>.trials`, where they are trained and which is removed, holds something else, or
+            unfinished trainings and neither `resume` nor `force` is set.
         LockedError: another training writes to `options.out`.
         ToolkitError: as `train`.
     """
@@ -117,7 +120,8 @@ def train_several(
     if len(set(names)) != len(names) or len(names) < 2:
         raise UsageError(f"--recipe {' '.join(names)}: expected two or more recipes, each once")
     first = named[0].train
-    out, place = options.out, options.out.with_name(options.out.name + ".trials")
+    out = workspace.place_of(options.out)
+    place = out.with_name(out.name + ".trials")
     results: dict[str, TrainResult] = {}
     with lock(out):
         workspace.recover(out)
@@ -125,6 +129,14 @@ def train_several(
             return done
         workspace.check_out(out, force=options.force)
         claim_folder(place, _inside(place), _are_trials, force=None)
+        if _inside(place) and not options.resume and not options.force:
+            raise InputError(
+                f"{place}: unfinished trainings are here", hint="--resume continues them, --force begins again"
+            )
+        root = unpacked(data, options.cache_dir or default_cache_dir(), progress)
+        for recipe in named:  # before hours are spent on the first
+            check_weights(recipe)
+            fitting(root, recipe, options, SILENT)
         place.mkdir(exist_ok=True)
         for number, recipe in enumerate(named, 1):
             if results and budget_s is not None and time.perf_counter() - began >= budget_s:
@@ -133,8 +145,14 @@ def train_several(
             # The same images are held out for all of them.
             equal = replace(recipe, train=replace(recipe.train, validation=first.validation, seed=first.seed))
             folder = place / _folder(recipe.name)
-            one = replace(options, recipe=equal, epochs=None, batch_size=None, seed=None, out=folder, weights=None)
-            results[recipe.name] = train(data, one, progress)
+            one = replace(options, recipe=equal, seed=None, out=folder, weights=None)
+            try:
+                results[recipe.name] = train(data, one, progress)
+            except ToolkitError as error:
+                if results:
+                    error.hint += f"; recipe {recipe.name!r} failed, what is finished ({', '.join(results)}) lies in "
+                    error.hint += f"{place}, and the same command with --resume goes on after it"
+                raise
         trials = sorted(
             (_trial(name, result) for name, result in results.items()),
             key=lambda trial: (-trial.accuracy, trial.size_bytes),

@@ -18,6 +18,7 @@ from toolkit.core.errors import InputError, missing_extra
 from toolkit.core.locking import lock
 from toolkit.core.progress import SILENT, Progress
 from toolkit.core.tensorflow_import import BackgroundImport
+from toolkit.core.text import first_line
 from toolkit.data.cache import default_cache_dir
 from toolkit.data.unpack import unpacked
 from toolkit.images.limits import Limits
@@ -32,7 +33,8 @@ from toolkit.training.data.decode_cache import Decoded, decode_all
 from toolkit.training.data.input_size import adapted
 from toolkit.training.data.subsets import assign, batches, data_rows, for_so_many, say_limits
 from toolkit.training.options import TrainOptions, with_options
-from toolkit.training.recipes.recipe import Recipe
+from toolkit.training.recipes.recipe import Backbone, Recipe, RecipeError
+from toolkit.training.recipes.recipe_schema import DEPTHS
 from toolkit.training.recipes.shape_check import check_classes, check_memory, free_memory, may_use_gpu
 from toolkit.training.state import STATE
 
@@ -78,10 +80,7 @@ def train(data: Path, options: TrainOptions, progress: Progress = SILENT) -> Tra
     options = replace(options, out=workspace.place_of(options.out))
     recipe = with_options(options)
     cache_dir = options.cache_dir or default_cache_dir()
-    dataset, recipe = _dataset(unpacked(data, cache_dir, progress), recipe, options, progress)
-    check_classes(recipe, len(dataset.labels))
-    if options.gpus == 0 or not may_use_gpu():
-        check_memory(recipe, len(dataset.labels), free_memory())
+    dataset, recipe = fitting(unpacked(data, cache_dir, progress), recipe, options, progress)
     out, partial = options.out, workspace.partial_dir(options.out)
     with lock(out):
         workspace.recover(out)
@@ -122,12 +121,23 @@ def train(data: Path, options: TrainOptions, progress: Progress = SILENT) -> Tra
     return _result(replace(bundle, path=out), epochs, began)
 
 
-def _dataset(root: Path, recipe: Recipe, options: TrainOptions, progress: Progress) -> tuple[Dataset, Recipe]:
-    """The images, and the recipe as it suits them."""
+def fitting(root: Path, recipe: Recipe, options: TrainOptions, progress: Progress) -> tuple[Dataset, Recipe]:
+    """The images, and the recipe as it suits them.
+
+    Raises:
+        InputError: no images, or the recipe cannot tell their classes apart.
+        RecipeError: the images are too small for its layers.
+        MachineError: a batch does not fit into memory.
+    """
     dataset = find_dataset(root, recipe.labels, tables=options.labels, strict=options.strict, progress=progress)
     if options.recipe is None:
         progress.line(f"recipe {recipe.name} (none was given): {recipe.title}; others: toolkit recipe list")
-    return dataset, recipe if options.image_size else adapted(recipe, dataset, progress)
+    if not options.image_size:
+        recipe = adapted(recipe, dataset, progress)
+    check_classes(recipe, len(dataset.labels))
+    if options.gpus == 0 or not may_use_gpu():
+        check_memory(recipe, len(dataset.labels), free_memory())
+    return dataset, recipe
 
 
 def _train(
@@ -177,22 +187,44 @@ def _begin(recipe: Recipe) -> BackgroundImport:
 
     Raises:
         MachineError: TensorFlow or the weights are missing, or the weights are other ones.
+        RecipeError: the backbone has no such layer as is to be tuned from, or the images are too small for it.
     """
     if find_spec("tensorflow") is None:
         raise missing_extra("tensorflow", "train", "training")
-    backbone = recipe.backbone
-    lite0 = backbone is not None and backbone.name == "EfficientNetLite0"
-    if backbone and lite0 and backbone.weights != "none":
-        find_lite0(None if backbone.weights == "imagenet" else Path(backbone.weights))
+    check_weights(recipe)
     # Its own allocator keeps what is free: clearing memory anew for each tensor would take a sixth of a training.
     os.environ.setdefault("TF_CPU_ALLOCATOR_USE_BFC", "1")
     importing = BackgroundImport("toolkit.training.stages", "toolkit.training.save_bundle", purpose="training")
-    if backbone and not lite0 and backbone.weights != "none":
+    backbone = recipe.backbone
+    random = not backbone or (backbone.weights == "none" and backbone.tune in DEPTHS)
+    if backbone and backbone.name != "EfficientNetLite0" and not random:
         importing.wait()
-        from toolkit.training.networks.backbone import build_backbone
-
-        build_backbone(backbone, recipe.preprocess.shape)  # Keras fetches them
+        _check_application(recipe, backbone)
     return importing
+
+
+def _check_application(recipe: Recipe, backbone: Backbone) -> None:
+    """Build a network of Keras Applications, whose weights Keras fetches, and look for the layer that is tuned from."""
+    from toolkit.training.networks.backbone import build_backbone, tune_from
+
+    try:
+        network = build_backbone(backbone, recipe.preprocess.shape)
+        if backbone.tune not in DEPTHS:
+            tune_from(network, backbone, backbone.tune)
+    except (RecipeError, ValueError) as error:
+        hint = error.hint if isinstance(error, RecipeError) else "a larger --image-size"
+        raise RecipeError(f"recipe {recipe.name!r}: {first_line(error)}", hint=hint) from None
+
+
+def check_weights(recipe: Recipe) -> None:
+    """Look whether the weights of EfficientNet-Lite0 are there, where the recipe wants them.
+
+    Raises:
+        MachineError: they are missing, or are other ones.
+    """
+    backbone = recipe.backbone
+    if backbone and backbone.name == "EfficientNetLite0" and backbone.weights != "none":
+        find_lite0(None if backbone.weights == "imagenet" else Path(backbone.weights))
 
 
 def _result(bundle: Bundle, history: tuple[Epoch, ...], began: float, *, trained: bool = True) -> TrainResult:

@@ -9,6 +9,7 @@ from typing import Any
 from toolkit.training.recipes.recipe_schema import (
     AUGMENTATIONS,
     BACKBONE,
+    DEPTHS,
     INPUT,
     LAYERS,
     LITE0_BLOCKS,
@@ -104,7 +105,7 @@ def _backbone_problems(fields: dict[str, Any]) -> list[str]:
     if any(layer["class"] == "Rescaling" for layer in fields["layers"]):
         found.append(f"[[layers]]: Rescaling beside a backbone: {table['name']} brings its own scaling")
     if table["name"] == "EfficientNetLite0":
-        for key, words in (("cut", ()), ("tune", ("auto", "none", "all"))):
+        for key, words in (("cut", ()), ("tune", DEPTHS)):
             value, known = table.get(key, LITE0_BLOCKS[0]), (*words, *LITE0_BLOCKS)
             if value not in known:
                 found.append(

@@ -205,6 +205,9 @@ BACKBONES: Final = (
 LITE0_BLOCKS: Final = (*(f"block{i}" for i in range(16)), "head")
 """What EfficientNet-Lite0 can be cut after and tuned from."""
 
+DEPTHS: Final = ("auto", "none", "all")
+"""What a backbone's `tune` may be besides the name of a block or layer."""
+
 MONITORS: Final = ("val_loss", "val_accuracy", "loss", "accuracy")
 
 TOP: Final = Arguments(
