@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import keras
 import numpy as np
 import pytest
@@ -11,10 +13,11 @@ from toolkit.exporting import serving_graph
 from toolkit.exporting.calibration import Calibration
 from toolkit.exporting.formats import to_tflite
 from toolkit.exporting.formats.tflite_int8.biases import _moved, channel_means, with_corrected_biases
-from toolkit.exporting.formats.tflite_int8.file import DENSE, DEPTHWISE, read, weighted_layers
+from toolkit.exporting.formats.tflite_int8.file import DENSE, DEPTHWISE, packed, read, weighted_layers
 from toolkit.exporting.formats.tflite_int8.head import with_float_head
 from toolkit.exporting.formats.tflite_int8.input import with_exact_input
 from toolkit.exporting.formats.tflite_int8.quantize import to_int8
+from toolkit.exporting.formats.tflite_int8.weights import layer_moments, with_weights_rounded_together
 from toolkit.exporting.options import Quantize
 from toolkit.exporting.serving_graph import Network
 from toolkit.images.spec import Preprocess
@@ -174,26 +177,25 @@ def test_a_head_that_takes_more_than_one_tensor_stays() -> None:
     assert with_float_head(to_tflite.convert(network, Quantize.INT8, images_u8), exact) is None
 
 
-def test_a_bias_that_shares_its_buffer_gets_one_of_its_own() -> None:
+def test_what_shares_the_place_of_a_bias_or_a_weight_keeps_its_numbers() -> None:
     """The zero bias of a convolution without one is also the zero of other operations."""
-    layers = [
-        keras.Input((28, 28, 3)),
-        keras.layers.Rescaling(1 / 255),
-        keras.layers.Conv2D(1, 5, use_bias=False, activation="relu"),
-        keras.layers.Flatten(),
-        keras.layers.Dense(4, activation="softmax"),
-    ]
-    keras.utils.set_random_seed(0)
-    network = _built(keras.Sequential(layers), 4, side=28)
-    images_u8 = np.random.default_rng(0).integers(0, 256, (16, 28, 28, 3), np.uint8)
-    expected = _run(to_tflite.convert(network, None, takes_float=True), images_u8, dtype=np.float32)
-    for last_resort, file in to_int8(network, images_u8):
-        if not last_resort:
-            assert np.abs(_run(file, images_u8, dtype=np.uint8) - expected).max() < 0.05
+    network, images_u8 = _network()
+    model = read(to_tflite.convert(network, Quantize.INT8, images_u8))
+    tensors, first = model.subgraphs[0].tensors, weighted_layers(model)[0]
+    others = [copy.deepcopy(tensors[at]) for at in (first.bias, first.weight)]
+    before = [np.array(model.buffers[other.buffer].data) for other in others]
+    tensors += others
+    exact = to_tflite.convert(network, None, takes_float=True)
+    rounded = with_weights_rounded_together(packed(model), exact, layer_moments(exact, images_u8))
+    changed = read(with_corrected_biases(rounded, exact, channel_means(exact, images_u8)))
+    tensors = changed.subgraphs[0].tensors
+    for at, kept, other in zip((first.bias, first.weight), before, tensors[-2:], strict=True):
+        assert (changed.buffers[other.buffer].data == kept).all()
+        assert (changed.buffers[tensors[at].buffer].data != kept).any()
 
 
-def _built(model: keras.Model, classes: int, side: int = 16) -> Network:
-    contract = Contract(labels=tuple("abcdefgh"[:classes]), preprocess=Preprocess(height=side, width=side))
+def _built(model: keras.Model, classes: int) -> Network:
+    contract = Contract(labels=tuple("abcdefgh"[:classes]), preprocess=Preprocess(height=16, width=16))
     return serving_graph.build(model, contract, Values.BYTES, Output.PROBABILITIES)
 
 
