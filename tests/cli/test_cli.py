@@ -202,8 +202,8 @@ def test_a_caller_may_have_closed_the_standard_streams(closed: str) -> None:
 
 def test_a_stopped_training_says_how_to_go_on() -> None:
     code = (
-        "import sys, toolkit.training.train\n"
-        "def stopped(*_): raise KeyboardInterrupt\n"
+        "import signal, sys, toolkit.training.train\n"
+        "def stopped(*_): signal.raise_signal(signal.SIGINT)\n"
         "toolkit.training.train.train = stopped\n"
         "from toolkit.__main__ import run\n"
         "sys.argv = ['toolkit', 'train', 'photos', '--recipe', 'fashion', '--out', 'night']\n"
@@ -213,4 +213,5 @@ def test_a_stopped_training_says_how_to_go_on() -> None:
         [sys.executable, "-c", code], env=environment(PYTHONPATH=str(ROOT)), capture_output=True, check=False
     )
     assert done.returncode == 130
+    assert b"stopping\n" in done.stderr
     assert b"night: stopped; the same command with --resume continues" in done.stderr

@@ -351,6 +351,15 @@ def test_features_are_computed_once(few: Path, tmp_path: Path) -> None:
     assert "> features" not in second.lines
     assert any(line.startswith("features: those of an earlier run") for line in second.lines)
     assert one.bundle.contract.fingerprint == other.bundle.contract.fingerprint
+    for damaged, said in (("*.f32", "> features"), ("*.u8", "> decoding")):
+        (path,) = tmp_path.glob(f"cache/*/{damaged}")
+        path.write_bytes(bytes(path.stat().st_size))
+        third = _Lines()
+        assert (
+            train(few, replace(options, force=True), third).bundle.contract.fingerprint
+            == one.bundle.contract.fingerprint
+        )
+        assert said in third.lines
     train(few, replace(options, force=True, seed=5), second)  # other random weights
     assert "> features" in second.lines
     assert len(list(tmp_path.glob("cache/*/*.f32"))) == 1
@@ -425,6 +434,19 @@ def test_classes_with_few_images_weigh_as_much() -> None:
     assert sum(weights[label] for label in labels) == pytest.approx(100)
     assert weights[1] == pytest.approx(9 * weights[0])
     assert balanced(replace(batches, labels=np.array([0, 1, 0, 1]))) is None
+
+
+def test_one_image_a_class_makes_no_certainty() -> None:
+    from toolkit.training.discriminant import best_scale, discriminant
+
+    rng = np.random.default_rng(0)
+    features, held = (rng.random((n, 1280)).astype(np.float32) for n in (3, 6))
+    kernel, bias = discriminant(features, np.arange(3), 3)
+    logits, truth = held @ kernel + bias, np.arange(6) % 3
+    logits = (logits - logits.max(axis=1, keepdims=True)) * best_scale(logits, truth, 0.1)
+    probabilities = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    assert -np.log(probabilities[np.arange(6), truth]).mean() < 1.2  # of a guess: 1.1
+    assert discriminant(np.ones((2, 4), np.float32), np.array([0, 1]), 2)[0].max() < 2
 
 
 def test_a_discriminant_is_that_of_scikit_learn() -> None:

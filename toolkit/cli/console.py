@@ -9,7 +9,8 @@ import sys
 import tempfile
 import threading
 import traceback
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from enum import StrEnum
 from types import FrameType
 from typing import TYPE_CHECKING, Any
@@ -173,6 +174,28 @@ class StopSignals:
             signal.raise_signal(number)
         self.exit_code = 128 + number
         self.event.set()
+
+
+@contextmanager
+def announced_stop() -> Iterator[None]:
+    """SIGINT and SIGTERM are answered at once: what runs may take seconds to end."""
+
+    def announced(before: Any) -> Any:
+        def stop(number: int, frame: FrameType | None) -> None:
+            say("stopping")
+            before(number, frame)
+
+        return stop
+
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    for number, before in handlers.items():
+        if callable(before):
+            signal.signal(number, announced(before))
+    try:
+        yield
+    finally:
+        for number, before in handlers.items():
+            signal.signal(number, before)
 
 
 def _printable(text: str, encoding: str | None = None, *, document: bool = False) -> str:

@@ -18,14 +18,14 @@ empty: 2 (files of 0 bytes)
 """,
     "train": """
 $ toolkit train PetImages-split
-model: transfer, 12 epochs, epoch 9 kept, validation accuracy 0.9917 (121 images), ... s
+model: transfer, head in closed form, validation accuracy 0.9917 (121 images), ... s
 
 $ toolkit train photos --labels labels.csv
 """,
     "export": """
 $ toolkit export model --onnx
 file              size      images  largest difference  same top-1  accuracy (Keras)
-model/model.onnx  13.62 MB  120     1.2e-06             100.00 %    ...
+model/model.onnx  13.47 MB  121     6.0e-07             100.00%     0.9917 (0.9917)
 """,
     "adopt": """
 $ toolkit adopt resnet18.onnx --preset imagenet --labels imagenet.txt

@@ -89,7 +89,8 @@ def artefact_name(kind: Format, options: ExportOptions) -> str:
 
 def _title(kind: Format, options: ExportOptions) -> str:
     name = {Format.ONNX: "ONNX", Format.TFLITE: "TFLite", Format.SAVEDMODEL: "SavedModel"}[kind]
-    return f"{name} {options.quantize or 'float32'}"
+    long = ", which takes a minute or two" if options.quantize is Quantize.INT8 else ""
+    return f"{name} {options.quantize or 'float32'}{long}"
 
 
 def _proof(source: ExportSource, options: ExportOptions, progress: Progress) -> Proof:

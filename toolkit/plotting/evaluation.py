@@ -212,6 +212,10 @@ def training_curves(epochs: Sequence[Epoch], theme: Theme) -> Figure:
         axes.set_title(name.capitalize())
         axes.set_xlabel("epoch")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        if len(epochs) == 1:  # a head in closed form
+            axes.set_xlim(0, 2)
+            axes.set_ylim(0, max(1.0, *axes.get_ylim()))
+            axes.set_xticks([1])
         axes.legend()
     return figure
 

@@ -15,7 +15,8 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
-from toolkit.core.files import atomic_write
+from toolkit.core.files import atomic_write, file_digest, write_json
+from toolkit.core.parse import parse_json
 from toolkit.core.progress import Progress
 from toolkit.model_files.bundle import weights_fingerprint
 from toolkit.training.data.batches import Images, Rows
@@ -66,13 +67,16 @@ def feature_rows(extractor: Extractor, decoded: Decoded, progress: Progress) -> 
     row_bytes = 4 * int(np.prod(shape))
     key = hashlib.sha256(extractor.key.encode()).hexdigest()
     path = decoded.path.with_name(f"{decoded.path.stem}-{key[:16]}.f32")
+    index = path.with_suffix(".json")
     if path.is_file() and path.stat().st_size == row_bytes * len(decoded.samples):
-        with suppress(OSError, ValueError):  # another training has removed it meanwhile
+        with suppress(OSError, ValueError, KeyError, TypeError):  # damaged, or removed by another training meanwhile
+            if parse_json(index.read_text(encoding="ascii"))["sha256"] != file_digest(path):
+                raise ValueError(path)
             rows = Rows(path, shape, np.float32)
             progress.line(f"features: those of an earlier run ({row_bytes * len(decoded.samples) / 1e6:,.0f} MB)")
             return rows
     remove_unfinished(path.parent)
-    for old in path.parent.glob(f"{decoded.path.stem}-*.f32"):  # of other weights
+    for old in path.parent.glob(f"{decoded.path.stem}-*.*"):  # of other weights
         old.unlink(missing_ok=True)
     usable = np.array([i for i, sample in enumerate(decoded.samples) if not sample.reason], np.int64)
     progress.start("features", len(usable), "images")
@@ -84,9 +88,11 @@ def feature_rows(extractor: Extractor, decoded: Decoded, progress: Progress) -> 
                 for place, values in zip(places, extractor(decoded.rows.take(places)), strict=True):
                     os.pwrite(file.fileno(), values.tobytes(), int(place) * row_bytes)
                 progress.advance(len(places))
-            return Rows(temporary, shape, np.float32)
+            rows, sha256 = Rows(temporary, shape, np.float32), file_digest(temporary)
     finally:
         progress.finish()
+    write_json(index, {"sha256": sha256})
+    return rows
 
 
 def answering(network: keras.Model, dtype: npt.DTypeLike = np.uint8) -> Any:

@@ -22,7 +22,7 @@ import tensorflow as tf
 
 from toolkit.core.errors import MachineError, ModelError
 from toolkit.core.progress import Progress
-from toolkit.core.text import counted, first_line
+from toolkit.core.text import first_line
 from toolkit.model_files.history import Epoch
 from toolkit.training.data.batches import Batches
 from toolkit.training.features import answering
@@ -193,7 +193,8 @@ class _Recorder(keras.callbacks.Callback):  # type: ignore[misc]
         if self._best_values:
             _assign(self._stage.model.variables, self._best_values)
         if self._stage.name == "head":
-            self._progress.line(f"head: {self._figures(self.epochs[self.best])}, best of {counted(self.done, 'epoch')}")
+            of = f", best of {self.done} epochs" if self.done > 1 else ""
+            self._progress.line(f"head: {self._figures(self.epochs[self.best])}{of}")
         return Fit(tuple(self.epochs), self.best, self._stage.before.notes)
 
     def on_train_begin(self, logs: object = None) -> None:  # noqa: ARG002

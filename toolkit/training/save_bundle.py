@@ -154,7 +154,7 @@ def _write_plots(
     images = training.source.take(training.rows[picked])
     names = [dataset.labels[labels[i]] for i in picked]
     training_plots.write_samples(folder / "samples.png", images, names)
-    if networks.augment is not None:
+    if networks.augment is not None and fit.notes.get("tuned") != "none":  # nothing was augmented for a head alone
         copies = np.repeat(images[:1], training_plots.AUGMENTED, axis=0)
         augment = augmentation(recipe.augment) if runs_apart(recipe) else None
         if augment:

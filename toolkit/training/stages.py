@@ -111,14 +111,17 @@ def _train_head(
     )
     reached = fit(head, folder, progress)
     save(folder / BEST_WEIGHTS, networks.network.save_weights)
+    form = {"head": "closed form"} if closed else {}
     if tune != "auto":
-        return replace(reached, notes={"tuned": tune})
+        if closed:
+            progress.line(f"{len(stage.train.rows):,} images for training are few: the head is solved in closed form")
+        return replace(reached, notes={"tuned": tune, **form})
     depth = choose_depth(reached.epochs[-1].accuracy, len(stage.train.rows))
     why = f"training accuracy of the head: {reached.epochs[-1].accuracy:.3f}; all blocks where that is below {_FITS}"
     if few:
         why = f"{len(stage.train.rows):,} images for training are few: the head is solved in closed form"
     progress.line(f"{_WORDS[depth]} tuned ({why})")
-    return replace(reached, notes={"tuned": depth})
+    return replace(reached, notes={"tuned": depth, **form})
 
 
 def choose_depth(accuracy: float, n_images: int) -> str:

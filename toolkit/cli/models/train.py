@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -16,6 +17,7 @@ from toolkit.core.text import counted
 
 if TYPE_CHECKING:
     from toolkit.training.options import TrainOptions
+    from toolkit.training.train import TrainResult
 
 
 class Effort(StrEnum):
@@ -94,19 +96,21 @@ def train(
         max_memory=max_memory,
         gpus=gpus,
     )
+    several = recipe is not None and len(recipe) > 1
+    if time_budget is not None and not several:
+        raise UsageError("--time-budget is for several recipes", hint="--recipe transfer --recipe flowers")
     try:
-        if recipe and len(recipe) > 1:
-            _several(data, recipe, options, time_budget)
-            return
-        if time_budget is not None:
-            raise UsageError("--time-budget is for several recipes", hint="--recipe transfer --recipe flowers")
-        result = training.train(data, options, console.progress())
+        with console.announced_stop():
+            if recipe and several:
+                _several(data, recipe, options, time_budget)
+                return
+            result = training.train(data, options, console.progress())
     except KeyboardInterrupt:
         console.say(f"{out}: stopped; the same command with --resume continues after the last finished epoch")
         raise
     validation = sum(result.bundle.data["validation"].values())
     summary = (
-        f"{result.bundle.recipe_name}, {counted(len(result.history), 'epoch')}, epoch {result.kept_epoch} kept, "
+        f"{result.bundle.recipe_name}, {_course(result)}, "
         f"validation accuracy {result.accuracy:.4f} ({counted(validation, 'image')})"
     )
     if not result.trained:
@@ -116,6 +120,21 @@ def train(
         console.say(f"{out}: {summary}, {result.seconds:.0f} s{left_out}")
         console.suggest("toolkit", "export", str(out), "--onnx")
     require_read([row.path for row in result.bundle.rows()])
+
+
+def _course(result: TrainResult) -> str:
+    """How the training went, in a few words.
+
+    >>> from types import SimpleNamespace as Some
+    >>> epochs = [Some(stage="head"), Some(stage="head"), Some(stage="tuning")]
+    >>> _course(Some(history=epochs, kept_epoch=3, bundle=Some(training={})))
+    '3 epochs (2 head, 1 tuning), epoch 3 kept'
+    """
+    stages = Counter(epoch.stage for epoch in result.history)
+    if result.bundle.training.get("head") == "closed form" and len(result.history) == 1:
+        return "head in closed form"
+    each = f" ({', '.join(f'{n} {stage}' for stage, n in stages.items())})" if len(stages) > 1 else ""
+    return f"{counted(len(result.history), 'epoch')}{each}, epoch {result.kept_epoch} kept"
 
 
 def _several(data: Path, recipes: list[str], options: TrainOptions, time_budget: str | None) -> None:

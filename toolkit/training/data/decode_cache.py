@@ -19,7 +19,7 @@ from typing import Final
 import cv2
 
 from toolkit.core.errors import InputError
-from toolkit.core.files import atomic_write, remove_leftovers
+from toolkit.core.files import atomic_write, file_digest, remove_leftovers
 from toolkit.core.machine import usable_cpus
 from toolkit.core.parse import parse_json
 from toolkit.core.progress import SILENT, Progress
@@ -91,11 +91,13 @@ def decode_all(
         folder.mkdir(parents=True, exist_ok=True)
         with atomic_write(pixels) as temporary:
             samples = _decode_into(temporary, dataset, spec, workers or usable_cpus(), limits, progress)
+            sha256 = file_digest(temporary)
             rows = Rows(temporary, spec.shape)
     with writing_cache(cache_dir), atomic_write(index) as temporary:
         sparse = {i: sample.reason for i, sample in enumerate(samples) if sample.reason}
         temporary.write_text(
-            json.dumps({"errors": sparse, "digests": [sample.digest for sample in samples]}), encoding="ascii"
+            json.dumps({"sha256": sha256, "errors": sparse, "digests": [sample.digest for sample in samples]}),
+            encoding="ascii",
         )
     _remove_others(folder, name)
     return Decoded(path=pixels, spec=spec, samples=tuple(samples), rows=rows, reused=False)
@@ -177,7 +179,7 @@ def _read_index(
 ) -> tuple[LabelledSample, ...] | None:
     try:
         fields = parse_json(index.read_text(encoding="ascii"))
-        whole = pixels.stat().st_size == len(samples) * _row_bytes(spec)
+        whole = pixels.stat().st_size == len(samples) * _row_bytes(spec) and file_digest(pixels) == fields["sha256"]
         known = tuple(
             replace(sample, digest=str(digest), reason=str(fields["errors"].get(str(i), "")))
             for i, (sample, digest) in enumerate(zip(samples, fields["digests"], strict=True))

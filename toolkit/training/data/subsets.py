@@ -11,6 +11,7 @@ import numpy as np
 
 from toolkit.core.errors import InputError
 from toolkit.core.progress import Progress
+from toolkit.core.text import counted
 from toolkit.model_files import bundle as bundles
 from toolkit.model_files.bundle import DataRow
 from toolkit.training.data.batches import Batches, Rows
@@ -22,6 +23,7 @@ _SMALL_BATCH: Final = 8
 _STEPS: Final = 12  # of an epoch at least, where batches of 8 allow it
 _SHOWN: Final = 50_000  # images in all epochs of a tuning together: then fewer epochs do
 _EPOCHS: Final = 2  # at least
+_FEW: Final = 30  # images to validate with: one of them is 3 %
 _VALIDATED: Final = 500  # images after each epoch at least; at the end all of them are
 
 
@@ -143,4 +145,9 @@ def say_limits(training: Batches, validation: Batches, recipe: Recipe, progress:
         progress.line(
             f"after an epoch {validation.n_images:,} of {len(validation.rows):,} validation images are looked at, at "
             "the end all of them; validation_steps in a copy of the recipe changes it"
+        )
+    if len(validation.rows) < _FEW:
+        progress.warn(
+            f"{counted(len(validation.rows), 'image')} to validate with: the validation accuracy says little; "
+            f"{_FEW} or more say more"
         )
