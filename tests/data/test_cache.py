@@ -53,6 +53,15 @@ def test_shows_and_clears(tmp_path: Path) -> None:
     assert run_cli("cache", "--cache-dir", tmp_path / "no", cwd=tmp_path).returncode == 0
 
 
+def test_like_things_are_told_apart(tmp_path: Path) -> None:
+    keys = (KEY, KEY[::-1])
+    for key in keys:
+        (tmp_path / f"photos-{key}").mkdir()
+        (tmp_path / f"photos-{key}" / f"{2 * KEY}.u8").write_bytes(b"1")
+    done = run_cli("cache", "--cache-dir", tmp_path, cwd=tmp_path)
+    assert sorted(line.split()[-1] for line in done.stdout.splitlines()) == sorted(f"photos-{key}" for key in keys)
+
+
 def test_what_somebody_else_keeps_there_is_not_removed(tmp_path: Path) -> None:
     """Any folder may be named as the cache, such as that of a project with `models` and `archives` of its own."""
     for name in (

@@ -198,6 +198,8 @@ def test_the_nearest_images_are_printed_best_first(network: Path, photos: Path, 
         assert [line.split("/")[-1] for line in again.stdout.splitlines()] == [
             line.split("/")[-1] for line in live.stdout.splitlines()
         ]
+    own = run_cli("embed", "photos", "--model", network, "--like", "./photos/07.png", "--top", "5", cwd=tmp_path)
+    assert [line.split("  ")[1] for line in own.stdout.splitlines()][:4] == [name for _, name in lines[1:]]
 
 
 def test_features_of_another_model_are_not_compared(network: Path, photos: Path, tmp_path: Path) -> None:

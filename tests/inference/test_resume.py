@@ -7,6 +7,7 @@ import errno
 import json
 import os
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -53,6 +54,16 @@ def photos(fashion_images: Path, tmp_path: Path) -> Path:
             shutil.copy2(path, folder / digit / ("more" if i % 3 == 0 else "") / path.name)
     (folder / "1" / 'broken, "so"\nit is.png').write_bytes(b"")
     return folder
+
+
+class Listening(SilentProgress):
+    """Keeps the warnings."""
+
+    def __init__(self) -> None:
+        self.heard: list[str] = []
+
+    def warn(self, text: str) -> None:
+        self.heard.append(text)
 
 
 class Hook(SilentProgress):
@@ -188,6 +199,23 @@ def test_update(photos: Path, model: Path, tmp_path: Path, suffix: str) -> None:
     assert redone.n_kept == 0
     write_mean_network(tmp_path / "model.onnx", contract(DIGITS, 28, Colour.GREY), seed=1)
     assert label(photos, out, replace(updating, min_confidence=0.1)).redone
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".jsonl", ".parquet", ".json"])
+def test_rows_of_another_model_are_not_replaced_without_a_word(
+    photos: Path, model: Path, tmp_path: Path, suffix: str
+) -> None:
+    out, told = tmp_path / f"labels{suffix}", Listening()
+    label(photos, out, progress=told)
+    label(photos, out, progress=told)
+    assert told.heard == []
+    write_mean_network(tmp_path / "model.onnx", contract(DIGITS, 28, Colour.GREY), seed=1)
+    label(photos, out, progress=told)
+    (line,) = told.heard
+    assert re.fullmatch(
+        rf".*/labels{suffix}: replaces the rows of another model or other options \([0-9a-f]{{12}} -> [0-9a-f]{{12}}\)",
+        line,
+    )
 
 
 def test_update_that_is_stopped(photos: Path, model: Path, tmp_path: Path) -> None:

@@ -79,6 +79,7 @@ def test_dry_run_writes_nothing(table: Path, tmp_path: Path) -> None:
     done = run_cli("sort", table, "--into", "sorted", "--dry-run", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines() == ["Cat: 3", "T-shirt_top: 1", "unsure: 1", "error: 1"]
+    assert done.stderr == "sorted: 6 files to place, nothing written (--dry-run)\n"
     assert not (tmp_path / "sorted").exists()
 
 

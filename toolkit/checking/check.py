@@ -248,7 +248,7 @@ def _odd(readable: Sequence[_Seen], options: CheckOptions) -> Iterator[Finding]:
         if looks.low > options.bright:
             yield _finding("bright", one, f"95 % of its grey levels lie above {looks.low:.0f} of 255", looks.low)
         if looks.colour < options.grey and coloured >= 0.75 * len(readable):
-            yield _finding("grey", one, f"grey, as {len(readable) - coloured:,} of {len(readable):,}", looks.colour)
+            yield _finding("grey", one, f"its channels differ by {looks.colour:.1f} of 255", looks.colour)
 
 
 def _classes(classes: Counter[str], options: CheckOptions) -> Iterator[Finding]:

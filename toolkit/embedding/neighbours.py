@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -58,7 +59,9 @@ class Found:
             )
 
 
-def nearest(features: Features, rows: Iterable[FeatureRow], top: int, *, source: str, model: str) -> Found:
+def nearest(
+    features: Features, rows: Iterable[FeatureRow], top: int, *, source: str, model: str, besides: Path | None = None
+) -> Found:
     """The `top` rows whose features point most nearly the same way, best first; of equal ones the earlier row.
 
     Args:
@@ -67,6 +70,7 @@ def nearest(features: Features, rows: Iterable[FeatureRow], top: int, *, source:
         top: how many, 1 or more.
         source: where the rows come from, for messages.
         model: fingerprint of the model that `features` come from.
+        besides: the image that `features` are of, which is not like itself.
 
     Raises:
         InputError: the rows are of another model.
@@ -89,6 +93,8 @@ def nearest(features: Features, rows: Iterable[FeatureRow], top: int, *, source:
                 f"{source}: expected {len(features):,} features of {row.path}, found {row.features.size:,}",
                 hint="make it again",
             )
+        if besides is not None and _is_same(row.path, besides):
+            continue
         length = max(float(np.linalg.norm(row.features)), 1e-12)
         entry = float(row.features @ wanted) / length, -number, row.path
         if len(best) < top:
@@ -97,6 +103,10 @@ def nearest(features: Features, rows: Iterable[FeatureRow], top: int, *, source:
             heapq.heappushpop(best, entry)
     neighbours = [Neighbour(path, similarity) for similarity, _, path in sorted(best, reverse=True)]
     return Found(neighbours=neighbours, n_files=n_files, n_errors=n_errors)
+
+
+def _is_same(path: str, image: Path) -> bool:
+    return path.endswith(image.name) and os.path.realpath(path) == os.path.realpath(image)
 
 
 def features_of_image(path: Path, session: FeatureSession) -> Features:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import json
 from codecs import BOM_UTF8
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from itertools import chain, islice
 from math import inf, isfinite
 from pathlib import Path
@@ -97,7 +97,7 @@ def read_table(out: Path) -> Iterator[list[Cells]]:
         yield rows
 
 
-def read_cells(out: Path) -> Iterator[Cells]:
+def read_cells(out: Path) -> Generator[Cells, None, None]:
     """The header and the rows of a result file of any format, as those of a CSV; a torn last line is left out.
 
     A byte order mark, with which spreadsheets begin a table, is passed over.

@@ -11,13 +11,14 @@ import csv
 import io
 import os
 import tempfile
-from contextlib import suppress
+from contextlib import closing, suppress
 from itertools import islice
 from pathlib import Path
 from typing import IO, BinaryIO, Final
 
 from toolkit.core.files import open_own
 from toolkit.core.ownership import has_columns, is_torn
+from toolkit.core.text import printable
 from toolkit.data.walk import Detection, Sample
 from toolkit.inference.result_formats import CSV, OWN_COLUMNS, format_of, has_mark, read_cells, write_table
 from toolkit.inference.result_table import ERROR, Cells, Layout, ResultRow, encode, read_lines
@@ -300,3 +301,13 @@ def finished(out: Path, layout: Layout) -> EarlierRows | None:
         csv.writer(text).writerows(read_cells(out))
     text.detach()
     return EarlierRows(file, layout)
+
+
+def model_of(out: Path) -> str:
+    """The short fingerprint of model and options in the first row of the file `out`; "" where there is none."""
+    if not out.exists():
+        return ""
+    with suppress(ValueError, OSError), closing(read_cells(out)) as lines:
+        header, first = next(lines, []), next(lines, [])
+        return printable(dict(zip(header, first, strict=False)).get("model", ""))
+    return ""

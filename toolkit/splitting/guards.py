@@ -54,7 +54,10 @@ def check_counts(source: Source, counts: dict[str, dict[str, int]], rows: list[S
     for label, parts in counts.items():
         empty = [subset for subset, n in parts.items() if not n]
         if empty and sum(parts.values()):
-            progress.warn(f"class {printable(label)} has no image for {' and '.join(empty)}; it needs more of them")
+            progress.warn(
+                f"class {printable(label)} has no image for {' and '.join(empty)}, but {sum(parts.values()):,} in all; "
+                "add images to it, or leave the class out"
+            )
 
 
 def refuse_source(source: Source, options: SplitOptions) -> None:

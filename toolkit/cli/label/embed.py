@@ -99,7 +99,7 @@ def _print_nearest(like: Path, files: Inputs, out: Path | None, model: Path, opt
     else:
         files.check()
         saved, source, rows = None, "the inputs", features_of(files.samples(counts), session, options)
-    found = nearest(wanted, rows, top, source=source, model=features_fingerprint(session))
+    found = nearest(wanted, rows, top, source=source, model=features_fingerprint(session), besides=like)
     if not found.n_files:
         empty = InputError(f"{source}: no image in it to compare with", hint="toolkit embed photos/ --like IMAGE")
         raise nothing_found(files, counts) if saved is None else empty

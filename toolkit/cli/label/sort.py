@@ -89,7 +89,8 @@ def _report(result: SortResult) -> None:
     missing = f", {len(result.missing):,} not there" if result.missing else ""
     failed = f", {len(result.failed):,} not placed" if result.failed else ""
     done = "to place, nothing written (--dry-run)" if result.dry_run else "placed"
-    console.say(f"{result.into}: {counted(result.n_placed, 'file')} {done}{there}{missing}{failed}: {folders}")
+    each = "" if result.dry_run else f": {folders}"  # of a dry run they stand on stdout
+    console.say(f"{result.into}: {counted(result.n_placed, 'file')} {done}{there}{missing}{failed}{each}")
     n_lacking = len(result.missing) + len(result.failed)
     if n_lacking and not result.dry_run:
         raise GateError(

@@ -36,8 +36,9 @@ def cache(
     least = parse_age(older_than) if older_than else 0.0
     entries = [entry for entry in cache_entries(folder) if now - entry.used >= least]
     rows = [[entry.holds, f"{entry.n_bytes / 1e6:,.1f} MB", _age(now - entry.used)] for entry in entries]
-    if verbose:
-        rows = [[*row, str(entry.path)] for row, entry in zip(rows, entries, strict=True)]
+    if verbose or len({entry.holds for entry in entries}) < len(entries):  # else they could not be told apart
+        shown = [str(entry.path if verbose else entry.path.relative_to(folder)) for entry in entries]
+        rows = [[*row, path] for row, path in zip(rows, shown, strict=True)]
     for line in columns(rows) if rows and not console.Settings.quiet else ():
         console.out(line)
     if clear:

@@ -30,7 +30,7 @@ def split(
     ] = "0.9",
     seed: Annotated[int, typer.Option(help="Another seed, another split.")] = 0,
     out: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Folder to make.", show_default="SOURCE-split")
+        Path | None, typer.Option(metavar="DIR", help="Folder to make.", show_default="SOURCE-split in this folder")
     ] = None,
     mode: Annotated[Mode, typer.Option(help="How images get into the split.")] = Mode.COPY,
     group_by: Annotated[
