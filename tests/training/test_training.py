@@ -65,6 +65,23 @@ def _options(out: Path, cache: Path) -> TrainOptions:
     return TrainOptions(recipe="flowers-augmented", image_size=(32, 32), epochs=2, out=out, cache_dir=cache)
 
 
+@pytest.mark.parametrize("kind", [OSError, RuntimeError])
+def test_a_full_disk_is_told_with_the_path_of_the_weights(kind: type[Exception], tmp_path: Path) -> None:
+    """As h5py tells it, which gives the number in its text alone."""
+    from toolkit.training.networks.keras_model import save
+
+    def write(path: Path) -> None:
+        path.write_bytes(b"half")
+        raise kind("file write failed: errno = 28, error message = 'No space left on device', buf = 0x1")
+
+    with pytest.raises(OSError, match="No space") as caught:
+        save(tmp_path / "best.weights.h5", write)
+    assert (caught.value.errno, caught.value.filename) == (28, str(tmp_path / "best.weights.h5"))
+    with pytest.raises(kind, match="something else"):
+        save(tmp_path / "best.weights.h5", lambda _: (_ for _ in ()).throw(kind("something else")))
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.parametrize("name", documented())
 def test_every_recipe_builds_to_its_parameters_and_trains_a_batch(name: str, request: pytest.FixtureRequest) -> None:
     from toolkit.training.networks import keras_model as network

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import inspect
 import os
+import re
+import sys
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -131,13 +134,39 @@ def summary(network: keras.Model) -> str:
 
 
 def save(path: Path, write: Callable[[Path], object]) -> None:
-    """Let Keras write `path` whole or not at all. It insists on its suffixes, so the temporary name keeps them."""
+    """Let Keras write `path` whole or not at all. It insists on its suffixes, so the temporary name keeps them.
+
+    Raises:
+        OSError: the disk is full; it names `path`.
+    """
     temporary = path.with_name(f".tmp-{path.name}")
+    before = sys.unraisablehook, sys.excepthook  # h5py prints an error, twice, for each object in its file
+    sys.unraisablehook, sys.excepthook = (lambda _: None), (lambda *_: None)
+    failed = 0
     try:
-        write(temporary)
+        try:
+            write(temporary)
+        except (OSError, RuntimeError) as error:
+            failed = _errno(error)
+            if not failed:
+                raise
+        if failed:
+            gc.collect()  # of those objects, while they cannot be heard
+            raise OSError(failed, os.strerror(failed), str(path))
         os.replace(temporary, path)
     finally:
+        sys.unraisablehook, sys.excepthook = before
         temporary.unlink(missing_ok=True)
+
+
+def _errno(error: OSError | RuntimeError) -> int:
+    """The system's number of what went wrong, 0 where it has none; h5py writes it into its text.
+
+    >>> _errno(RuntimeError("file write failed: time = now, errno = 28, error message = 'No space left on device'"))
+    28
+    """
+    found = re.search(r"errno = (\d+)", str(error))
+    return (error.errno or 0 if isinstance(error, OSError) else 0) or int(found[1] if found else 0)
 
 
 def _layer(layer: Layer, n_classes: int, seed: Iterable[int]) -> Any:
