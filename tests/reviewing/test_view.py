@@ -14,6 +14,7 @@ from support import onnx_networks
 from support.command_line import Cli, run_cli
 from support.result_files import row, write_image, write_table
 
+import toolkit
 from toolkit.cli import console
 from toolkit.core.errors import InputError
 from toolkit.inference.saved_results import SavedResults, SavedRow
@@ -79,6 +80,20 @@ def test_an_unsure_row_names_its_candidate_where_the_table_does(tmp_path: Path) 
     text = (tmp_path / "page.html").read_text().partition('<script type="application/json" id="data">')[2]
     data = json.loads(text.partition("</script>")[0])
     assert [data["labels"][found[-1]] if found[-1] >= 0 else "" for found in data["rows"]] == ["Dog", ""]
+
+
+def test_a_page_asks_the_model_for_what_the_table_does_not_say(tmp_path: Path, run: Cli) -> None:
+    write_image(tmp_path / "photos" / "1.png")
+    onnx_networks.write_mean_network(tmp_path / "m.onnx", onnx_networks.contract(("Cat", "Fox", "Owl")))
+    (best,) = toolkit.load(tmp_path / "m.onnx").predict(tmp_path / "photos" / "1.png").best
+    line = ("infer", "photos", "--model", "m.onnx", "--min-confidence", "1", "--out", "labels.csv")
+    assert run(*line, "--html", "page.html").code == 0
+    assert "unsure" in (tmp_path / "labels.csv").read_text()
+    assert run("view", "labels.csv", "--model", "m.onnx").code == 0
+    for page in ("page.html", "labels.html"):
+        assert f'"labels":["{best}"]' in (tmp_path / page).read_text()
+    assert run("view", "labels.csv").code == 0
+    assert '"labels":[]' in (tmp_path / "labels.html").read_text()
 
 
 @pytest.mark.parametrize("command", ["view", "review", "sort"])

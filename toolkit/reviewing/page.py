@@ -10,7 +10,7 @@ import json
 import os
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -26,6 +26,7 @@ from toolkit.images.thumbnail import Webp
 from toolkit.inference.distributed.part_names import refuse_among_parts
 from toolkit.inference.result_table import EMPTY, ERROR, OK, UNSURE
 from toolkit.inference.saved_results import SavedResults, SavedRow
+from toolkit.reviewing.candidates import Candidates
 from toolkit.reviewing.selection import Selection, select
 
 IMAGES: Final = 2000
@@ -61,6 +62,7 @@ def view(
     root: Path = Path(),
     images: int = IMAGES,
     force: bool = False,
+    candidates: Candidates | None = None,
     progress: Progress = SILENT,
 ) -> ViewResult:
     """Write one self-contained page with the images of a result table.
@@ -71,6 +73,7 @@ def view(
         root: the folder that relative paths in the table start from.
         images: of larger tables a sample of so many is shown, and the page says so.
         force: replace `out` whatever it is.
+        candidates: asks the model about unsure images of which the table has no probabilities.
         progress: is told how far it is.
 
     Raises:
@@ -82,13 +85,16 @@ def view(
     results.require_files(selection.rows)
     progress.start("thumbnails", len(selection.rows))
     thumbnails: list[Webp | None] = []
+    rows: list[SavedRow] = []
     try:
         with ThreadPoolExecutor(usable_cpus(), "thumbnail") as pool:
-            for found in pool.map(lambda row: _thumbnail(results, row), selection.rows):
+            for found, row in pool.map(lambda row: _looked_at(results, row, candidates), selection.rows):
                 thumbnails.append(found)
+                rows.append(row)
                 progress.advance()
     finally:
         progress.finish()
+    selection = replace(selection, rows=rows)
     sources = [found.uri if found else "" for found in thumbnails]
     gone = [
         row.path for row, found in zip(selection.rows, thumbnails, strict=True) if not found and _is_gone(results, row)
@@ -113,6 +119,14 @@ def check_page(out: Path, *, force: bool = False, option: str = "--out") -> None
     """
     refuse_among_parts(out, option)
     claim(out, is_page, force=force, option=option)
+
+
+def _looked_at(results: SavedResults, row: SavedRow, candidates: Candidates | None) -> tuple[Webp | None, SavedRow]:
+    """The thumbnail of a row, and the row with the model's candidate where it lacks one."""
+    found = _thumbnail(results, row)
+    if found is not None and candidates is not None and row.status == UNSURE and not row.candidate:
+        row = replace(row, candidate=candidates.label(results.file(row), row))
+    return found, row
 
 
 def _thumbnail(results: SavedResults, row: SavedRow) -> Webp | None:

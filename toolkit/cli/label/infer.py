@@ -213,9 +213,10 @@ def infer(
     if not result.complete:
         raise typer.Exit(signals.exit_code)
     if html and result.n_files:
+        from toolkit.reviewing.candidates import Candidates
         from toolkit.reviewing.page import view
 
-        view(Path(out), html, force=force, progress=console.progress())
+        view(Path(out), html, force=force, candidates=Candidates(model), progress=console.progress())
     if result.n_ok + result.n_unsure:
         console.suggest(*(("open", str(html)) if html else ("toolkit", "view", out)))
     result.check(options.max_failures)

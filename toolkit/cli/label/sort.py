@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -92,6 +93,8 @@ def _report(result: SortResult) -> None:
     each = "" if result.dry_run else f": {folders}"  # of a dry run they stand on stdout
     console.say(f"{result.into}: {counted(result.n_placed, 'file')} {done}{there}{missing}{failed}{each}")
     n_lacking = len(result.missing) + len(result.failed)
+    if result.dry_run and result.n_placed:
+        console.suggest("toolkit", *(word for word in sys.argv[1:] if word != "--dry-run"))
     if n_lacking and not result.dry_run:
         raise GateError(
             f"{printable(str(result.into))}: {counted(n_lacking, 'file')} of the table could not be placed; "

@@ -25,6 +25,9 @@ def view(
         Path,
         typer.Option(metavar="DIR", help="The folder from which paths in the table start.", show_default="this one"),
     ] = Path(),
+    model: Annotated[
+        Path, typer.Option("--model", "-m", metavar="MODEL", help="Names the best class of unsure images.")
+    ] = Path("model"),
     force: Annotated[
         bool, typer.Option("--force", help="Replace a file that toolkit did not write.", show_default=False)
     ] = False,
@@ -35,10 +38,12 @@ def view(
 
     The page needs no other file and no network; it can be mailed.
     """
+    from toolkit.reviewing.candidates import Candidates
     from toolkit.reviewing.page import view as run
 
     page = out or (Path(f"{table}.html") if table.is_dir() else table.with_suffix(".html"))
-    result = run(table, page, root=root, images=images, force=force, progress=console.progress())
+    asked, progress = Candidates(model), console.progress()
+    result = run(table, page, root=root, images=images, force=force, candidates=asked, progress=progress)
     unreadable = f", {result.n_unreadable:,} without a thumbnail" if result.n_unreadable else ""
     console.say(f"{page}: {result.n_shown:,} of {counted(result.n_rows, 'file')} shown{unreadable}")
     console.suggest("open", str(page))
