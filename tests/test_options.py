@@ -18,8 +18,10 @@ from toolkit import (
     Preprocess,
     Quantize,
     SplitOptions,
+    TrainOptions,
     UsageError,
 )
+from toolkit.data.label_table import LabelTables
 
 TEXTS: list[tuple[Callable[..., Any], dict[str, Any], str, Any]] = [
     (SplitOptions, {}, "mode", Mode.MOVE),
@@ -69,6 +71,69 @@ def test_paths_may_be_text() -> None:
     assert InferOptions(max_failures="2%").max_failures == toolkit.MaxFailures(2, percent=True)  # type: ignore[arg-type]
     with pytest.raises(UsageError, match="--out 3: expected a path"):
         SplitOptions(out=3)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("name", "good", "member", "bad"),
+    [
+        ("out", "a", Path("a"), [3, None, b"a", "a\0b"]),
+        ("epochs", "3", 3, ["x", 1.5, True, 0, "", float("nan"), [3]]),
+        ("seed", "0", 0, ["x", -1]),
+        ("gpus", "0", 0, ["all", -1]),
+        ("workers", "2", 2, [None, -1, 2.0]),
+        ("image_size", "64x32", (64, 32), [64.5, (64, 64, 3), (64.5, 64), "big", {}]),
+        ("image_size", 64, (64, 64), [True]),
+        ("image_size", [8, "9"], (8, 9), [("a", 1)]),
+        ("cache_dir", "c", Path("c"), [5]),
+        ("weights", "w.h5", Path("w.h5"), [5, "a\0b"]),
+        ("labels", "x.csv", LabelTables(tables=("x.csv",)), [5, [5]]),
+        ("labels", ["x.csv", Path("y.csv")], LabelTables(tables=("x.csv", "y.csv")), [{}]),
+        ("resume", True, True, ["no", 1, None]),
+        ("recipe", "flowers", "flowers", [5, ["flowers"]]),
+        ("max_memory", "2GB", "2GB", ["lots", -1]),
+    ],
+)
+def test_each_option_of_a_training_is_checked(name: str, good: Any, member: Any, bad: list[Any]) -> None:
+    assert getattr(TrainOptions(**{name: good}), name) == member
+    for value in bad:
+        with pytest.raises(UsageError, match=r"expected|image size"):
+            TrainOptions(**{name: value})
+
+
+def test_numbers_of_numpy_are_numbers() -> None:
+    numpy = pytest.importorskip("numpy")
+    assert TrainOptions(epochs=numpy.int64(3)).epochs == 3
+    assert InferOptions(min_confidence=numpy.float32(0.5)).min_confidence == 0.5
+
+
+@pytest.mark.parametrize("change", [{"batch_size": 1.5}, {"top_k": "x"}, {"min_confidence": "high"}, {"update": "no"}])
+def test_options_of_infer_and_embed_are_checked(change: dict[str, Any], tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="expected"):
+        toolkit.embed(tmp_path, tmp_path / "x.npy", options=InferOptions(**change))
+
+
+def test_arguments_of_another_type_are_wrong_usage(tmp_path: Path) -> None:
+    call: Any
+    for call in (
+        lambda: toolkit.train(None),  # type: ignore[arg-type]
+        lambda: toolkit.train("a\0b"),
+        lambda: toolkit.train(tmp_path, {"recipe": "flowers"}),  # type: ignore[arg-type]
+        lambda: toolkit.train(tmp_path, TrainOptions(effort=["best"], out=tmp_path / "m")),  # type: ignore[arg-type]
+        lambda: toolkit.embed(None, "x.npy"),  # type: ignore[arg-type]
+        lambda: toolkit.embed([tmp_path, 5], "x.npy"),  # type: ignore[list-item]
+        lambda: toolkit.embed(tmp_path, 5),  # type: ignore[arg-type]
+        lambda: toolkit.embed(tmp_path, "x.npy", options=5),  # type: ignore[arg-type]
+        lambda: toolkit.infer(tmp_path, None),  # type: ignore[arg-type]
+        lambda: toolkit.infer(tmp_path, "x.csv", 5),  # type: ignore[arg-type]
+        lambda: toolkit.merge("a.csv", "b.csv"),
+        lambda: toolkit.split(b"a"),  # type: ignore[arg-type]
+        lambda: toolkit.check(tmp_path, {}),  # type: ignore[arg-type]
+        lambda: toolkit.CheckOptions(near="x"),  # type: ignore[arg-type]
+        lambda: toolkit.evaluate(None),  # type: ignore[arg-type]
+        lambda: toolkit.export(None, ExportOptions(onnx=True)),  # type: ignore[arg-type]
+    ):
+        with pytest.raises(UsageError, match="expected"):
+            call()
 
 
 def test_a_split_by_text_is_that_of_the_command_line(tmp_path: Path) -> None:

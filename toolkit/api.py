@@ -10,6 +10,9 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from toolkit.core.coerce import given, path_text
+from toolkit.core.coerce import path as as_path
+from toolkit.core.errors import UsageError
 from toolkit.core.progress import SILENT, Progress
 
 if TYPE_CHECKING:
@@ -31,15 +34,30 @@ if TYPE_CHECKING:
 StrPath = str | os.PathLike[str]
 
 
+def _inputs(inputs: StrPath | Iterable[StrPath] | Inputs) -> Inputs:
+    """One path or several, as `Inputs`.
+
+    Raises:
+        UsageError: something else.
+    """
+    from toolkit.inference.inputs import Inputs
+
+    if isinstance(inputs, Inputs):
+        return inputs
+    several = inputs if isinstance(inputs, Iterable) and not isinstance(inputs, (str, bytes)) else [inputs]
+    return Inputs(paths=tuple(path_text(one, "inputs") for one in several))
+
+
 def split(source: StrPath, options: SplitOptions | None = None, *, progress: Progress = SILENT) -> SplitResult:
     """Split class folders, or an archive of them, into training and validation images.
 
     Raises:
         InputError: no such source, no class folders, or another split is in the way.
     """
+    from toolkit.splitting.options import SplitOptions
     from toolkit.splitting.split import split as run
 
-    return run(Path(source), options, progress)
+    return run(as_path(source, "source"), given(options, SplitOptions), progress)
 
 
 def check(source: StrPath, options: CheckOptions | None = None, *, progress: Progress = SILENT) -> CheckResult:
@@ -48,12 +66,13 @@ def check(source: StrPath, options: CheckOptions | None = None, *, progress: Pro
     Raises:
         InputError: no such source, no class folders, or a damaged archive.
     """
+    from toolkit.checking.check import CheckOptions
     from toolkit.checking.check import check as run
 
-    return run(Path(source), options, progress)
+    return run(as_path(source, "source"), given(options, CheckOptions), progress)
 
 
-def train(data: StrPath, options: TrainOptions, *, progress: Progress = SILENT) -> TrainResult:
+def train(data: StrPath, options: TrainOptions | None = None, *, progress: Progress = SILENT) -> TrainResult:
     """Train a recipe on a split tree or on plain class folders; leaves a bundle. Loads TensorFlow.
 
     Raises:
@@ -61,9 +80,10 @@ def train(data: StrPath, options: TrainOptions, *, progress: Progress = SILENT) 
         ModelError: the recipe is unknown or wrong.
         MachineError: TensorFlow is missing, or a batch needs more memory than there is.
     """
+    from toolkit.training.options import TrainOptions
     from toolkit.training.train import train as run
 
-    return run(Path(data), options, progress)
+    return run(as_path(data, "data"), given(options, TrainOptions) or TrainOptions(), progress)
 
 
 def export(model: StrPath, options: ExportOptions, *, progress: Progress = SILENT) -> ExportResult:
@@ -75,8 +95,9 @@ def export(model: StrPath, options: ExportOptions, *, progress: Progress = SILEN
         MachineError: TensorFlow is missing.
     """
     from toolkit.exporting.export import export as run
+    from toolkit.exporting.options import ExportOptions
 
-    return run(Path(model), options, progress)
+    return run(as_path(model, "model"), given(options, ExportOptions) or ExportOptions(), progress)
 
 
 def adopt(path: StrPath, options: AdoptOptions) -> AdoptResult:
@@ -87,9 +108,10 @@ def adopt(path: StrPath, options: AdoptOptions) -> AdoptResult:
         UsageError: something about it is neither in the file nor in the options.
         MismatchError: the new file does not compute what the original computes; it was not kept.
     """
+    from toolkit.adopting.adopt import AdoptOptions
     from toolkit.adopting.adopt import adopt as run
 
-    return run(Path(path), options)
+    return run(as_path(path, "path"), given(options, AdoptOptions) or AdoptOptions())
 
 
 def infer(
@@ -117,14 +139,10 @@ def infer(
     """
     from toolkit.inference.distributed.part_names import with_parts
     from toolkit.inference.infer import infer as run
-    from toolkit.inference.inputs import Inputs
     from toolkit.inference.options import InferOptions
 
-    if not isinstance(inputs, Inputs):
-        several = [inputs] if isinstance(inputs, (str, os.PathLike)) else inputs
-        inputs = Inputs(paths=tuple(os.fspath(path) for path in several))
-    options = with_parts(out, options or InferOptions())
-    return run(inputs, Path(out), Path(model), options, progress=progress)
+    options = with_parts(path_text(out, "out"), given(options, InferOptions) or InferOptions())
+    return run(_inputs(inputs), Path(out), as_path(model, "model"), options, progress=progress)
 
 
 def merge(parts: Iterable[StrPath], out: StrPath, *, force: bool = False, progress: Progress = SILENT) -> InferResult:
@@ -143,11 +161,13 @@ def merge(parts: Iterable[StrPath], out: StrPath, *, force: bool = False, progre
     """
     from toolkit.scaling.merge import merge as run
 
-    return run([Path(part) for part in parts], Path(out), force=force, progress=progress)
+    if isinstance(parts, (str, bytes)) or not isinstance(parts, Iterable):
+        raise UsageError(f"parts {parts!r:.60}: expected several paths")
+    return run([as_path(part, "parts") for part in parts], as_path(out, "out"), force=force, progress=progress)
 
 
 def embed(
-    inputs: StrPath | Iterable[StrPath],
+    inputs: StrPath | Iterable[StrPath] | Inputs,
     out: StrPath,
     model: StrPath = "imagenet",
     options: InferOptions | None = None,
@@ -157,7 +177,7 @@ def embed(
     """Write the features of files and folders (the network before its last layer) into `out`, one row for each file.
 
     Args:
-        inputs: files and folders.
+        inputs: files and folders, or `Inputs`.
         out: .parquet, .npy or .csv.
         model: `imagenet`, a bundle, or an ONNX file.
         options: batch size, workers and the like.
@@ -169,11 +189,10 @@ def embed(
         LockedError: another run holds `out`.
     """
     from toolkit.embedding.embed import embed as run
-    from toolkit.inference.inputs import Inputs
+    from toolkit.inference.options import InferOptions
 
-    several = [inputs] if isinstance(inputs, (str, os.PathLike)) else inputs
-    paths = tuple(os.fspath(path) for path in several)
-    return run(Inputs(paths=paths), Path(out), Path(model), options, progress=progress)
+    checked = given(options, InferOptions)
+    return run(_inputs(inputs), as_path(out, "out"), as_path(model, "model"), checked, progress=progress)
 
 
 def evaluate(
@@ -191,8 +210,10 @@ def evaluate(
         ModelError, MachineError: the model cannot be run.
     """
     from toolkit.evaluation.report import evaluate as run
+    from toolkit.evaluation.result import EvaluateOptions
 
-    return run(Path(data), Path(model), Path(out), options, progress)
+    places = as_path(data, "data"), as_path(model, "model"), as_path(out, "out")
+    return run(*places, given(options, EvaluateOptions), progress)
 
 
 def bench(
@@ -212,5 +233,5 @@ def bench(
     """
     from toolkit.benchmark.bench import bench as run
 
-    folder = Path(images) if images is not None else None
-    return run(Path(model), folder, seconds=seconds, workers=workers, progress=progress)
+    folder = as_path(images, "images") if images is not None else None
+    return run(as_path(model, "model"), folder, seconds=seconds, workers=workers, progress=progress)

@@ -10,6 +10,7 @@ from pathlib import Path
 from statistics import median
 
 from toolkit.checking.findings import KINDS, Finding
+from toolkit.core.coerce import coerce
 from toolkit.core.errors import InputError, UsageError
 from toolkit.core.machine import usable_cpus
 from toolkit.core.progress import SILENT, Progress
@@ -66,6 +67,9 @@ class CheckOptions:
     strict: bool = False
 
     def __post_init__(self) -> None:
+        coerce(self, near=float, dark=float, bright=float, blank=float, blurred=float, grey=float, odd_size=float)
+        coerce(self, odd_shape=float, few=int, imbalance=float, max_pixels=int, workers=int, strict=bool)
+        object.__setattr__(self, "labels", LabelTables.of(self.labels))
         most = {"near": 1.0, "dark": 255.0, "bright": 255.0, "blank": 255.0, "grey": 255.0}
         for name in (*most, "blurred", "odd_size", "odd_shape", "few", "imbalance"):
             value, limit = getattr(self, name), most.get(name, 1e9)

@@ -106,7 +106,10 @@ class InferOptions:
 
     def __post_init__(self) -> None:
         parse_bytes(self.max_memory)
-        coerce(self, runtime=Runtime, precision=Precision, engine=Engine)
+        coerce(self, runtime=Runtime, precision=Precision, engine=Engine, detections=Path)
+        coerce(self, top_k=int, batch_size=int, workers=int, part_size=int, max_pixels=int)
+        coerce(self, min_confidence=float, min_detection=float)
+        coerce(self, probabilities=bool, update=bool, force=bool, exif=bool, csv_safe=bool, processes=bool)
         check_backend(self.device, self.runtime, self.precision)
         if isinstance(self.max_failures, (str, int)):
             object.__setattr__(self, "max_failures", MaxFailures.parse(str(self.max_failures)))
@@ -120,8 +123,6 @@ class InferOptions:
         ):
             if value is not None and value < 1:
                 raise UsageError(f"--{name} {value}: expected 1 or more")
-        if isinstance(self.detections, str):
-            object.__setattr__(self, "detections", Path(self.detections))
         for name, share in (("min-confidence", self.min_confidence), ("min-detection", self.min_detection)):
             if not 0 <= share <= 1:
                 raise UsageError(f"--{name} {share}: expected 0 to 1")

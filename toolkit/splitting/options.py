@@ -59,7 +59,10 @@ class SplitOptions:
     labels: LabelTables | None = None
 
     def __post_init__(self) -> None:
-        coerce(self, mode=Mode, out=Path)
+        coerce(self, mode=Mode, out=Path, seed=int, max_pixels=int, workers=int)
+        coerce(self, keep_duplicates=bool, near_duplicates=bool, update=bool, force=bool, dry_run=bool, strict=bool)
+        coerce(self, verify=bool)
+        object.__setattr__(self, "labels", LabelTables.of(self.labels))
         if isinstance(self.ratio, (str, float, Decimal)):
             object.__setattr__(self, "ratio", parse_ratio(str(self.ratio)))
         if self.update and self.force:
