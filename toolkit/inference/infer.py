@@ -40,7 +40,7 @@ from toolkit.inference.predict import (
 from toolkit.inference.result import InferResult, Tally, claim_reports
 from toolkit.inference.result_formats import CSV, format_of, is_result
 from toolkit.inference.result_table import Layout, ResultRow
-from toolkit.inference.resume import EarlierRows, Partial, finished, model_of
+from toolkit.inference.resume import EarlierRows, Partial, finished, model_of, tell_replaced
 from toolkit.sessions.session import Session
 
 
@@ -221,7 +221,7 @@ class _Run:
         result, partial = self._result, self._partial
         stopped, old = self._stopped(), self._old() if options.update else None
         if not options.update:
-            self._tell_replaced()
+            tell_replaced(self._result.out, model_of(self._result.out), self._table.model, self._progress)
         start = stopped or old
         different = self._same(start, work, stopped=start is stopped) if start else None
         if stop.is_set():
@@ -270,15 +270,6 @@ class _Run:
             self._result.redone = True
             return None
         return earlier
-
-    def _tell_replaced(self) -> None:
-        """Say so where the rows that are replaced are not what this run would write again."""
-        out, ours = self._result.out, self._table.model
-        theirs = model_of(out)
-        if theirs not in ("", ours):
-            self._progress.warn(
-                f"{printable(str(out))}: replaces the rows of another model or other options ({theirs} -> {ours})"
-            )
 
     def _same(self, start: EarlierRows, work: Iterator[list[Sample]], *, stopped: bool) -> list[Sample] | None:
         """Pass over the batches whose rows are there already; the first that is not, None where all are."""

@@ -18,6 +18,7 @@ from typing import IO, BinaryIO, Final
 
 from toolkit.core.files import open_own
 from toolkit.core.ownership import has_columns, is_torn
+from toolkit.core.progress import Progress
 from toolkit.core.text import printable
 from toolkit.data.walk import Detection, Sample
 from toolkit.inference.result_formats import CSV, OWN_COLUMNS, format_of, has_mark, read_cells, write_table
@@ -311,3 +312,11 @@ def model_of(out: Path) -> str:
         header, first = next(lines, []), next(lines, [])
         return printable(dict(zip(header, first, strict=False)).get("model", ""))
     return ""
+
+
+def tell_replaced(out: Path, theirs: str, ours: str, progress: Progress) -> None:
+    """Say so where the rows in `out`, of the fingerprint `theirs`, are not such as this run writes."""
+    if theirs not in ("", ours):
+        progress.warn(
+            f"{printable(str(out))}: replaces the rows of another model or other options ({theirs} -> {ours})"
+        )

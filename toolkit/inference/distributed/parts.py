@@ -24,6 +24,7 @@ from toolkit.core.errors import InputError
 from toolkit.core.files import file_digest, write_json
 from toolkit.core.ownership import json_object
 from toolkit.core.progress import Progress
+from toolkit.core.text import printable
 from toolkit.data.walk import Sample
 from toolkit.inference.distributed.part_names import BEFORE, LEFTOVER, MANIFEST, MARKER, PART, part_name
 from toolkit.inference.inputs import STDIN, Inputs
@@ -31,7 +32,7 @@ from toolkit.inference.predict import RowWorkers, Work, labelled
 from toolkit.inference.result import InferResult, Tally
 from toolkit.inference.result_formats import read_cells, write_table
 from toolkit.inference.result_table import Cells, Layout, ResultRow, encode
-from toolkit.inference.resume import EarlierRows
+from toolkit.inference.resume import EarlierRows, tell_replaced
 
 
 def spooled(inputs: Inputs) -> Inputs:
@@ -94,6 +95,8 @@ class Parts:
         if n:
             self._result.out.mkdir(parents=True, exist_ok=True)
             self._unharmed = self._as_listed()
+            theirs = json_object(self._manifest).get("fingerprint", "")
+            tell_replaced(self._result.out, printable(str(theirs)), self._table.model, self._progress)
         try:
             self._label(inputs, label, batch_size, stop, n)
         finally:
