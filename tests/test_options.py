@@ -121,6 +121,7 @@ def test_arguments_of_another_type_are_wrong_usage(tmp_path: Path) -> None:
         lambda: toolkit.train(tmp_path, TrainOptions(effort=["best"], out=tmp_path / "m")),  # type: ignore[arg-type]
         lambda: toolkit.embed(None, "x.npy"),  # type: ignore[arg-type]
         lambda: toolkit.embed([tmp_path, 5], "x.npy"),  # type: ignore[list-item]
+        lambda: toolkit.embed([], "x.npy"),
         lambda: toolkit.embed(tmp_path, 5),  # type: ignore[arg-type]
         lambda: toolkit.embed(tmp_path, "x.npy", options=5),  # type: ignore[arg-type]
         lambda: toolkit.infer(tmp_path, None),  # type: ignore[arg-type]

@@ -38,14 +38,17 @@ def _inputs(inputs: StrPath | Iterable[StrPath] | Inputs) -> Inputs:
     """One path or several, as `Inputs`.
 
     Raises:
-        UsageError: something else.
+        UsageError: something else, or none.
     """
     from toolkit.inference.inputs import Inputs
 
     if isinstance(inputs, Inputs):
         return inputs
     several = inputs if isinstance(inputs, Iterable) and not isinstance(inputs, (str, bytes)) else [inputs]
-    return Inputs(paths=tuple(path_text(one, "inputs") for one in several))
+    paths = tuple(path_text(one, "inputs") for one in several)
+    if not paths:
+        raise UsageError("inputs: expected a path, or several; found none")
+    return Inputs(paths=paths)
 
 
 def split(source: StrPath, options: SplitOptions | None = None, *, progress: Progress = SILENT) -> SplitResult:

@@ -104,3 +104,11 @@ def test_a_journal_is_read_under_the_lock(other: str, place: Path, run: Cli, mon
     assert len(read_journal(into) or []) == 8
     assert undo(into).n_files == 8
     assert small.tree(place / "photos") == originals
+
+
+def test_the_lock_of_the_working_directory_lies_beside_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    with lock(Path()):
+        assert [path.name for path in tmp_path.iterdir() if path.suffix] == ["here.lock"]
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["here"]

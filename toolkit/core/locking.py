@@ -22,6 +22,8 @@ _FLAGS: Final = os.O_RDWR | os.O_CREAT | sum(getattr(os, name, 0) for name in ("
 def lock(out: Path, at: Path | None = None) -> Iterator[None]:
     """Hold the file `at` (None: `<out>.lock`) while the block runs; its folder is made where it is missing.
 
+    The root folder has no name; its lock lies in it.
+
     The lock is the system's, so a killed process leaves none behind, though its file may stay.
 
     Raises:
@@ -29,7 +31,8 @@ def lock(out: Path, at: Path | None = None) -> Iterator[None]:
         InputError: something else has the name of the lock; it is left untouched.
         MachineError: the place cannot be written to.
     """
-    path = at or out.with_name(out.name + ".lock")
+    named = out if out.name else out.resolve()
+    path = at or (named.with_name(named.name + ".lock") if named.name else named / ".lock")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle = _acquire(path)

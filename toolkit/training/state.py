@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final
-from zipfile import BadZipFile
+from zipfile import BadZipFile, is_zipfile
 
 import numpy as np
 import numpy.typing as npt
@@ -69,8 +69,12 @@ def read_state(folder: Path) -> State | None:
     """
     path = folder / STATE
     try:
-        with regular(path).open("rb") as file, np.load(file, allow_pickle=False) as arrays:
-            return _state(arrays)
+        with regular(path).open("rb") as file:
+            if not is_zipfile(file):
+                raise BadZipFile("File is not a zip file")
+            file.seek(0)
+            with np.load(file, allow_pickle=False) as arrays:
+                return _state(arrays)
     except FileNotFoundError:
         return None
     except _DAMAGES as error:
