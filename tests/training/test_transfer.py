@@ -379,6 +379,7 @@ def test_a_disk_that_is_full_during_the_features_harms_nothing(
             train(few, options)
     assert not list(tmp_path.glob("cache/*/*.f32*"))
     assert not list(tmp_path.glob("cache/*/.*"))
+    assert [path.name for path in tmp_path.iterdir()] == ["cache"]
     assert train(few, replace(options, resume=True)).trained
 
 

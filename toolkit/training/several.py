@@ -152,6 +152,8 @@ def train_several(
                 if results:
                     error.hint += f"; recipe {recipe.name!r} failed, what is finished ({', '.join(results)}) lies in "
                     error.hint += f"{place}, and the same command with --resume goes on after it"
+                elif not _inside(place):
+                    place.rmdir()
                 raise
         trials = sorted(
             (_trial(name, result) for name, result in results.items()),

@@ -82,7 +82,7 @@ def train(data: Path, options: TrainOptions, progress: Progress = SILENT) -> Tra
     cache_dir = options.cache_dir or default_cache_dir()
     dataset, recipe = fitting(unpacked(data, cache_dir, progress), recipe, options, progress)
     out, partial = options.out, workspace.partial_dir(options.out)
-    with lock(out):
+    with lock(out), workspace.leaving_nothing(partial):
         workspace.recover(out)
         going_on = options.resume and not options.force
         finished = going_on and workspace.is_finished(out)

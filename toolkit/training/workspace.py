@@ -9,8 +9,8 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from fnmatch import fnmatch
 from glob import escape
 from pathlib import Path
@@ -104,6 +104,17 @@ def prepare(partial: Path, settings: dict[str, Any], *, resume: bool, force: boo
     partial.mkdir(parents=True)
     write_json(place, settings)
     return False
+
+
+@contextmanager
+def leaving_nothing(partial: Path) -> Iterator[None]:
+    """Remove the folder of a training that fails before its first epoch is finished: there is nothing to continue."""
+    try:
+        yield
+    except BaseException:
+        if _is_begun(partial) and not (partial / STATE).exists():
+            shutil.rmtree(partial, ignore_errors=True)
+        raise
 
 
 def _is_begun(partial: Path) -> bool:

@@ -55,7 +55,7 @@ def recipe_name(value: Any) -> str:
     """A name that can be printed, and taken for no path."""
     good = isinstance(value, str) and value.isprintable() and 1 <= len(value) <= 100
     allowed = good and not any(letter in value for letter in "/\\") and value not in (".", "..")
-    return "" if allowed else "1 to 100 letters, digits, spaces or signs, without a slash or backslash"
+    return "" if allowed else "1 to 100 letters, digits or signs, without a slash or backslash, and not '.' alone"
 
 
 def layer_name(value: Any) -> str:
