@@ -27,6 +27,7 @@ from toolkit.training.recipes.recipe_schema import BACKBONES
 from toolkit.training.recipes.shape_check import trace
 from toolkit.training.state import read_state, write_state
 from toolkit.training.train import train
+from toolkit.training.workspace import BEST_WEIGHTS, partial_dir
 
 # Keras 3.15 with numpy 2.4, whenever it saves.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
@@ -413,6 +414,11 @@ def test_a_finished_training_at_a_constant_rate_is_gone_on_with(few: Path, tmp_p
     assert state is not None
     write_state(options.out, replace(state, variables=[value.reshape(1, -1) for value in state.variables]))
     with pytest.raises(ModelError, match=r"state\.npz: damaged.*another network"):
+        train(few, replace(options, epochs=6, resume=True))
+    partial = partial_dir(options.out)
+    write_state(partial, state)
+    (partial / BEST_WEIGHTS).write_bytes((partial / BEST_WEIGHTS).read_bytes()[:1000])
+    with pytest.raises(ModelError, match=r"best\.weights\.h5: damaged"):
         train(few, replace(options, epochs=6, resume=True))
     assert longer.bundle.training["learning_rate"] == 0.001
 

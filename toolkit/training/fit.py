@@ -268,7 +268,11 @@ class _Recorder(keras.callbacks.Callback):  # type: ignore[misc]
         )
 
     def restore(self) -> None:
-        """Go on from the state in the folder, where there is one of this stage."""
+        """Go on from the state in the folder, where there is one of this stage.
+
+        Raises:
+            ModelError: it is damaged, or the weights of the best epoch are.
+        """
         state = read_state(self._folder)
         if state is None or state.stage != self._stage.name:
             return
@@ -277,6 +281,12 @@ class _Recorder(keras.callbacks.Callback):  # type: ignore[misc]
             self._stage.model.variables[:n_best], state.best_values
         ):
             raise damaged(self._folder / STATE, "it holds the weights of another network")
+        if self._stage.network is not None:  # they may be wanted at the end, and are looked at now
+            best = self._folder / BEST_WEIGHTS
+            try:
+                self._stage.network.load_weights(best)
+            except (OSError, ValueError, KeyError, RuntimeError) as error:
+                raise damaged(best, first_line(error, 120)) from None
         _assign(self._variables(), state.variables)
         self._best_values = list(state.best_values)
         self.epochs, self.best = list(state.epochs), state.best
