@@ -151,7 +151,9 @@ def train_several(
             except ToolkitError as error:
                 if results:
                     error.hint += f"; recipe {recipe.name!r} failed, what is finished ({', '.join(results)}) lies in "
-                    error.hint += f"{place}, and the same command with --resume goes on after it"
+                    error.hint += (
+                        f"{place}, and the same command with --resume goes on from there, also without that recipe"
+                    )
                 elif not _inside(place):
                     place.rmdir()
                 raise
