@@ -30,7 +30,7 @@ from toolkit.cli.machine.demo import unpack_images
 
 ROOT: Final = Path(__file__).parent.parent
 IMAGES: Final = ROOT / "docs" / "images"
-WIDTH: Final = 112
+WIDTH: Final = 120
 SESSION: Final = (
     "toolkit split fashion --ratio 0.9",
     "toolkit train fashion-split",

@@ -24,7 +24,7 @@ def load_keras(path: Path) -> keras.Model:
         ModelError: missing, damaged, with code in it (a Lambda layer), or declaring weights that it does not hold.
     """
     if not path.is_file():
-        raise ModelError(f"{path}: expected a .keras file, found nothing", hint="toolkit train DATA --recipe NAME")
+        raise ModelError(f"{path}: expected a .keras file, found nothing", hint="toolkit train DATA")
     config, held = _read(path)
     # In a thread of its own: Keras notes unmade variables per thread, and this note must not outlive the look.
     with ThreadPoolExecutor(max_workers=1) as pool:
