@@ -99,7 +99,7 @@ decoded images of flower_photos  303.4 MB  41 days
 $ toolkit demo
 2,000 Fashion-MNIST images in ten class folders: toolkit-demo/fashion
 ...
-Done in 72 s. The rows are in toolkit-demo/labels.csv. Open the report:
+Done in 84 s. The rows are in toolkit-demo/labels.csv. Open the report:
 toolkit-demo/report/report.html
 """,
     "list": """

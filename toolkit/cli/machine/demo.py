@@ -76,7 +76,7 @@ def demo(
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> None:
-    """Run every step on 2,000 real images that come with the package, in about a minute.
+    """Run every step on 2,000 real images that come with the package, in a minute and a half.
 
     split, train, export, infer and evaluate, each printed as the command that you would type. Needs the `train` extra.
     """
