@@ -16,9 +16,8 @@ from toolkit.exporting.formats.tflite_int8.biases import _moved, channel_means, 
 from toolkit.exporting.formats.tflite_int8.file import DENSE, DEPTHWISE, packed, read, weighted_layers
 from toolkit.exporting.formats.tflite_int8.head import with_float_head
 from toolkit.exporting.formats.tflite_int8.input import with_exact_input
-from toolkit.exporting.formats.tflite_int8.quantize import to_int8
+from toolkit.exporting.formats.tflite_int8.quantize import in_integers, to_int8
 from toolkit.exporting.formats.tflite_int8.weights import layer_moments, with_weights_rounded_together
-from toolkit.exporting.options import Quantize
 from toolkit.exporting.serving_graph import Network
 from toolkit.images.spec import Preprocess
 from toolkit.model_files.contract import Contract
@@ -39,6 +38,10 @@ def _run(
     interpreter.set_tensor(source, images_u8.astype(dtype))
     interpreter.invoke()
     return np.asarray(interpreter.get_tensor(target).copy())
+
+
+def _int8(network: Network, images_u8: Images, calibration: Calibration = Calibration.MINMAX) -> bytes:
+    return in_integers(network, to_tflite.calibrated(network, images_u8), calibration, images_u8)
 
 
 def _network(classes: int = 4, rescaling: keras.layers.Layer | None = None) -> tuple[Network, Images]:
@@ -71,7 +74,7 @@ def _network(classes: int = 4, rescaling: keras.layers.Layer | None = None) -> t
 def test_scaled_images_keep_each_step_of_a_byte(scale: float, offset: float, *, fits: bool) -> None:
     network, images_u8 = _network(rescaling=keras.layers.Rescaling(scale, offset))
     images_u8[0, 0, 0] = 0, 255, 127
-    int8 = to_tflite.convert(network, Quantize.INT8, images_u8)
+    int8 = _int8(network, images_u8)
     exact = to_tflite.convert(network, None, takes_float=True)
     changed = with_exact_input(int8)
     assert (changed != int8) == fits
@@ -104,7 +107,7 @@ def _scaled(model: bytes, images_u8: Images) -> np.ndarray[tuple[int, ...], np.d
 
 def test_the_corrected_file_is_nearer_to_the_float_one() -> None:
     network, images_u8 = _network()
-    int8 = to_tflite.convert(network, Quantize.INT8, images_u8)
+    int8 = _int8(network, images_u8)
     exact = to_tflite.convert(network, None, takes_float=True)
     corrected = with_corrected_biases(int8, exact, channel_means(exact, images_u8))
     expected = _run(exact, images_u8, dtype=np.float32)
@@ -122,7 +125,7 @@ def test_percentile_ranges_leave_out_what_is_rare() -> None:
     images_u8[7, 0, 0] = 255
     ranges = []
     for calibration in (Calibration.MINMAX, Calibration.PERCENTILE):
-        model = read(to_tflite.convert(network, Quantize.INT8, images_u8, calibration=calibration))
+        model = read(_int8(network, images_u8, calibration))
         targets = [model.subgraphs[0].tensors[layer.target] for layer in weighted_layers(model)]
         ranges.append([float(tensor.quantization.scale[0]) for tensor in targets])
         given = model.subgraphs[0].tensors[model.subgraphs[0].inputs[0]].quantization
@@ -144,7 +147,7 @@ def test_files_in_the_order_in_which_they_are_tried() -> None:
 @pytest.mark.parametrize("classes", [4, 8])
 def test_a_float_head_leaves_the_integers_before_it_and_has_no_steps(classes: int) -> None:
     network, images_u8 = _network(classes)
-    int8 = to_tflite.convert(network, Quantize.INT8, images_u8)
+    int8 = _int8(network, images_u8)
     exact = to_tflite.convert(network, None, takes_float=True)
     mixed = with_float_head(int8, exact)
     assert mixed is not None
@@ -163,7 +166,7 @@ def test_a_network_without_a_dense_layer_has_no_float_head() -> None:
     contract = Contract(labels=("a", "b", "c"), preprocess=Preprocess(height=16, width=16))
     network = serving_graph.build(keras.Sequential(layers), contract, Values.BYTES, Output.LOGITS)
     images_u8 = _network()[1]
-    int8 = to_tflite.convert(network, Quantize.INT8, images_u8)
+    int8 = _int8(network, images_u8)
     assert with_float_head(int8, to_tflite.convert(network, None, takes_float=True)) is None
 
 
@@ -174,13 +177,13 @@ def test_a_head_that_takes_more_than_one_tensor_stays() -> None:
     model = keras.Model(images, keras.layers.Softmax()(keras.layers.Concatenate()(branches)))
     network, images_u8 = _built(model, 4), _network()[1]
     exact = to_tflite.convert(network, None, takes_float=True)
-    assert with_float_head(to_tflite.convert(network, Quantize.INT8, images_u8), exact) is None
+    assert with_float_head(_int8(network, images_u8), exact) is None
 
 
 def test_what_shares_the_place_of_a_bias_or_a_weight_keeps_its_numbers() -> None:
     """The zero bias of a convolution without one is also the zero of other operations."""
     network, images_u8 = _network()
-    model = read(to_tflite.convert(network, Quantize.INT8, images_u8))
+    model = read(_int8(network, images_u8))
     tensors, first = model.subgraphs[0].tensors, weighted_layers(model)[0]
     others = [copy.deepcopy(tensors[at]) for at in (first.bias, first.weight)]
     before = [np.array(model.buffers[other.buffer].data) for other in others]

@@ -176,8 +176,9 @@ def test_convolutions_that_are_not_understood_are_left_as_they_are() -> None:
 @pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 def test_tflite_convolutions_move_less() -> None:
     from toolkit.exporting import serving_graph
+    from toolkit.exporting.calibration import Calibration
     from toolkit.exporting.formats import to_tflite
-    from toolkit.exporting.options import Quantize
+    from toolkit.exporting.formats.tflite_int8.quantize import in_integers
     from toolkit.images.spec import Preprocess
     from toolkit.model_files.contract import Contract
     from toolkit.model_files.conventions import Output, Values
@@ -195,7 +196,7 @@ def test_tflite_convolutions_move_less() -> None:
     contract = Contract(labels=tuple("abcd"), preprocess=Preprocess(height=16, width=16))
     network = serving_graph.build(keras.Sequential(layers), contract, Values.BYTES, Output.PROBABILITIES)
     images_u8 = np.random.default_rng(0).integers(0, 256, (48, 16, 16, 3), np.uint8)
-    int8 = to_tflite.convert(network, Quantize.INT8, images_u8)
+    int8 = in_integers(network, to_tflite.calibrated(network, images_u8), Calibration.MINMAX, images_u8)
     exact = to_tflite.convert(network, None, takes_float=True)
     together = with_weights_rounded_together(int8, exact, layer_moments(exact, images_u8))
     plain, *files = (read(content) for content in (exact, int8, together))

@@ -14,12 +14,9 @@ import absl.logging
 import flatbuffers
 import numpy as np
 import tensorflow as tf
-from tensorflow.lite.python.convert import mlir_quantize
 
 from toolkit.core.errors import ModelError
 from toolkit.core.text import first_line
-from toolkit.exporting.calibration import Calibration
-from toolkit.exporting.formats.tflite_int8.ranges import with_percentile_ranges
 from toolkit.exporting.options import Quantize
 from toolkit.exporting.serving_graph import INPUT, OUTPUT, Images, Network
 from toolkit.images.spec import Colour
@@ -29,53 +26,68 @@ from toolkit.model_files.contract_io import LABELS_ASSET, labels_text
 SIGNATURE = "serving_default"
 
 
-def convert(
-    network: Network,
-    quantize: Quantize | None,
-    images_u8: Images | None = None,
-    *,
-    calibration: Calibration = Calibration.MINMAX,
-    takes_float: bool = False,
-) -> bytes:
+def convert(network: Network, quantize: Quantize | None, *, takes_float: bool = False) -> bytes:
     """The network as a TFLite flatbuffer: uint8 (1, H, W, C), resizable batch -> float32 (1, K).
 
     Args:
         network: the network.
-        quantize: None for float32.
-        images_u8: for int8, images (N, H, W, C) that the network was trained on.
-        calibration: for int8, how the ranges of its values are chosen.
+        quantize: None for float32, or float16; for int8 see `tflite_int8`.
         takes_float: the input is float32, values 0..255; for comparison with an int8 file, layer by layer.
 
     Raises:
         ModelError: a layer that TFLite does not know.
     """
-    # The float converter refuses a uint8 input beside a float graph, so the Cast is in the graph; the integer
-    # converter makes its own uint8 input out of a float one. No second argument: with it the weights were left out.
-    serve = network.serving(tf.float32 if takes_float or quantize is Quantize.INT8 else tf.uint8)
-    with _quiet():
-        converter = tf.lite.TFLiteConverter.from_concrete_functions([serve.get_concrete_function()])
+    if quantize is Quantize.INT8:
+        raise ValueError("int8 needs calibration images")
+    converter = _converter(network, takes_float=takes_float)
     if quantize is Quantize.FLOAT16:
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
         converter.target_spec.supported_types = [tf.float16]
-    elif quantize is Quantize.INT8:
-        if images_u8 is None:
-            raise ValueError("int8 needs calibration images")
-        converter.optimizations = [tf.lite.Optimize.DEFAULT]
-        converter.representative_dataset = lambda: _representative(images_u8)
-        converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
-        converter.inference_input_type = tf.uint8
-        converter._experimental_calibrate_only = calibration is not Calibration.MINMAX
+    with converting(network):
+        model: bytes = converter.convert()
+    return model
+
+
+def calibrated(network: Network, images_u8: Images) -> bytes:
+    """The network in float32, taking float32 images, with the range of each of its tensors over all images.
+
+    Args:
+        images_u8: (N, H, W, C), images that the network was trained on.
+
+    Raises:
+        ModelError: a layer that TFLite does not know.
+    """
+    # The integer converter makes its own uint8 input out of a float one.
+    converter = _converter(network, takes_float=True)
+    converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    converter.representative_dataset = lambda: _representative(images_u8)
+    converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
+    converter.inference_input_type = tf.uint8
+    converter._experimental_calibrate_only = True
+    with converting(network):
+        model: bytes = converter.convert()
+    return model
+
+
+def _converter(network: Network, *, takes_float: bool) -> Any:
+    # The float converter refuses a uint8 input beside a float graph, so the Cast is in the graph. No second argument:
+    # with it the weights were left out.
+    serve = network.serving(tf.float32 if takes_float else tf.uint8)
+    with _quiet():
+        return tf.lite.TFLiteConverter.from_concrete_functions([serve.get_concrete_function()])
+
+
+@contextmanager
+def converting(network: Network) -> Iterator[None]:
+    """What TensorFlow's converter says stays unheard, but for why it cannot convert `network`: that is a ModelError."""
     try:
         with _quiet():
-            model: bytes = converter.convert()
-            if images_u8 is not None and calibration is Calibration.PERCENTILE:
-                model = mlir_quantize(with_percentile_ranges(model, images_u8), input_data_type=tf.uint8)
+            yield
     except Exception as error:
         raise ModelError(
             f"{network.contract.recipe or 'the network'}: TensorFlow cannot convert it to TFLite ({first_line(error)})",
             hint="try --onnx or --savedmodel",
         ) from error
-    return model
 
 
 def _representative(calibration: Images) -> Iterator[list[np.ndarray[Any, np.dtype[np.float32]]]]:
