@@ -99,7 +99,7 @@ def _run(
 def test_corrected_biases_take_back_what_rounded_weights_do_to_the_means(
     network: onnx.ModelProto, images_u8: np.ndarray[tuple[int, ...], np.dtype[np.uint8]], tmp_path: Path
 ) -> None:
-    observer = observe(network, ["Conv", "Gemm"], images_u8, tmp_path)
+    observer = observe(network, ["Conv", "Gemm"], images_u8)
     assert set(observer.means()) == {"x0", "c0", "r0", "c1", "f", "logits"}
     *_, (_, int8) = to_int8(network, images_u8)
     rounded = _dequantized(int8)

@@ -85,3 +85,12 @@ def first_line(error: BaseException | str, limit: int = 300) -> str:
     """
     lines = str(error).strip().splitlines()
     return harmless(lines[0][:limit]) if lines else type(error).__name__
+
+
+def ascii_word(text: str) -> str:
+    """The text with every character but ASCII letters and digits as "_".
+
+    >>> ascii_word("Größe 1")
+    'Gr__e_1'
+    """
+    return "".join(letter if letter.isascii() and letter.isalnum() else "_" for letter in text)

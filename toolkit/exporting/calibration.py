@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
@@ -95,34 +94,40 @@ class Observer:
         return found
 
 
-def observe(model: onnx.ModelProto, operations: Collection[str], images_u8: Images, folder: Path) -> Observer:
+def observe(model: onnx.ModelProto, operations: Collection[str], images_u8: Images) -> Observer:
     """Run the network, and see the values of all float32 tensors that `operations` take or give.
 
     Args:
         model: with the types of its tensors inferred.
         operations: types of nodes.
         images_u8: (N, H, W, C), N >= 1.
-        folder: for a temporary file.
     """
-    import onnxruntime
-
     types = {value.name: value.type.tensor_type for value in (*model.graph.value_info, *model.graph.output)}
     named = {name for node in model.graph.node if node.op_type in operations for name in (*node.input, *node.output)}
     wanted = sorted(name for name in named if name in types and _is_batch(types[name]))
+    observer = Observer(len(images_u8))
+    for seen in activations(model, wanted, images_u8):
+        for name, values in seen.items():
+            observer.add(name, values)
+    return observer
+
+
+def activations(
+    model: onnx.ModelProto, names: Sequence[str], images_u8: Images
+) -> Iterator[dict[str, npt.NDArray[np.float32]]]:
+    """What a network computes for images, batch after batch: name of each float32 tensor -> values (B, ...)."""
+    import onnxruntime
+
     opened = onnx.ModelProto()
     opened.CopyFrom(model)
     del opened.graph.output[:]
-    for name in wanted:
+    for name in names:
         opened.graph.output.append(onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None))
-    onnx.save(opened, folder / "opened.onnx")
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4
-    session = onnxruntime.InferenceSession(folder / "opened.onnx", options, providers=["CPUExecutionProvider"])
-    observer = Observer(len(images_u8))
+    session = onnxruntime.InferenceSession(opened.SerializeToString(), options, providers=["CPUExecutionProvider"])
     for at in range(0, len(images_u8), BATCH):
-        for name, values in zip(wanted, session.run(wanted, {INPUT: images_u8[at : at + BATCH]}), strict=True):
-            observer.add(name, values)
-    return observer
+        yield dict(zip(names, session.run(names, {INPUT: images_u8[at : at + BATCH]}), strict=True))
 
 
 def _is_batch(kind: onnx.TypeProto.Tensor) -> bool:

@@ -20,7 +20,7 @@ from toolkit.core.parse import parse_json
 from toolkit.core.progress import Progress
 from toolkit.model_files.bundle import weights_fingerprint
 from toolkit.training.data.batches import Images, Rows
-from toolkit.training.data.decode_cache import Decoded, remove_unfinished, reserve
+from toolkit.training.data.decode_cache import Decoded, is_whole, remove_unfinished, reserve
 
 _BATCH: Final = 64
 
@@ -68,10 +68,9 @@ def feature_rows(extractor: Extractor, decoded: Decoded, progress: Progress) -> 
     key = hashlib.sha256(extractor.key.encode()).hexdigest()
     path = decoded.path.with_name(f"{decoded.path.stem}-{key[:16]}.f32")
     index = path.with_suffix(".json")
-    if path.is_file() and path.stat().st_size == row_bytes * len(decoded.samples):
-        with suppress(OSError, ValueError, KeyError, TypeError):  # damaged, or removed by another training meanwhile
-            if parse_json(index.read_text(encoding="ascii"))["sha256"] != file_digest(path):
-                raise ValueError(path)
+    with suppress(OSError, ValueError, KeyError, TypeError):  # none yet, or removed by another training meanwhile
+        known = parse_json(index.read_text(encoding="ascii"))
+        if is_whole(path, row_bytes * len(decoded.samples), known["sha256"]):
             rows = Rows(path, shape, np.float32)
             progress.line(f"features: those of an earlier run ({row_bytes * len(decoded.samples) / 1e6:,.0f} MB)")
             return rows

@@ -18,6 +18,7 @@ from toolkit.core.files import regular, write_csv
 from toolkit.core.locking import lock
 from toolkit.core.ownership import claim_folder
 from toolkit.core.progress import SILENT, Progress
+from toolkit.core.text import ascii_word
 from toolkit.data.cache import default_cache_dir
 from toolkit.data.unpack import unpacked
 from toolkit.metrics.classification import wilson
@@ -175,8 +176,7 @@ def _folder(recipe: str) -> str:
     >>> _folder("../Größe 1"), _folder("flowers")
     ('___Gr__e_1-87c3bf15cdf0', 'flowers-846d124b6785')
     """
-    letters = "".join(letter if letter.isascii() and letter.isalnum() else "_" for letter in recipe[:40])
-    return f"{letters}-{hashlib.sha256(recipe.encode('utf-8', 'surrogatepass')).hexdigest()[:12]}"
+    return f"{ascii_word(recipe[:40])}-{hashlib.sha256(recipe.encode('utf-8', 'surrogatepass')).hexdigest()[:12]}"
 
 
 def _finished(out: Path, place: Path, names: Sequence[str]) -> Trials | None:

@@ -10,9 +10,9 @@ import numpy.typing as npt
 import onnx
 from onnx import numpy_helper
 
-from toolkit.exporting.calibration import BATCH
+from toolkit.exporting.calibration import activations
 from toolkit.exporting.formats.weight_rounding import N_IMAGES, WIDEST, Array, Window, moments, rounded, same_padding
-from toolkit.exporting.serving_graph import INPUT, Images
+from toolkit.exporting.serving_graph import Images
 
 Steps = Mapping[str, npt.NDArray[np.int8]]
 """Name of a tensor of an int8 file -> its values."""
@@ -60,21 +60,9 @@ def _moments(
     model: onnx.ModelProto, layers: list[onnx.NodeProto], weights: Mapping[str, npt.NDArray[Any]], images_u8: Images
 ) -> dict[str, Array]:
     """Name of the weights of each convolution that can be rounded so -> second moments of what they see."""
-    import onnxruntime
-
-    opened = onnx.ModelProto()
-    opened.CopyFrom(model)
-    del opened.graph.output[:]
-    names = sorted({node.input[0] for node in layers})
-    for name in names:
-        opened.graph.output.append(onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None))
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 4
-    session = onnxruntime.InferenceSession(opened.SerializeToString(), options, providers=["CPUExecutionProvider"])
     rng = np.random.default_rng(0)
     sums: dict[str, Array] = {}
-    for at in range(0, len(images_u8), BATCH):
-        values = dict(zip(names, session.run(names, {INPUT: images_u8[at : at + BATCH]}), strict=True))
+    for values in activations(model, sorted({node.input[0] for node in layers}), images_u8):
         for node in layers:
             seen = np.moveaxis(values[node.input[0]], 1, -1)
             window = _window(node, weights[node.input[1]].shape, seen.shape)

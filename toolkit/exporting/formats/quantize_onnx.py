@@ -58,7 +58,7 @@ def to_int8(model: onnx.ModelProto, images_u8: Images) -> Iterator[tuple[Calibra
         # The symbolic shape inference would need sympy.
         quant_pre_process(folder / "plain.onnx", folder / "prepared.onnx", skip_symbolic_shape=True)
         prepared = onnx.load(folder / "prepared.onnx")
-        observer = observe(prepared, _INTEGER, images_u8, folder)
+        observer = observe(prepared, _INTEGER, images_u8)
         nearest = _quantized(prepared, observer.ranges(Calibration.MINMAX), folder)
         weights = rounded_together(prepared, nearest, images_u8)
         corrected = with_corrected_biases(prepared, with_weights(nearest, weights), observer.means())

@@ -179,7 +179,7 @@ def _read_index(
 ) -> tuple[LabelledSample, ...] | None:
     try:
         fields = parse_json(index.read_text(encoding="ascii"))
-        whole = pixels.stat().st_size == len(samples) * _row_bytes(spec) and file_digest(pixels) == fields["sha256"]
+        whole = is_whole(pixels, len(samples) * _row_bytes(spec), fields["sha256"])
         known = tuple(
             replace(sample, digest=str(digest), reason=str(fields["errors"].get(str(i), "")))
             for i, (sample, digest) in enumerate(zip(samples, fields["digests"], strict=True))
@@ -187,6 +187,15 @@ def _read_index(
     except (OSError, ValueError, KeyError, AttributeError, TypeError):
         return None
     return known if whole else None
+
+
+def is_whole(path: Path, n_bytes: int, sha256: object) -> bool:
+    """Whether a file of the cache is what was written.
+
+    Raises:
+        OSError: it is not there, or is no file.
+    """
+    return path.stat().st_size == n_bytes and file_digest(path) == sha256
 
 
 def _row_bytes(spec: Preprocess) -> int:

@@ -17,7 +17,7 @@ import keras
 import numpy as np
 import numpy.typing as npt
 
-from toolkit.core.text import first_line
+from toolkit.core.text import ascii_word, first_line
 from toolkit.training.networks.backbone import build_backbone, tune_from
 from toolkit.training.recipes.recipe import Layer, Output, Recipe, RecipeError
 from toolkit.training.recipes.shape_check import check_classes
@@ -190,7 +190,7 @@ def _layer(layer: Layer, n_classes: int, seed: Iterable[int]) -> Any:
 
 def _name(name: str) -> str:
     """TensorFlow's scopes have ASCII letters and digits alone, and begin with one of them."""
-    cleaned = "".join(c if c.isascii() and c.isalnum() else "_" for c in name)
+    cleaned = ascii_word(name)
     return cleaned if cleaned[:1].isalnum() else f"network{cleaned}"
 
 
